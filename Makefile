@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+# Every target does its own set-up; `make help` lists them.
+
+MODEL ?= models/digits.toml
+BUILD ?= build
+ARGS ?=
+
+VENV := .venv
+PY := $(VENV)/bin/python
+OLD_VENV := .venv-tflite-runtime
+WEB := targets/web
+
+.DEFAULT_GOAL := help
+.PHONY: help install test export-all parity report bench lint format lock clean
+
+help: ## list what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+install: $(VENV)/installed $(OLD_VENV)/installed $(WEB)/node_modules/installed ## set up everything this machine can have
+
+export-all: install ## export MODEL to every format, check every artifact, print one table
+	@$(PY) -m benchmarks all $(MODEL) --build $(BUILD) $(ARGS)
+
+parity: install ## check the artifacts of MODEL anew
+	@$(PY) -m benchmarks parity $(MODEL) --build $(BUILD) $(ARGS)
+
+report: install ## print the last table of MODEL again
+	@$(PY) -m benchmarks report $(MODEL) --build $(BUILD) $(ARGS)
+
+test: install ## run the tests
+	@$(PY) -m pytest $(ARGS)
+
+bench: install ## time exports and the no-op run beside the converters' public recipes
+	@$(PY) -m pytest benchmarks --benchmark-only $(ARGS)
+
+lint: install ## check style and types
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+
+format: install ## put the code into the house's form
+	@$(PY) -m ruff check --fix-only .
+	@$(PY) -m ruff format .
+
+lock: ## resolve the dependencies anew (needs uv)
+	uv pip compile --universal --python-version 3.11 --extra export --extra run --extra dev \
+	    --generate-hashes --no-annotate --no-header --quiet pyproject.toml -o requirements.lock
+
+clean: ## remove what was built and installed
+	rm -rf $(BUILD) $(VENV) $(OLD_VENV) $(WEB)/node_modules *.egg-info .mypy_cache .ruff_cache .pytest_cache
+
+# A wheel needs Python 3.11 to 3.13; the program is asked, since a name on PATH may be a shim for nothing.
+$(VENV)/installed: requirements.lock pyproject.toml
+	@found=$$(.ci/find-python 3.11 3.12 3.13) && \
+	    echo "edgeferry: setting up $(VENV) with $$found, some minutes" >&2 && \
+	    "$$found" -m venv --clear $(VENV)
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+# tflite-runtime 2.14 has wheels for Linux and Python 3.9 to 3.11 only; without one its rows say so.
+$(OLD_VENV)/installed: targets/tflite_runtime.lock
+	@mkdir -p $(OLD_VENV)
+	@if [ "$$(uname -s)" = Linux ] && found=$$(.ci/find-python 3.11 3.10 3.9 2>/dev/null); then \
+	    echo "edgeferry: setting up $(OLD_VENV) with $$found" >&2; \
+	    "$$found" -m venv --clear $(OLD_VENV) && \
+	    $(OLD_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r targets/tflite_runtime.lock \
+	    || { rm -rf $(OLD_VENV); mkdir -p $(OLD_VENV); echo "edgeferry: no tflite-runtime here; its rows will say so" >&2; }; \
+	else echo "edgeferry: no Python 3.9 to 3.11 on Linux, so no tflite-runtime; its rows will say so" >&2; fi
+	@touch $@
+
+$(WEB)/node_modules/installed: $(WEB)/package-lock.json $(WEB)/package.json
+	@mkdir -p $(WEB)/node_modules
+	@if command -v npm >/dev/null; then \
+	    echo "edgeferry: setting up TensorFlow.js" >&2; \
+	    (cd $(WEB) && npm ci --silent) || echo "edgeferry: npm failed, so no TensorFlow.js; its rows will say so" >&2; \
+	else echo "edgeferry: no npm on PATH, so no TensorFlow.js; its rows will say so" >&2; fi
+	@mkdir -p $(WEB)/node_modules && touch $@

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A child process that runs functions one after another; when one kills it, that is an answer, not the end.
+
+Converters and runtimes are native code, and some crash (TF Lite's converter on an LSTM). Both sides of the house run theirs here.
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from models.errors import EdgeError
+
+# An idle process ends at once when its pipe closes; this is for what its libraries do at exit.
+GRACE_S: Final = 5.0
+
+
+class ChildError(Exception):
+    """The function raised something nobody foresaw; the message is its last line, the log holds the rest."""
+
+
+class Child:
+    """A process that is started when first called, keeps what it imported, and is started anew after a death."""
+
+    def __init__(self) -> None:
+        self._process: multiprocessing.process.BaseProcess | None = None
+        self._pipe: Connection | None = None
+        self._idle = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+    def call(self, function: Callable[..., Any], *arguments: Any, log: Path, timeout_s: float = 1800.0) -> Any:
+        """Return ``function(*arguments)`` as run in the child, everything it prints appended to ``log``.
+
+        The function and what goes in and out must be picklable.
+
+        Raises:
+            EdgeError: the function raised it.
+            ChildError: the function raised anything else, the process died, or took longer than ``timeout_s`` seconds.
+        """
+        pipe = self._start()
+        self._idle = False
+        try:
+            pipe.send((function, arguments, log))
+            if not pipe.poll(timeout_s):
+                self.stop()
+                raise ChildError(f"took longer than {timeout_s:.0f} s and was ended; see {log}")
+            outcome, value = pipe.recv()
+        except (EOFError, ConnectionError):
+            raise ChildError(f"{self._how_it_died()}; see {log}") from None
+        except KeyboardInterrupt:
+            self.stop()
+            raise
+        self._idle = True
+        if outcome == "returned":
+            return value
+        raise value
+
+    def stop(self) -> None:
+        """Let the process end if it waits for work, and end it if it is doing some."""
+        if self._pipe is not None:
+            self._pipe.close()
+        if self._process is not None:
+            self._process.join(GRACE_S if self._idle else 0)
+            self._process.kill()
+            self._process.join()
+        self._process = self._pipe = None
+
+    def _start(self) -> Connection:
+        if self._pipe is None:
+            context = multiprocessing.get_context("spawn")
+            self._pipe, theirs = context.Pipe()
+            self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
+            self._process.start()
+            theirs.close()
+        return self._pipe
+
+    def _how_it_died(self) -> str:
+        process = self._process
+        assert process is not None, "only a process that was started can die"
+        process.join()
+        code = process.exitcode or 0
+        self.stop()
+        if code < 0:
+            return f"the process was killed by {signal.Signals(-code).name}"
+        return f"the process ended with status {code}"
+
+
+def _serve(pipe: Connection) -> None:
+    # Ctrl-C reaches the whole group; the parent decides when this process ends.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    while True:
+        try:
+            function, arguments, log = pipe.recv()
+        except EOFError:
+            return
+        _send_output_to(log)
+        pipe.send(_outcome(function, arguments))
+
+
+def _outcome(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[str, Any]:
+    try:
+        return "returned", function(*arguments)
+    except EdgeError as error:
+        return "raised", error
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the parent must hear of it
+        traceback.print_exc()
+        last_line = next((line for line in reversed(str(error).splitlines()) if line.strip()), "")
+        return "raised", ChildError(f"{type(error).__name__}: {last_line.strip()}")
+
+
+def _send_output_to(log: Path) -> None:
+    # Native code prints too, so the descriptors are redirected, not Python's streams.
+    log.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with log.open("ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)

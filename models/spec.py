@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The contract: what a classifier takes, what it answers, and what it is held to; read from a TOML file.
+
+Every key is described in docs/contract.md.
+"""
+
+import difflib
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from models.errors import EdgeError
+
+COLOURS: Final = ("rgb", "bgr", "gray")
+RESIZES: Final = ("nearest", "box", "bilinear", "bicubic", "lanczos")
+FITS: Final = ("stretch", "crop", "pad")
+OUTPUTS: Final = ("auto", "probabilities", "logits")
+INTEGER_TYPES: Final = ("uint8", "int8")
+TOLERANCE_KEYS: Final = ("top1_agreement", "max_difference")
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How an image file becomes the tensor the classifier takes: ``(pixel - mean) / std`` in float32, pixels 0..255.
+
+    ``mean`` and ``std`` hold one number a channel, in the contract's colour order and in pixel units.
+    """
+
+    height: int
+    width: int
+    colour: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    resize: str = "bilinear"
+    fit: str = "stretch"
+
+    @property
+    def channels(self) -> int:
+        """Return 1 for gray, 3 for rgb and bgr."""
+        return 1 if self.colour == "gray" else 3
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What a user may choose about the artifacts; the defaults are the safe ones."""
+
+    fold_batchnorm: bool = True
+    per_channel_dense: bool = False
+    int8_input_output: str = "uint8"
+    onnx_opset: int = 17
+    coreml_target: str = "iOS16"
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A classifier and its contract; hashable.
+
+    ``tolerances`` holds what the contract sets itself: (format, 'top1_agreement' or 'max_difference', value).
+    """
+
+    name: str
+    path: Path
+    model: Path
+    labels: tuple[str, ...]
+    preprocessing: Preprocessing
+    golden: Path
+    calibration: Path | None = None
+    output: str = "auto"
+    trained_by: str | None = None
+    formats: tuple[str, ...] | None = None
+    options: ExportOptions = ExportOptions()
+    tolerances: tuple[tuple[str, str, float], ...] = ()
+
+
+def read_spec(path: Path) -> ModelSpec:
+    """Return the contract a TOML file states.
+
+    Raises:
+        EdgeError: the file is absent or not TOML, or a key is unknown, missing, of the wrong type or impossible.
+    """
+    table = _Table(path, "", _parsed(path))
+    model, data = table.table("model"), table.table("data")
+    spec = ModelSpec(
+        name=_name(model, path),
+        path=path,
+        model=model.path("file"),
+        labels=_labels(model),
+        output=model.choice("output", OUTPUTS, "auto"),
+        trained_by=_trained_by(model),
+        preprocessing=_preprocessing(table.table("input")),
+        golden=data.path("golden"),
+        calibration=data.path("calibration") if data.has("calibration") else None,
+        formats=_formats(export := table.table("export", optional=True)),
+        options=_options(export),
+        tolerances=_tolerances(table.table("parity", optional=True)),
+    )
+    table.refuse_unknown()
+    return spec
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        found = "it is a folder" if path.is_dir() else "there is no such file"
+        raise EdgeError(f"{path}: expected a model's TOML file, but {found}. Name one with MODEL=path/to/my.toml.")
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise EdgeError(f"{path}: not valid TOML: {error}.") from None
+    except UnicodeDecodeError:
+        raise EdgeError(f"{path}: not a text file in UTF-8, so not a model's TOML file.") from None
+
+
+def _name(model: "_Table", path: Path) -> str:
+    name = model.text("name", path.stem)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        model.fail("name", f"is {name!r}; it names the folder under build/: use letters, digits, '.', '_' and '-'")
+    return name
+
+
+def _trained_by(model: "_Table") -> str | None:
+    module = model.text("trained_by", "")
+    if module and not re.fullmatch(r"models\.[a-z_][a-z0-9_]*", module):
+        model.fail("trained_by", f"is {module!r}; expected a module of the models folder, such as 'models.digits'")
+    return module or None
+
+
+def _labels(model: "_Table") -> tuple[str, ...]:
+    value = model.take("labels", (list, str))
+    if isinstance(value, str):
+        file = (model.file.parent / value).resolve()
+        if not file.is_file():
+            model.fail("labels", f"names {file}, which is not there")
+        value = file.read_text(encoding="utf-8").splitlines()
+        while value and not value[-1].strip():
+            value.pop()
+    if not all(isinstance(label, str) and label.strip() for label in value):
+        model.fail("labels", "must hold one non-empty text a class, in the order of the model's outputs")
+    if len(value) < 2:
+        model.fail("labels", f"has {len(value)} labels; a classifier has at least 2 classes")
+    repeated = sorted({label for label in value if value.count(label) > 1})
+    if repeated:
+        model.fail("labels", f"names {', '.join(map(repr, repeated))} more than once")
+    return tuple(value)
+
+
+def _preprocessing(table: "_Table") -> Preprocessing:
+    shape = table.take("shape", (list,))
+    if len(shape) != 3 or not all(type(size) is int and size > 0 for size in shape):
+        table.fail("shape", f"is {shape}; expected [height, width, channels], three positive whole numbers")
+    colour = table.choice("colour", COLOURS, "gray" if shape[2] == 1 else "rgb")
+    if shape[2] != (expected := 1 if colour == "gray" else 3):
+        table.fail("shape", f"has {shape[2]} channels, but colour {colour!r} has {expected}")
+    mean, std = _normalisation(table, shape[2])
+    return Preprocessing(
+        height=shape[0],
+        width=shape[1],
+        colour=colour,
+        mean=mean,
+        std=std,
+        resize=table.choice("resize", RESIZES, "bilinear"),
+        fit=table.choice("fit", FITS, "stretch"),
+    )
+
+
+def _normalisation(table: "_Table", channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    if table.has("mean") or table.has("std"):
+        if table.has("range"):
+            table.fail("range", "stands beside mean or std; keep one of the two ways to say it")
+        mean, std = table.numbers("mean", channels), table.numbers("std", channels)
+        if not all(value > 0 for value in std):
+            table.fail("std", f"is {list(std)}; every number must be above 0")
+        if all(value <= 1 for value in (*mean, *std)):
+            table.fail("std", "and mean are at most 1; they are in pixel units (0 to 255) here: multiply both by 255")
+        return mean, std
+    low, high = table.numbers("range", 2)
+    if not low < high:
+        table.fail("range", f"is [{low}, {high}]; expected [lowest, highest], what black and white become")
+    std_of_range = 255.0 / (high - low)
+    return (0.0 - low * std_of_range,) * channels, (std_of_range,) * channels
+
+
+def _formats(export: "_Table") -> tuple[str, ...] | None:
+    if not export.has("formats"):
+        return None
+    formats = export.take("formats", (list,))
+    if not formats or not all(isinstance(name, str) for name in formats):
+        export.fail("formats", "must be a list of format names; `python -m exporters list` names them")
+    return tuple(dict.fromkeys(formats))
+
+
+def _options(export: "_Table") -> ExportOptions:
+    default = ExportOptions()
+    return ExportOptions(
+        fold_batchnorm=export.flag("fold_batchnorm", default.fold_batchnorm),
+        per_channel_dense=export.flag("per_channel_dense", default.per_channel_dense),
+        int8_input_output=export.choice("int8_input_output", INTEGER_TYPES, default.int8_input_output),
+        onnx_opset=export.whole("onnx_opset", default.onnx_opset),
+        coreml_target=export.text("coreml_target", default.coreml_target),
+    )
+
+
+def _tolerances(parity: "_Table") -> tuple[tuple[str, str, float], ...]:
+    tables = [(name, parity.table(name)) for name in parity.values]
+    return tuple((name, key, table.fraction(key)) for name, table in tables for key in TOLERANCE_KEYS if table.has(key))
+
+
+class _Table:
+    """One table of the TOML file; remembers which keys were asked for, so that the others can be refused."""
+
+    def __init__(self, file: Path, name: str, values: dict[str, Any]) -> None:
+        self.file, self.name, self.values = file, name, values
+        self._asked: set[str] = set()
+        self._tables: list[_Table] = []
+
+    def fail(self, key: str, problem: str) -> None:
+        where = f"{self.name}.{key}" if self.name else key
+        raise EdgeError(f"{self.file}: {where} {problem}.")
+
+    def has(self, key: str) -> bool:
+        self._asked.add(key)
+        return key in self.values
+
+    def take(self, key: str, kinds: tuple[type, ...], default: Any = None) -> Any:
+        if not self.has(key):
+            if default is None:
+                self.fail(key, f"is missing; expected {_names_of(kinds)}")
+            return default
+        value = self.values[key]
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            self.fail(key, f"is {value!r}; expected {_names_of(kinds)}")
+        return value
+
+    def text(self, key: str, default: str | None = None) -> str:
+        return str(self.take(key, (str,), default))
+
+    def flag(self, key: str, default: bool) -> bool:  # noqa: FBT001 - a key's default, as for the other kinds
+        return bool(self.take(key, (bool,), default))
+
+    def whole(self, key: str, default: int) -> int:
+        return int(self.take(key, (int,), default))
+
+    def choice(self, key: str, choices: tuple[str, ...], default: str) -> str:
+        value = self.text(key, default)
+        if value not in choices:
+            self.fail(key, f"is {value!r}; expected one of {', '.join(map(repr, choices))}")
+        return value
+
+    def numbers(self, key: str, count: int) -> tuple[float, ...]:
+        values = self.take(key, (list,))
+        if len(values) != count or not all(type(value) in {int, float} for value in values):
+            self.fail(key, f"is {values!r}; expected {count} numbers")
+        return tuple(map(float, values))
+
+    def fraction(self, key: str) -> float:
+        value = float(self.take(key, (int, float)))
+        if not 0 <= value <= 1:
+            self.fail(key, f"is {value}; expected a number from 0 to 1")
+        return value
+
+    def path(self, key: str) -> Path:
+        return (self.file.parent / Path(self.text(key)).expanduser()).resolve()
+
+    def table(self, key: str, *, optional: bool = False) -> "_Table":
+        values = self.take(key, (dict,), {} if optional else None)
+        table = _Table(self.file, f"{self.name}.{key}" if self.name else key, values)
+        self._tables.append(table)
+        return table
+
+    def refuse_unknown(self) -> None:
+        for table in self._tables:
+            table.refuse_unknown()
+        for key in self.values:
+            if key not in self._asked:
+                close = difflib.get_close_matches(key, self._asked, 1)
+                hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(sorted(self._asked))}"
+                self.fail(key, f"is not a key of this file; {hint}")
+
+
+def _names_of(kinds: tuple[type, ...]) -> str:
+    words = {str: "a text", list: "a list", dict: "a table", bool: "true or false", int: "a whole number", float: "a number"}
+    return " or ".join(words[kind] for kind in kinds)

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a format is, and which there are: the folder is the registry."""
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import exporters
+from models.artifact import Tensor, Tolerance
+from models.errors import EdgeError
+
+if TYPE_CHECKING:
+    from exporters.source import Source
+
+
+@dataclass(frozen=True)
+class Written:
+    """What an exporter tells of the file it wrote, all of it read back from that file.
+
+    ``output`` is set where the file answers otherwise than the model: 'probabilities' of a model of logits.
+    """
+
+    main_file: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    notes: tuple[str, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+    output: str | None = None
+
+
+def _always() -> str | None:
+    return None
+
+
+@dataclass(frozen=True)
+class Format:
+    """One form a classifier is exported to.
+
+    ``write(source, folder)`` writes the files into an empty folder; the framework is imported inside it. ``kind`` says which
+    targets read it. ``tools`` are the distributions whose versions it follows from. ``missing()`` says why it cannot be
+    written on this machine and how to get what it needs, or None. ``after`` names the format whose artifact it starts from.
+    """
+
+    name: str
+    kind: str
+    summary: str
+    tolerance: Tolerance
+    write: "Callable[[Source, Path], Written]"
+    tools: tuple[str, ...]
+    calibrated: bool = False
+    after: str | None = None
+    missing: Callable[[], str | None] = _always
+
+
+@cache
+def formats() -> dict[str, Format]:
+    """Return every format by name, in the order they are made; imports no framework."""
+    modules = [
+        importlib.import_module(f"exporters.{module.name}")
+        for module in pkgutil.iter_modules(exporters.__path__)
+        if module.name != "__main__"
+    ]
+    found = [form for module in modules for form in getattr(module, "FORMATS", ())]
+    return {form.name: form for form in sorted(found, key=lambda form: (form.after is not None, form.name))}
+
+
+def choose(names: tuple[str, ...] | None) -> tuple[Format, ...]:
+    """Return the formats named, or all of them, in the order they are made.
+
+    Raises:
+        EdgeError: a name is not a format.
+    """
+    known = formats()
+    unknown = sorted(set(names or ()) - set(known))
+    if unknown:
+        raise EdgeError(f"{unknown[0]!r} is not a format; there are {', '.join(known)}.")
+    return tuple(form for form in known.values() if names is None or form.name in names)

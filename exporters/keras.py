@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The original itself, copied, so that ``build/<model>/`` can be carried elsewhere whole and the original measured beside the rest."""
+
+import shutil
+from pathlib import Path
+
+from exporters.format import Format, Written
+from exporters.source import INPUT, Source
+from models.artifact import Tensor, Tolerance
+
+
+def copy(source: Source, folder: Path) -> Written:
+    """Copy the model's file, byte for byte."""
+    name = f"model{source.spec.model.suffix}"
+    shutil.copyfile(source.spec.model, folder / name)
+    shape, classes = (None, *source.shape), (None, source.classes)
+    return Written(name, (Tensor(INPUT, shape, "float32"),), (Tensor(source.output, classes, "float32"),))
+
+
+FORMATS = (
+    Format(
+        "keras",
+        "keras",
+        "the original, copied",
+        Tolerance(1.0, 1e-4, "the same file and framework, in another process"),
+        copy,
+        ("keras",),
+    ),
+)

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ONNX, by tf2onnx from the frozen graph."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from exporters.format import Format, Written
+from exporters.source import INPUT, Source
+from models.artifact import Tensor, Tolerance
+from models.errors import EdgeError
+
+if TYPE_CHECKING:
+    import onnx
+
+FILE: Final = "model.onnx"
+BATCH_AXIS: Final = "batch"
+
+
+def write(source: Source, folder: Path) -> Written:
+    """Write the model with a batch axis that is open and named, labels and preprocessing in its metadata.
+
+    Raises:
+        EdgeError: tf2onnx does not know the opset asked for.
+    """
+    import onnx
+    import tf2onnx
+
+    opset = source.spec.options.onnx_opset
+    newest = tf2onnx.constants.PREFERRED_OPSET
+    known = range(13, max(newest, 18) + 1)
+    if opset not in known:
+        raise EdgeError(
+            f"{source.spec.path}: export.onnx_opset is {opset}; tf2onnx {tf2onnx.__version__} writes {known[0]} to {known[-1]}."
+        )
+    model, _ = tf2onnx.convert.from_graph_def(
+        source.graph_of(None), input_names=[f"{INPUT}:0"], output_names=[f"{source.output}:0"], opset=opset
+    )
+    _rename(model, {f"{INPUT}:0": INPUT, f"{source.output}:0": source.output})
+    for tensor in (*model.graph.input, *model.graph.output):
+        tensor.type.tensor_type.shape.dim[0].dim_param = BATCH_AXIS
+    told = {"labels": list(source.spec.labels), "preprocessing": asdict(source.spec.preprocessing), "output": source.output}
+    onnx.helper.set_model_props(model, {name: json.dumps(value, ensure_ascii=False) for name, value in told.items()})
+    onnx.save(model, folder / FILE)
+    read = onnx.load(folder / FILE)
+    onnx.checker.check_model(read, full_check=True)
+    return Written(FILE, _tensors(read.graph.input), _tensors(read.graph.output), options={"opset": opset})
+
+
+def _rename(model: "onnx.ModelProto", names: dict[str, str]) -> None:
+    for node in model.graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+    for tensor in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        tensor.name = names.get(tensor.name, tensor.name)
+
+
+def _tensors(values: Any) -> tuple[Tensor, ...]:
+    import onnx
+
+    return tuple(
+        Tensor(
+            value.name,
+            tuple(None if size.dim_param else size.dim_value for size in value.type.tensor_type.shape.dim),
+            onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).name,
+        )
+        for value in values
+    )
+
+
+FORMATS = (
+    Format(
+        "onnx-float32",
+        "onnx",
+        "ONNX, float32, any batch size",
+        Tolerance(1.0, 1e-3, "the same float32 arithmetic in another order; EfficientNet-Lite0 moves by 3e-6"),
+        write,
+        ("tf2onnx", "onnx", "tensorflow-cpu", "tensorflow", "keras"),
+    ),
+)

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TensorFlow SavedModel with one named signature."""
+
+from pathlib import Path
+from typing import Final
+
+from exporters.format import Format, Written
+from exporters.source import INPUT, Source
+from models.artifact import Tensor, Tolerance
+
+SIGNATURE: Final = "serving_default"
+ASSETS: Final = "labels.txt"
+
+
+def write(source: Source, folder: Path) -> Written:
+    """Write the frozen graph under ``serving_default``: ``image`` in, ``probabilities`` or ``logits`` out, any batch size."""
+    import tensorflow as tf
+
+    answer = source.function(None)
+    image = tf.TensorSpec((None, *source.shape), tf.float32, name=INPUT)
+    module = tf.Module()
+    module.serve = tf.function(lambda image: {source.output: answer(image)[source.output]}, input_signature=[image])
+    tf.saved_model.save(module, str(folder), signatures={SIGNATURE: module.serve})
+    read = tf.saved_model.load(str(folder)).signatures[SIGNATURE]
+    return Written(
+        "saved_model.pb",
+        tuple(_tensor(name, spec) for name, spec in read.structured_input_signature[1].items()),
+        tuple(_tensor(name, spec) for name, spec in read.structured_outputs.items()),
+        options={"signature": SIGNATURE},
+    )
+
+
+def _tensor(name: str, spec: "tf.TensorSpec") -> Tensor:  # noqa: F821 - TensorFlow is imported by the caller
+    return Tensor(name, tuple(spec.shape), spec.dtype.name)
+
+
+FORMATS = (
+    Format(
+        "savedmodel",
+        "savedmodel",
+        "TensorFlow SavedModel, one named signature",
+        Tolerance(1.0, 1e-3, "the same float32 arithmetic, batch normalisation folded"),
+        write,
+        ("tensorflow-cpu", "tensorflow", "keras"),
+    ),
+)

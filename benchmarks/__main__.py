@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``python -m benchmarks``: export, check, report."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmarks.results import Report, exit_status
+from models.errors import EdgeError
+from models.files import sha256_of
+from models.spec import ModelSpec, read_spec
+from models.terminal import model_build, progress, told
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Export, check and report.")
+Model = Annotated[Path, typer.Argument(help="A model's TOML file, or a .keras file.")]
+Build = Annotated[Path, typer.Option(help="Where everything is written.")]
+Formats = Annotated[
+    list[str] | None, typer.Option("--format", help="A format; may be given more than once. Default: the contract's.")
+]
+Targets = Annotated[list[str] | None, typer.Option("--target", help="A target; may be given more than once. Default: all.")]
+
+
+@app.command(name="all")
+def all_(model: Model, build: Build = Path("build"), formats: Formats = None, targets: Targets = None) -> None:
+    """Export to every format, check every artifact on every target here, print one table.
+
+    What did not change is neither exported nor run again. Exit status: 0 parity held, 1 it did not, 2 nothing was checked.
+    """
+    with told():
+        spec = _spec(model)
+        place = model_build(build, spec.name)
+        with progress() as step:
+            from exporters.export import export_all
+
+            for each in export_all(spec, place, tuple(formats or ()) or None, step):
+                if each.reason.startswith("rebuilt"):
+                    typer.echo(f"edgeferry: {each.format} {each.reason}", err=True)
+            report = _checked(spec, place, tuple(targets or ()), step, reuse=True)
+    _finish(report, place)
+
+
+@app.command()
+def parity(model: Model, build: Build = Path("build"), targets: Targets = None) -> None:
+    """Check the artifacts that are there, each anew; needs neither the exporters nor TensorFlow."""
+    with told():
+        spec = _spec(model)
+        place = model_build(build, spec.name)
+        with progress() as step:
+            report = _checked(spec, place, tuple(targets or ()), step, reuse=False)
+    _finish(report, place)
+
+
+@app.command()
+def report(model: Model, build: Build = Path("build")) -> None:
+    """Print the last table again and write the report's pages anew."""
+    from benchmarks.report import read_report
+
+    with told():
+        spec = _spec(model)
+        place = model_build(build, spec.name)
+        last = read_report(place / "report.json")
+    _finish(last, place, anew=True)
+
+
+def _spec(model: Path) -> ModelSpec:
+    if model.suffix == ".toml" or not model.suffix:
+        return read_spec(model)
+    path = model.with_suffix(".toml")
+    if path.is_file():
+        return read_spec(path)
+    from models.starter import write_starter
+
+    path, assumed = write_starter(model)
+    for note in (f"wrote {path}, a starter contract", *(f"assumed: {each}" for each in assumed)):
+        typer.echo(f"edgeferry: {note}", err=True)
+    spec = read_spec(path)
+    if not spec.golden.exists():
+        raise EdgeError(
+            f"{path} names golden images at {spec.golden}, which are not there. Put some there, read the contract, run again."
+        )
+    return spec
+
+
+def _checked(spec: ModelSpec, place: Path, targets: tuple[str, ...], step: "object", *, reuse: bool) -> Report:
+    from benchmarks.harness import open_bench, run_all
+    from targets.target import choose
+
+    bench = open_bench(place, choose(targets or None), step, reuse=reuse)  # type: ignore[arg-type]
+    if spec.model.is_file() and sha256_of(spec.model) != bench.reference.source_sha256:
+        raise EdgeError(f"{spec.model} changed since it was exported; run `make export-all` first.")
+    return Report(
+        model=spec.name,
+        source_sha256=bench.reference.source_sha256,
+        images=bench.reference.images,
+        reference_accuracy=bench.reference.accuracy,
+        rows=run_all(bench),
+        machine=_machine(),
+        tool_versions=_tool_versions(),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _machine() -> dict[str, str]:
+    import os
+    import platform
+
+    return {
+        "system": platform.system(),
+        "processor": platform.machine(),
+        "cores": str(os.cpu_count()),
+        "python": platform.python_version(),
+    }
+
+
+def _tool_versions() -> dict[str, str]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return {"edgeferry": version("edgeferry")}
+    except PackageNotFoundError:
+        return {}
+
+
+def _is_written(found: Report, place: Path) -> bool:
+    """Say whether the report's files hold these very rows already."""
+    from benchmarks.report import read_report
+
+    try:
+        last = read_report(place / "report.json")
+    except EdgeError:
+        return False
+    return replace(last, created=found.created) == found and all((place / f"report.{form}").is_file() for form in ("html", "md"))
+
+
+def _finish(found: Report, place: Path, *, anew: bool = False) -> None:
+    from rich.console import Console
+
+    from benchmarks.report import print_table, write_report
+
+    with told():
+        if anew or not _is_written(found, place):
+            write_report(found, place)
+        print_table(found, Console())
+        typer.echo(f"\n{place / 'report.html'}")
+    raise typer.Exit(exit_status(found.rows))
+
+
+if __name__ == "__main__":
+    app()

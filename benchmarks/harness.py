@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every artifact on every target that reads it, each run in a child process, each result kept the moment it is there."""
+
+import json
+import statistics
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.parity import Answers, judge, read_answers
+from benchmarks.results import Row
+from models.artifact import Artifact, read_artifact, what_changed
+from models.child import Child, ChildError
+from models.errors import EdgeError
+from models.files import digest, digest_of_code, told_as_edge_error
+from models.reference import PIXELS, Reference, read_reference
+from targets.target import Job, Run, Target, Unsupported, targets
+
+SCHEMA: Final = 1
+RESULTS: Final = "results.jsonl"
+RUNS: Final = "runs"
+REFERENCE: Final = "reference"
+EXPORTS: Final = "exports.json"
+JOB_TIMEOUT_S: Final = 900.0
+
+Step = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One model's artifacts and what they are held to. ``reuse`` takes results of the same files, code and versions again."""
+
+    build: Path
+    reference: Reference
+    asked: tuple[Target, ...]
+    step: Step
+    reuse: bool
+
+
+def open_bench(build: Path, asked: tuple[Target, ...], step: Step, *, reuse: bool) -> Bench:
+    """Return the bench for a model's folder.
+
+    Raises:
+        EdgeError: nothing was exported there.
+    """
+    reference = read_reference(build / REFERENCE)
+    if reference is None:
+        raise EdgeError(f"{build} holds no reference; export the model first with `make export-all`.")
+    return Bench(build, reference, asked, step, reuse)
+
+
+def run_all(bench: Bench) -> tuple[Row, ...]:
+    """Return the rows of everything that was exported, in the order of the formats."""
+    exports = _exports(bench.build)
+    rows: dict[str, list[Row]] = {name: [] for name, _, _ in exports}
+    sound: dict[str, Artifact] = {}
+    for name, state, reason in exports:
+        if state == "not run":
+            rows[name].append(Row(name, "-", "not run", reason))
+        elif state == "failed":
+            rows[name].append(Row(name, "-", "failed", f"not exported: {reason}"))
+        else:
+            artifact, problem = _sound(bench, name)
+            if artifact is None or problem:
+                rows[name].append(_about(Row(name, "-", "failed", problem), artifact, bench))
+            else:
+                sound[name] = artifact
+    for target in bench.asked:
+        for row in _on_target(bench, target, sound):
+            rows[row.format].append(row)
+    return tuple(row for name, artifact_rows in rows.items() for row in _settled(name, artifact_rows, sound.get(name), bench))
+
+
+def _exports(build: Path) -> list[tuple[str, str, str]]:
+    try:
+        told = json.loads((build / EXPORTS).read_text(encoding="utf-8"))
+        return [(each["format"], each["state"], each["reason"]) for each in told["formats"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise EdgeError(f"{build / EXPORTS} cannot be read; export the model first with `make export-all`.") from None
+
+
+def _sound(bench: Bench, name: str) -> tuple[Artifact | None, str]:
+    """Return the artifact, and what is wrong with it before it is even run."""
+    folder = bench.build / name
+    try:
+        artifact = read_artifact(folder)
+    except EdgeError as error:
+        return None, str(error)
+    if artifact.source_sha256 != bench.reference.source_sha256:
+        return artifact, "stale: it was exported from another model than the one it is held to; run `make export-all`"
+    changed = what_changed(artifact, folder)
+    return artifact, f"{changed}; run `make export-all`" if changed else ""
+
+
+def _on_target(bench: Bench, target: Target, artifacts: dict[str, Artifact]) -> list[Row]:
+    readable = {name: artifact for name, artifact in artifacts.items() if artifact.kind in target.reads}
+    if not readable:
+        return []
+    why = target.missing()
+    if why:
+        return [_about(Row(name, target.name, "not run", why), artifact, bench) for name, artifact in readable.items()]
+    versions = dict(target.versions())
+    known = _known(bench.build) if bench.reuse else {}
+    with Child() as child:
+        return [_row(bench, target, artifact, versions, known, child) for artifact in readable.values()]
+
+
+def _row(bench: Bench, target: Target, artifact: Artifact, versions: dict[str, str], known: dict[str, Row], child: Child) -> Row:
+    key = digest(
+        [
+            artifact.sha256,
+            artifact.key,
+            bench.reference.sha256,
+            target.name,
+            versions,
+            digest_of_code("models", "targets", "benchmarks"),
+        ]
+    )
+    if key in known:
+        return known[key]
+    bench.step(f"{artifact.format} on {target.name}")
+    blank = _about(Row(artifact.format, target.name, "failed", ""), artifact, bench)
+    work = bench.build / RUNS / target.name / artifact.format
+    with told_as_edge_error(work):
+        work.mkdir(parents=True, exist_ok=True)
+    job = Job(bench.build / artifact.format, bench.build / REFERENCE / PIXELS, work)
+    log = work / "run.log"
+    log.unlink(missing_ok=True)
+    latencies: tuple[float, ...] = ()
+    try:
+        run = child.call(run_job, target.name, job, log=log, timeout_s=JOB_TIMEOUT_S)
+        row, latencies = (
+            _judged(blank, run, artifact, read_answers(bench.build / REFERENCE, bench.reference.labels)),
+            run.latencies_ms,
+        )
+    except Unsupported as error:
+        row = replace(blank, outcome="not run", reason=str(error))
+    except (EdgeError, ChildError) as error:
+        row = replace(blank, reason=f"it did not run: {error}")
+    _keep(bench.build, key, row, latencies)
+    return row
+
+
+def run_job(target: str, job: Job) -> Run:
+    """Return what a target makes of a job; called in the child process."""
+    return targets()[target].run(job)
+
+
+def _judged(blank: Row, run: Run, artifact: Artifact, answers: Answers) -> Row:
+    verdict = judge(run.scores, run.labels, artifact, answers)
+    return replace(
+        blank,
+        outcome="passed" if verdict.passed else "failed",
+        reason=verdict.reason,
+        top1_agreement=verdict.top1_agreement,
+        accuracy=verdict.accuracy,
+        max_difference=verdict.max_difference,
+        mean_difference=verdict.mean_difference,
+        latency_ms_median=statistics.median(run.latencies_ms) if run.latencies_ms else None,
+        load_ms=run.load_ms,
+        environment=dict(run.environment) | {"first_ms": run.first_ms},
+    )
+
+
+def _about(row: Row, artifact: Artifact | None, bench: Bench) -> Row:
+    row = replace(row, images=bench.reference.images, reference_accuracy=bench.reference.accuracy)
+    if artifact is None:
+        return row
+    return replace(row, bytes=artifact.bytes, artifact_sha256=artifact.sha256, tolerance=asdict(artifact.tolerance))
+
+
+def _settled(name: str, rows: list[Row], artifact: Artifact | None, bench: Bench) -> list[Row]:
+    """Return an artifact's rows; where nothing here could run it, they say that it was not checked."""
+    if artifact is None:
+        return rows
+    if not rows:
+        return [_about(Row(name, "-", "not checked", "no target that was asked for reads it"), artifact, bench)]
+    if all(row.outcome == "not run" for row in rows):
+        return [
+            replace(row, outcome="not checked", reason=f"it was written, but nothing here can run it: {row.reason}")
+            for row in rows
+        ]
+    return rows
+
+
+def _known(build: Path) -> dict[str, Row]:
+    """Return the rows kept by key; a line that is cut short or of another schema is passed over."""
+    rows = {}
+    try:
+        lines = (build / RESULTS).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return {}
+    for line in lines:
+        try:
+            told: dict[str, Any] = json.loads(line)
+            if told["schema"] == SCHEMA:
+                rows[str(told["key"])] = Row(**told["row"])
+        except (ValueError, KeyError, TypeError):
+            continue
+    return rows
+
+
+def _keep(build: Path, key: str, row: Row, latencies: tuple[float, ...]) -> None:
+    line = json.dumps({"schema": SCHEMA, "key": key, "row": asdict(row), "latencies_ms": latencies}, ensure_ascii=False)
+    path = build / RESULTS
+    with told_as_edge_error(path), path.open("a+", encoding="utf-8") as file:
+        # A line that an interruption cut short must not swallow this one.
+        file.write(line + "\n") if _ends_whole(path) else file.write("\n" + line + "\n")
+
+
+def _ends_whole(path: Path) -> bool:
+    return path.stat().st_size == 0 or path.read_bytes()[-1:] == b"\n"

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TF Lite files on this machine's CPU, by LiteRT, the current runtime, with its default XNNPACK kernels."""
+
+from typing import TYPE_CHECKING, Any, Final
+
+from targets.installed import needs, runtime, versions
+from targets.target import Job, Run, Target
+from targets.tflite_file import delegate_told, dequantized, labels_in, quantized
+from targets.timing import answer_and_time, normalised_images, timed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+DISTRIBUTION: Final = "ai-edge-litert"
+
+
+def _run(job: Job) -> Run:
+    import numpy as np
+    from ai_edge_litert.interpreter import Interpreter
+
+    load_ms, interpreter = timed(lambda: _allocated(Interpreter(model_path=str(job.main_file), num_threads=job.threads)))
+    takes, answers = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+
+    def ready(image: "NDArray[np.float32]") -> "Callable[[], NDArray[np.generic]]":
+        interpreter.set_tensor(takes["index"], quantized(image, takes))
+        return answer
+
+    def answer() -> "NDArray[np.generic]":
+        interpreter.invoke()
+        copied: NDArray[np.generic] = interpreter.get_tensor(answers["index"])
+        return copied
+
+    measured = answer_and_time(ready, normalised_images(job), job)
+    return Run(
+        scores=dequantized(np.concatenate(measured.answers), answers),
+        labels=labels_in(job.main_file),
+        latencies_ms=measured.latencies_ms,
+        first_ms=measured.first_ms,
+        load_ms=load_ms,
+        environment={**runtime(DISTRIBUTION), "threads": job.threads, "delegate": delegate_told(_partitions(interpreter))},
+    )
+
+
+def _allocated(interpreter: Any) -> Any:
+    interpreter.allocate_tensors()
+    return interpreter
+
+
+def _partitions(interpreter: Any) -> int:
+    # Told by the interpreter, not assumed: XNNPACK takes only the operations it knows. There is no public way to ask.
+    return sum(operation["op_name"] == "DELEGATE" for operation in interpreter._get_ops_details())  # noqa: SLF001
+
+
+TARGETS = (
+    Target(
+        name="litert",
+        summary="this CPU, by LiteRT",
+        reads=frozenset({"tflite"}),
+        missing=needs("ai_edge_litert"),
+        run=_run,
+        versions=versions(DISTRIBUTION, "numpy"),
+    ),
+)

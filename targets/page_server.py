@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A server for one page on this machine alone: files out, bytes in, gone when its block ends."""
+
+import secrets
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+TYPES: Final = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript",
+    ".json": "application/json",
+    ".wasm": "application/wasm",
+}
+# The first two isolate the page, without which a browser gives it no threads and a clock of 100 microseconds.
+HEADERS: Final = {
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Embedder-Policy": "require-corp",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+@dataclass(frozen=True)
+class PageServer:
+    """Where the pages are; what was posted, by name. The address holds a secret, so that no other page can guess it."""
+
+    address: str
+    posted: dict[str, bytes] = field(default_factory=dict)
+
+
+@contextmanager
+def page_server(folders: Mapping[str, Path], largest_post: int) -> Iterator[PageServer]:
+    """Yield a server on 127.0.0.1 that shows each folder under its name and keeps what is posted, up to so many bytes."""
+    token = secrets.token_urlsafe(16)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    place = PageServer(f"http://127.0.0.1:{server.server_address[1]}/{token}/")
+    server.edgeferry = _Served(token, {name: folder.resolve() for name, folder in folders.items()}, largest_post, place.posted)  # type: ignore[attr-defined]
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield place
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@dataclass(frozen=True)
+class _Served:
+    token: str
+    folders: Mapping[str, Path]
+    largest_post: int
+    posted: dict[str, bytes]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    @property
+    def _served(self) -> _Served:
+        served: _Served = self.server.edgeferry  # type: ignore[attr-defined]
+        return served
+
+    def do_GET(self) -> None:
+        file = self._file()
+        if file is None:
+            self._answer(HTTPStatus.NOT_FOUND)
+        else:
+            self._answer(HTTPStatus.OK, file.read_bytes(), TYPES.get(file.suffix, "application/octet-stream"))
+
+    def do_POST(self) -> None:
+        parts, length = self._parts(), int(self.headers.get("Content-Length") or -1)
+        if len(parts) != 1:
+            self._answer(HTTPStatus.NOT_FOUND)
+        elif not 0 <= length <= self._served.largest_post:
+            self.close_connection = True
+            self._answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        else:
+            self._served.posted[parts[0]] = self.rfile.read(length)
+            self._answer(HTTPStatus.NO_CONTENT)
+
+    def _parts(self) -> list[str]:
+        token, *parts = unquote(urlsplit(self.path).path).removeprefix("/").split("/")
+        return parts if secrets.compare_digest(token.encode(), self._served.token.encode()) else []
+
+    def _file(self) -> Path | None:
+        parts = self._parts()
+        folder = self._served.folders.get(parts[0]) if parts else None
+        if folder is None:
+            return None
+        file = folder.joinpath(*parts[1:]).resolve()
+        return file if file.is_relative_to(folder) and file.is_file() else None
+
+    def _answer(self, status: HTTPStatus, body: bytes = b"", kind: str = "text/plain") -> None:
+        self.send_response(status)
+        for name, value in {**HEADERS, "Content-Type": kind, "Content-Length": str(len(body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - the base class's own name
+        """Say nothing: a file served is no news."""

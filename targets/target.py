@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a target is, what it is handed and what comes back; which there are: the folder is the registry."""
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import targets as house
+from models.artifact import Artifact, read_artifact
+from models.errors import EdgeError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class Unsupported(EdgeError):
+    """The artifact is whole, but this target cannot run it (an older runtime, an operation it lacks): not run, not failed."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """An artifact's whole run: answer every golden image, then be timed on one of them.
+
+    ``pixels`` is an .npy file, uint8, [count, height, width, channels], before normalisation. ``warmup`` and ``rounds`` are
+    calls; the first call of all is timed apart.
+    """
+
+    folder: Path
+    pixels: Path
+    work: Path
+    warmup: int = 3
+    rounds: int = 30
+    threads: int = 1
+    accelerator: str | None = None
+
+    @property
+    def artifact(self) -> Artifact:
+        """Return the artifact's manifest."""
+        return read_artifact(self.folder)
+
+    @property
+    def main_file(self) -> Path:
+        """Return the file a runtime opens."""
+        return self.folder / self.artifact.main_file
+
+    def images(self) -> "NDArray[np.uint8]":
+        """Return the golden pixels, mapped, not read: uint8, [count, height, width, channels]."""
+        import numpy as np
+
+        images: NDArray[np.uint8] = np.load(self.pixels, mmap_mode="r")
+        return images
+
+
+@dataclass(frozen=True)
+class Run:
+    """What came back: raw answers and raw times.
+
+    ``scores`` are the artifact's own outputs, dequantized, [count, classes], float32, in the artifact's own order; ``labels``
+    those found in the file itself, or None where the format has no place for them. Times are in milliseconds and end when the
+    answer is in host memory. ``environment`` says what really ran: runtime, version, threads, delegate or backend.
+    """
+
+    scores: "NDArray[np.float32]"
+    labels: tuple[str, ...] | None
+    latencies_ms: tuple[float, ...]
+    first_ms: float
+    load_ms: float
+    environment: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A place where artifacts run.
+
+    ``reads`` names the kinds of artifact it takes. ``missing()`` says why it cannot run here and how to change that, or
+    None; it is cheap and imports no framework. ``run(job)`` is called in a child process. ``versions()`` says what its
+    results depend on. A target that is not ``asked_by_default`` runs when it is named.
+    """
+
+    name: str
+    summary: str
+    reads: frozenset[str]
+    missing: Callable[[], str | None]
+    run: Callable[[Job], Run]
+    versions: Callable[[], Mapping[str, str]]
+    asked_by_default: bool = True
+
+
+@cache
+def targets() -> dict[str, Target]:
+    """Return every target by name; imports no framework."""
+    modules = [
+        importlib.import_module(f"targets.{module.name}")
+        for module in pkgutil.iter_modules(house.__path__)
+        if module.name not in {"__main__", "device"}
+    ]
+    found = [target for module in modules for target in getattr(module, "TARGETS", ())]
+    return {target.name: target for target in sorted(found, key=lambda target: target.name)}
+
+
+def choose(names: tuple[str, ...] | None) -> tuple[Target, ...]:
+    """Return the targets named, or all that are asked by default.
+
+    Raises:
+        EdgeError: a name is not a target.
+    """
+    known = targets()
+    unknown = sorted(set(names or ()) - set(known))
+    if unknown:
+        raise EdgeError(f"{unknown[0]!r} is not a target; there are {', '.join(known)}.")
+    return tuple(target for target in known.values() if (target.name in names if names else target.asked_by_default))

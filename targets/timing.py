@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one loop that answers all golden images and times one of them, for every target that runs in this process."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from models.images import normalise
+from targets.target import Job
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Image = TypeVar("Image")
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class Measured(Generic[Answer]):
+    """The raw answer to every image, and the times of the calls in milliseconds."""
+
+    answers: list[Answer]
+    first_ms: float
+    latencies_ms: tuple[float, ...]
+
+
+def normalised_images(job: Job) -> "list[NDArray[np.float32]]":
+    """Return the golden images one by one, normalised: float32, [1, height, width, channels]."""
+    images = normalise(job.images(), job.artifact.preprocessing)
+    return [images[at : at + 1] for at in range(len(images))]
+
+
+def answer_and_time(ready: Callable[[Image], Callable[[], Answer]], images: Sequence[Image], job: Job) -> Measured[Answer]:
+    """Return every image's answer, the first call's time and those of ``job.rounds`` calls after ``job.warmup`` more.
+
+    ``ready`` puts an image where the runtime reads it and returns the call that answers it. That call is what is timed, and what
+    is judged; it ends with the answer in host memory.
+    """
+    first_ms, _ = timed(ready(images[0]))
+    answers = [ready(image)() for image in images]
+    inference = ready(images[0])
+    for _ in range(job.warmup):
+        inference()
+    return Measured(answers, first_ms, tuple(timed(inference)[0] for _ in range(job.rounds)))
+
+
+def timed(call: Callable[[], Answer]) -> tuple[float, Answer]:
+    """Return how many milliseconds a call took, by a monotonic clock, and what it returned."""
+    start = time.perf_counter_ns()
+    answer = call()
+    return (time.perf_counter_ns() - start) / 1e6, answer

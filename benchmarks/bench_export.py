@@ -145,7 +145,8 @@ def bench_all_edgeferry(benchmark: Any, source: Source, seconds: dict[str, float
 
 
 @pytest.mark.benchmark(group="a second `make export-all`, nothing changed")
-def bench_nothing_changed(benchmark: Any, spec: ModelSpec, source: Source) -> None:
+@pytest.mark.usefixtures("source")
+def bench_nothing_changed(benchmark: Any, spec: ModelSpec) -> None:
     """The whole command; its CPU time and that of its children stands in extra_info."""
     toml = _as_toml(spec)
     command = [sys.executable, "-m", "benchmarks", "all", str(toml), "--build", str(toml.parent / "build"), "--target", "litert"]
@@ -203,8 +204,12 @@ def _patches(count: int) -> "np.ndarray[Any, np.dtype[np.uint8]]":
 
     pictures = load_sample_images().images
     draw = np.random.default_rng(0)
-    corners = [(draw.integers(picture.shape[0] - SIDE), draw.integers(picture.shape[1] - SIDE), picture) for picture in pictures * count]
-    return np.stack([picture[top : top + SIDE, left : left + SIDE] for top, left, picture in corners[:count]])
+    cuts = []
+    for number in range(count):
+        picture = pictures[number % len(pictures)]
+        top, left = (int(draw.integers(size - SIDE)) for size in picture.shape[:2])
+        cuts.append(picture[top : top + SIDE, left : left + SIDE])
+    return np.stack(cuts)
 
 
 def _as_toml(spec: ModelSpec) -> Path:

@@ -102,12 +102,16 @@ def _on_target(bench: Bench, target: Target, artifacts: dict[str, Artifact]) -> 
         return [_about(Row(name, target.name, "not run", why), artifact, bench) for name, artifact in readable.items()]
     versions = dict(target.versions())
     known = _known(bench.build) if bench.reuse else {}
+    rows = []
     with Child() as child:
-        return [_row(bench, target, artifact, versions, known, child) for artifact in readable.values()]
+        for artifact in readable.values():
+            key = _key(bench, target, artifact, versions)
+            rows.append(known[key] if key in known else _run(bench, target, artifact, key, child))
+    return rows
 
 
-def _row(bench: Bench, target: Target, artifact: Artifact, versions: dict[str, str], known: dict[str, Row], child: Child) -> Row:
-    key = digest(
+def _key(bench: Bench, target: Target, artifact: Artifact, versions: dict[str, str]) -> str:
+    return digest(
         [
             artifact.sha256,
             artifact.key,
@@ -117,8 +121,9 @@ def _row(bench: Bench, target: Target, artifact: Artifact, versions: dict[str, s
             digest_of_code("models", "targets", "benchmarks"),
         ]
     )
-    if key in known:
-        return known[key]
+
+
+def _run(bench: Bench, target: Target, artifact: Artifact, key: str, child: Child) -> Row:
     bench.step(f"{artifact.format} on {target.name}")
     blank = _about(Row(artifact.format, target.name, "failed", ""), artifact, bench)
     work = bench.build / RUNS / target.name / artifact.format

@@ -65,17 +65,17 @@ def judge(scores: "NDArray[np.float32]", labels: tuple[str, ...] | None, artifac
     if wrong:
         return Verdict(passed=False, reason=f"it answered NaN or Inf to {wrong} of {len(scores)} images")
     probabilities = softmax(scores) if artifact.output == "logits" else scores
-    difference = np.abs(probabilities - answers.probabilities)
+    differences = np.abs(probabilities - answers.probabilities).max(axis=1)
     chosen = probabilities.argmax(axis=1)
     agreed = int(_agree(chosen, answers.probabilities).sum())
-    verdict = _within(agreed, len(chosen), float(difference.max()), artifact.tolerance)
+    verdict = _within(agreed, len(chosen), differences, artifact.tolerance)
     return Verdict(
         passed=not verdict,
         reason=verdict or f"the same answer to {agreed} of {len(chosen)} images",
         top1_agreement=agreed / len(chosen),
         accuracy=float((chosen == answers.classes).mean()),
-        max_difference=float(difference.max()),
-        mean_difference=float(difference.mean()),
+        max_difference=float(differences.max()),
+        mean_difference=float(differences.mean()),
     )
 
 
@@ -95,14 +95,19 @@ def _agree(chosen: "NDArray[np.int64]", probabilities: "NDArray[np.float32]") ->
     return agree
 
 
-def _within(agreed: int, images: int, difference: float, tolerance: Tolerance) -> str:
+def _within(agreed: int, images: int, differences: "NDArray[np.float32]", tolerance: Tolerance) -> str:
     """Return what is outside the tolerance, or nothing."""
     problems = []
     least = images - allowed_disagreements(images, tolerance)
     if agreed < least:
         problems.append(f"the same answer to only {agreed} of {images} images; expected {least}")
-    if difference > tolerance.max_difference:
-        problems.append(f"a probability differs by {difference:.2g}; expected at most {tolerance.max_difference:.2g}")
+    most, mean = float(differences.max()), float(differences.mean())
+    if most > tolerance.max_difference:
+        problems.append(f"a probability differs by {most:.2g}; expected at most {tolerance.max_difference:.2g}")
+    if mean > tolerance.mean_difference:
+        problems.append(
+            f"probabilities differ by {mean:.2g} in the mean of all images; expected at most {tolerance.mean_difference:.2g}"
+        )
     return "; ".join(problems)
 
 

@@ -35,7 +35,7 @@ NARROW_COLUMNS: Final = ("format", "size", "target", "agree-\nment", "accu-\nrac
 # Rich takes a pipe for 80 columns wide; files and pagers have more room.
 PIPED_WIDTH: Final = 120
 ABSENT: Final = "-"
-TOLERANCE: Final = {"top1_agreement", "max_difference", "reason"}
+TOLERANCE: Final = {"top1_agreement", "max_difference", "mean_difference", "reason"}
 
 
 class Finding(NamedTuple):
@@ -231,8 +231,9 @@ def held_to(row: Row) -> str:
     """Return the tolerance of a row and its reason as a sentence."""
     if not row.tolerance:
         return ABSENT
-    least, most = percent(row.tolerance["top1_agreement"]), row.tolerance["max_difference"]
-    return f"agreement at least {least}, no difference above {most:g}: {row.tolerance['reason']}"
+    told = row.tolerance
+    least, most, mean = percent(told["top1_agreement"]), told["max_difference"], told["mean_difference"]
+    return f"agreement at least {least}, no difference above {most:g}, {mean:g} in the mean: {told['reason']}"
 
 
 def said(value: Any) -> str:

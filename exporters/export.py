@@ -15,10 +15,10 @@ from typing import Final, Literal
 
 from exporters import worker
 from exporters.format import Format, choose
-from models.artifact import LOG, read_artifact, what_changed
+from models.artifact import LOG, MANIFEST, read_artifact, what_changed
 from models.child import Child, ChildError
 from models.errors import EdgeError
-from models.files import digest, digest_of_code, write_json
+from models.files import digest, digest_of_code, partial_of, told_as_edge_error, write_json
 from models.reference import Reference, read_reference, reference_key
 from models.spec import ModelSpec
 
@@ -39,6 +39,16 @@ class Export:
     reason: str
 
 
+@dataclass(frozen=True)
+class _Work:
+    """What stands around every format of one export."""
+
+    spec: ModelSpec
+    build: Path
+    child: Child
+    step: Step
+
+
 def export_all(spec: ModelSpec, build: Path, names: tuple[str, ...] | None, step: Step) -> tuple[Export, ...]:
     """Return what became of every format asked for; artifacts stand in ``build/<format>/``.
 
@@ -49,78 +59,86 @@ def export_all(spec: ModelSpec, build: Path, names: tuple[str, ...] | None, step
     """
     chosen = choose(names or spec.formats)
     with Child() as child:
-        _train_if_absent(spec, build, child, step)
-        reference = _reference(spec, build, child, step)
-        exports = [_export(form, spec, build, reference, child, step) for form in chosen]
+        work = _Work(spec, build, child, step)
+        if spec.trained_by is not None and not spec.model.is_file():
+            step(f"training {spec.name}")
+            _needed(work, worker.train, "train.log", spec)
+        reference = _reference(work)
+        exports = [_export(form, work, reference) for form in chosen]
     found = {"schema": SCHEMA, "formats": [asdict(export) for export in exports]}
     if _told(build / EXPORTS) != found:
         write_json(build / EXPORTS, found)
     return tuple(exports)
 
 
-def _train_if_absent(spec: ModelSpec, build: Path, child: Child, step: Step) -> None:
-    if spec.trained_by is None or spec.model.is_file():
-        return
-    step(f"training {spec.name}")
-    _said(child, spec, lambda log: child.call(worker.train, spec, log=log), build / "train.log")
-
-
-def _reference(spec: ModelSpec, build: Path, child: Child, step: Step) -> Reference:
-    reference, key = read_reference(build / worker.REFERENCE), reference_key(spec)
+def _reference(work: _Work) -> Reference:
+    folder, key = work.build / worker.REFERENCE, reference_key(work.spec)
+    reference = read_reference(folder)
     if reference is None or reference.key != key:
-        step("asking the original about the golden images")
-        _said(child, spec, lambda log: child.call(worker.refer, spec, build, log=log), build / "reference.log")
-        reference = read_reference(build / worker.REFERENCE)
+        work.step("asking the original about the golden images")
+        _needed(work, worker.refer, "reference.log", work.spec, work.build)
+        reference = read_reference(folder)
     if reference is None:
-        raise EdgeError(f"{build / worker.REFERENCE}: the reference was written, but cannot be read back.")
+        raise EdgeError(f"{folder}: the reference was written, but cannot be read back.")
     return reference
 
 
-def _said(child: Child, spec: ModelSpec, call: Callable[[Path], None], log: Path) -> None:
+def _needed(work: _Work, function: Callable[..., None], log: str, *arguments: object) -> None:
     """Run what everything else needs; an accident there is the end, told in a sentence."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    log.unlink(missing_ok=True)
+    place = work.build / log
+    with told_as_edge_error(work.build):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.unlink(missing_ok=True)
     try:
-        call(log)
+        work.child.call(function, *arguments, log=place)
     except ChildError as error:
-        raise EdgeError(f"{spec.model}: {error}") from error
+        raise EdgeError(f"{work.spec.model}: {error}") from error
 
 
-def _export(form: Format, spec: ModelSpec, build: Path, reference: Reference, child: Child, step: Step) -> Export:
+def _export(form: Format, work: _Work, reference: Reference) -> Export:
     if form.calibrated and reference.calibration_digest is None:
         return Export(form.name, "not run", NO_IMAGES)
     if why := form.missing():
         return Export(form.name, "not run", why)
     versions = {name: found for name in form.tools if (found := _version(name))}
-    key = _key(form, spec, build, reference, versions)
-    changed = _what_changed(build / form.name, key)
+    key = _key(form, work, reference, versions)
+    changed = _what_changed(work.build / form.name, key)
     if changed is None:
         return Export(form.name, "kept", "nothing changed")
-    step(f"writing {form.name}")
-    log = build / f".{form.name}.log"
+    work.step(f"writing {form.name}")
+    problem = _written(form, work, key, versions)
+    return Export(form.name, "failed", problem) if problem else Export(form.name, "written", changed)
+
+
+def _written(form: Format, work: _Work, key: str, versions: dict[str, str]) -> str:
+    """Write one format; return what went wrong, or nothing."""
+    folder, log = work.build / form.name, work.build / f".{form.name}.log"
     log.unlink(missing_ok=True)
     try:
-        child.call(worker.write, spec, build, form.name, key, versions, log=log)
+        work.child.call(worker.write, work.spec, work.build, form.name, key, versions, log=log)
     except (EdgeError, ChildError) as error:
-        return Export(form.name, "failed", str(error).replace(str(log), str(build / form.name / LOG)))
+        return str(error).replace(str(log), str(folder / LOG))
     finally:
+        # A process that was killed could not tidy up after itself.
+        shutil.rmtree(partial_of(folder), ignore_errors=True)
         if log.is_file():
-            (build / form.name).mkdir(exist_ok=True)
-            shutil.move(log, build / form.name / LOG)
-    return Export(form.name, "written", changed)
+            with told_as_edge_error(folder):
+                folder.mkdir(exist_ok=True)
+                log.replace(folder / LOG)
+    return ""
 
 
-def _key(form: Format, spec: ModelSpec, build: Path, reference: Reference, versions: dict[str, str]) -> str:
-    parent = read_artifact(build / form.after).sha256 if form.after and (build / form.after / "manifest.json").is_file() else None
+def _key(form: Format, work: _Work, reference: Reference, versions: dict[str, str]) -> str:
+    parent = work.build / form.after if form.after else None
     return digest(
         {
             "format": form.name,
             "reference": [reference.key, reference.sha256],
-            "options": asdict(spec.options),
-            "tolerances": [each for each in spec.tolerances if each[0] == form.name],
+            "options": asdict(work.spec.options),
+            "tolerances": [each for each in work.spec.tolerances if each[0] == form.name],
             "tools": versions,
             "code": digest_of_code("models", "exporters"),
-            "parent": parent,
+            "parent": read_artifact(parent).sha256 if parent and (parent / MANIFEST).is_file() else None,
         }
     )
 

@@ -12,9 +12,9 @@ the graph, not on Keras layers, it holds for nested, shared and subclassed model
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 if TYPE_CHECKING:
+    import numpy as np
+    import tensorflow as tf
     from numpy.typing import NDArray
     from tensorflow.core.framework.graph_pb2 import GraphDef
     from tensorflow.core.framework.node_def_pb2 import NodeDef
@@ -25,26 +25,19 @@ ADDITIONS: Final = ("Add", "AddV2", "BiasAdd")
 
 def fold_constants(graph: "GraphDef", output: str) -> "GraphDef":
     """Return the graph with everything that follows from constants alone computed, and what leads nowhere removed."""
+    import numpy as np
     import tensorflow as tf
 
-    constant = {node.name for node in graph.node if node.op == "Const"}
-    edge: set[str] = set()
-    for node in _in_order(graph):
-        inputs = [_node_of(name) for name in node.input]
-        if inputs and constant.issuperset(inputs) and _is_pure(node):
-            constant.add(node.name)
-        else:
-            edge.update(name for name in inputs if name in constant)
-    computed = sorted(node.name for node in graph.node if node.name in edge and node.op != "Const")
     folded = _copy_of(graph)
+    with tf.Graph().as_default() as whole:
+        tf.import_graph_def(graph, name="")
+    computed = _edge_of_constants(graph, whole)
     if computed:
-        with tf.Graph().as_default() as scratch:
-            tf.import_graph_def(graph, name="")
-            with tf.compat.v1.Session(graph=scratch) as session:
-                values = session.run([f"{name}:0" for name in computed])
-        for name, value in zip(computed, values, strict=True):
-            node = next(node for node in folded.node if node.name == name)
-            node.CopyFrom(constant_node(name, np.asarray(value)))
+        with tf.compat.v1.Session(graph=whole) as session:
+            values = session.run({name: f"{name}:0" for name in computed})
+        for node in folded.node:
+            if node.name in values:
+                node.CopyFrom(constant_node(node.name, np.asarray(values[node.name])))
     return _reachable(folded, output)
 
 
@@ -79,32 +72,36 @@ def _fold_one(multiply: "NodeDef", nodes: "dict[str, NodeDef]", uses: "Counter[s
     new_weights = _scaled(before, _value(weights), scale.reshape(-1))
     if new_weights is None:
         return False
-    graph.node.append(constant_node(f"{multiply.name}/folded_weights", new_weights))
-    before.input[1] = f"{multiply.name}/folded_weights"
-    nodes[graph.node[-1].name] = graph.node[-1]
-    uses[graph.node[-1].name] += 1
+    before.input[1] = _added(constant_node(f"{multiply.name}/folded_weights", new_weights), graph, nodes, uses)
     if bias is None:
         _replace(multiply, before.name, uses)
     else:
-        shift = (bias.astype(np.float64) * scale).astype(np.float32)
-        graph.node.append(constant_node(f"{multiply.name}/folded_bias", shift))
-        nodes[graph.node[-1].name] = graph.node[-1]
-        operand = 0 if _node_of(addition.input[0]) == before.name else 1
-        addition.input[1 - operand] = f"{multiply.name}/folded_bias"
+        shift = constant_node(f"{multiply.name}/folded_bias", (bias.astype("float64") * scale).astype("float32"))
+        operand = 1 if _node_of(addition.input[0]) == before.name else 0
+        addition.input[operand] = _added(shift, graph, nodes, uses)
         _replace(multiply, addition.name, uses)
     return True
 
 
+def _added(node: "NodeDef", graph: "GraphDef", nodes: "dict[str, NodeDef]", uses: "Counter[str]") -> str:
+    """Put a node that is used once into the graph; return its name."""
+    graph.node.append(node)
+    nodes[node.name] = graph.node[-1]
+    uses[node.name] = 1
+    return str(node.name)
+
+
 def _scaled(linear: "NodeDef", weights: "NDArray[np.float32]", scale: "NDArray[np.float32]") -> "NDArray[np.float32] | None":
-    wide = scale.astype(np.float64)
+    wide = scale.astype("float64")
     if linear.op == "DepthwiseConv2dNative":
         channels = weights.shape[2] * weights.shape[3]
         if wide.size not in {1, channels}:
             return None
-        wide = np.broadcast_to(wide, (channels,)).reshape(weights.shape[2:])
+        wide = wide.repeat(channels // wide.size).reshape(weights.shape[2:])
     elif (linear.op == "MatMul" and linear.attr["transpose_b"].b) or wide.size not in {1, weights.shape[-1]}:
         return None
-    return (weights.astype(np.float64) * wide).astype(np.float32)
+    scaled: NDArray[np.float32] = (weights.astype("float64") * wide).astype("float32")
+    return scaled
 
 
 def _with_bias_adds(graph: "GraphDef") -> "GraphDef":
@@ -129,7 +126,7 @@ def _channels(linear: "NodeDef", nodes: "dict[str, NodeDef]") -> int:
     weights = nodes[_node_of(linear.input[1])]
     if weights.op != "Const":
         return -1
-    shape = [size.size for size in weights.attr["value"].tensor.tensor_shape.dim]
+    shape = [int(size.size) for size in weights.attr["value"].tensor.tensor_shape.dim]
     return shape[2] * shape[3] if linear.op == "DepthwiseConv2dNative" else shape[-1]
 
 
@@ -139,13 +136,14 @@ def _variable_and_constant(node: "NodeDef", nodes: "dict[str, NodeDef]") -> "tup
         constant = nodes[_node_of(node.input[at])]
         if constant.op == "Const" and nodes[_node_of(node.input[other])].op != "Const":
             value = _value(constant)
-            if value.dtype == np.float32 and (value.ndim == 0 or value.size == value.shape[-1]):
+            if value.dtype == "float32" and (value.ndim == 0 or value.size == value.shape[-1]):
                 return nodes[_node_of(node.input[other])], value
     return None
 
 
 def _other_layout(linear: "NodeDef") -> bool:
-    return linear.attr["data_format"].s not in {b"", b"NHWC"}
+    # Asking a protobuf map for a key that it lacks would put it there.
+    return "data_format" in linear.attr and linear.attr["data_format"].s != b"NHWC"
 
 
 def _replace(node: "NodeDef", source: str, uses: "Counter[str]") -> None:
@@ -175,11 +173,26 @@ def constant_node(name: str, value: "NDArray[np.float32]") -> "NodeDef":
     return node
 
 
-def _is_pure(node: "NodeDef") -> bool:
-    from tensorflow.python.framework import op_def_registry
+def _edge_of_constants(graph: "GraphDef", whole: "tf.Graph") -> list[str]:
+    """Return the nodes that follow from constants alone and are used by one that does not."""
+    constant: set[str] = set()
+    edge: set[str] = set()
+    for node in _in_order(graph):
+        inputs = [_node_of(name) for name in node.input]
+        operation = whole.get_operation_by_name(node.name)
+        if node.op == "Const" or (inputs and constant.issuperset(inputs) and _is_computable(operation)):
+            constant.add(node.name)
+        else:
+            edge.update(name for name in inputs if name in constant)
+    return sorted(node.name for node in graph.node if node.name in edge and node.op != "Const")
 
-    definition = op_def_registry.get(node.op)
-    return definition is not None and len(definition.output_arg) == 1 and not definition.is_stateful
+
+def _is_computable(operation: "tf.Operation") -> bool:
+    # A variant (a list of tensors in a recurrent layer) or a resource is no value to keep.
+    kinds = [output.dtype for output in operation.outputs]
+    return (
+        not operation.op_def.is_stateful and len(kinds) == 1 and (kinds[0].is_floating or kinds[0].is_integer or kinds[0].is_bool)
+    )
 
 
 def _in_order(graph: "GraphDef") -> "list[NodeDef]":

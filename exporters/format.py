@@ -6,7 +6,6 @@ import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import exporters
@@ -14,6 +13,8 @@ from models.artifact import Tensor, Tolerance
 from models.errors import EdgeError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from exporters.source import Source
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 INPUT: Final = "image"
 # Folding reorders float32 arithmetic; a trained network's probabilities move by some 1e-6, a mistake moves them by tenths.
 FOLD_TOLERANCE: Final = 1e-4
+LOOPS: Final = ("While", "StatelessWhile")
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class Source:
     """What an exporter starts from.
 
     ``graph`` takes ``image``, float32, [batch, height, width, channels], normalised as the contract says, and answers the node
-    named by ``output``, [batch, classes].
+    named by ``output``, [batch, classes]. ``single`` is the same traced for one image, where the model has loops: their state
+    has a shape that follows from the batch, and no converter can lower one that is open.
     """
 
     spec: ModelSpec
@@ -37,6 +39,7 @@ class Source:
     folder: Path
     graph: "GraphDef"
     notes: tuple[str, ...]
+    single: "GraphDef | None" = None
 
     @property
     def output(self) -> str:
@@ -59,7 +62,7 @@ class Source:
         import tensorflow as tf
 
         graph = tf.compat.v1.GraphDef()
-        graph.CopyFrom(self.graph)
+        graph.CopyFrom(self.single if batch == 1 and self.single is not None else self.graph)
         image = next(node for node in graph.node if node.name == INPUT)
         image.attr["shape"].shape.CopyFrom(tf.TensorShape((batch, *self.shape)).as_proto())
         for node in graph.node:
@@ -103,7 +106,9 @@ def read_source(spec: ModelSpec, folder: Path) -> Source:
     reference = read_reference(folder)
     if reference is None:
         raise EdgeError(f"{folder} holds no reference; make it with `python -m models reference {spec.path}`.")
-    plain = fold_constants(_frozen(spec, reference.output), reference.output)
+    plain = fold_constants(_frozen(spec, reference.output, None), reference.output)
+    loops = any(node.op in LOOPS for node in plain.node)
+    single = fold_constants(_frozen(spec, reference.output, 1), reference.output) if loops else None
     pixels = np.load(folder / PIXELS, mmap_mode="r")
     scores = np.load(folder / "scores.npy")
 
@@ -116,26 +121,26 @@ def read_source(spec: ModelSpec, folder: Path) -> Source:
     folded, count = fold_batchnorm(plain, reference.output) if spec.options.fold_batchnorm else (plain, 0)
     if count and (moved := difference(folded)) <= FOLD_TOLERANCE:
         notes.append(f"{count} batch normalisations folded into weights; answers moved by at most {moved:.1e}")
-        return Source(spec, reference, folder, folded, tuple(notes))
+        single = fold_batchnorm(single, reference.output)[0] if single is not None else None
+        return Source(spec, reference, folder, folded, tuple(notes), single)
     if count:
         notes.append(f"batch normalisation not folded: answers would move by {moved:.1e}, more than {FOLD_TOLERANCE:.0e}")
     if (moved := difference(plain)) > FOLD_TOLERANCE:
         raise EdgeError(
-            f"{spec.model}: its frozen graph answers differently from Keras by {moved:.1e}; a layer that is random or keeps a state?"
+            f"{spec.model}: its frozen graph answers differently from Keras by {moved:.1e}; "
+            "does a layer draw at random or keep a state?"
         )
-    return Source(spec, reference, folder, plain, tuple(notes))
+    return Source(spec, reference, folder, plain, tuple(notes), single)
 
 
-def _frozen(spec: ModelSpec, output: str) -> "GraphDef":
+def _frozen(spec: ModelSpec, output: str, batch: int | None) -> "GraphDef":
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     model, how = classifier(spec), spec.preprocessing
 
-    @tf.function(input_signature=[tf.TensorSpec((None, how.height, how.width, how.channels), tf.float32, name=INPUT)])
-    def answer(image: "tf.Tensor") -> "tf.Tensor":
-        return _only(model(image, training=False))
-
+    image = tf.TensorSpec((batch, how.height, how.width, how.channels), tf.float32, name=INPUT)
+    answer = tf.function(lambda image: _only(model(image, training=False)), input_signature=[image])
     frozen = convert_variables_to_constants_v2(answer.get_concrete_function(), lower_control_flow=False, aggressive_inlining=True)
     graph = frozen.graph.as_graph_def()
     named = graph.node.add(name=output, op="Identity", input=[frozen.outputs[0].name])

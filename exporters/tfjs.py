@@ -42,9 +42,11 @@ def write(source: Source, folder: Path, precision: str) -> Written:
         tf.import_graph_def(graph, name="")
     signature = _signature(frozen, source)
     optimized = converter.optimize_graph(frozen, signature)
+    # Takes the weights out of the graph; before the graph is written, or they would stand in both files.
+    weights = converter.extract_weights(optimized)
     converter.write_artifacts(
         converter.MessageToDict(optimized) | {"library": {}},
-        converter.extract_weights(optimized),
+        weights,
         str(folder / FILE),
         tf.__version__,
         signature,
@@ -115,11 +117,8 @@ def _read(path: Path) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
 
 def _tensor(name: str, told: dict[str, Any]) -> Tensor:
     sizes = [int(size["size"]) for size in told["tensorShape"]["dim"]]
-    return Tensor(
-        name,
-        tuple(None if size < 0 else size for size in sizes),
-        told["dtype"].removeprefix("DT_").lower().replace("float", "float32"),
-    )
+    kind = "float32" if told["dtype"] == "DT_FLOAT" else told["dtype"].removeprefix("DT_").lower()
+    return Tensor(name, tuple(None if size < 0 else size for size in sizes), kind)
 
 
 def _format(precision: str, summary: str, tolerance: Tolerance) -> Format:
@@ -131,20 +130,22 @@ FORMATS = (
     _format(
         "float32",
         "TensorFlow.js graph model",
-        Tolerance(1.0, 1e-3, "the same float32 arithmetic in another order; MobileNetV2 moves by 1e-5"),
+        Tolerance(1.0, 1e-3, 1e-4, "the same float32 arithmetic in another order; MobileNetV2 moves by 1e-5"),
     ),
     _format(
         "float16",
         "TensorFlow.js, float16 weights",
-        Tolerance(0.98, 0.05, "weights rounded to 11 bits; a MobileNetV2 moves by 0.012"),
+        Tolerance(0.98, 0.05, 0.01, "weights rounded to 11 bits; a MobileNetV2 moves by 0.012"),
     ),
     _format(
         "uint8",
         "TensorFlow.js, uint8 weights",
         Tolerance(
             0.90,
-            0.40,
-            "one range a weight tensor, 256 steps: a small depthwise network loses agreement (MobileNetV2 0.35: 87.5 % of 64 images)",
+            0.50,
+            0.15,
+            "one range a weight tensor, 256 steps, which depthwise layers suffer from; a MobileNetV2 0.35 that was hardly "
+            "trained fell below this (87.5 % of 64 images)",
         ),
     ),
 )

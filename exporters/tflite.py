@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """TF Lite files: float32, float16 weights, dynamic range, and full integer."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from exporters.format import Format, Written
@@ -15,6 +13,9 @@ from models.images import normalise
 from models.reference import BATCH
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -25,12 +26,12 @@ PER_TENSOR_FLAG: Final = "_experimental_disable_per_channel_quantization_for_den
 VARIABLE_OPERATIONS: Final = ("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE")
 
 
-def float32(source: Source, folder: Path) -> Written:
+def float32(source: Source, folder: "Path") -> Written:
     """Write the model as it is."""
     return _write(source, folder, _converter(source), {})
 
 
-def float16(source: Source, folder: Path) -> Written:
+def float16(source: Source, folder: "Path") -> Written:
     """Write weights in half precision; a CPU computes in float32, a GPU may compute in half."""
     import tensorflow as tf
 
@@ -40,7 +41,7 @@ def float16(source: Source, folder: Path) -> Written:
     return _write(source, folder, converter, {})
 
 
-def dynamic(source: Source, folder: Path) -> Written:
+def dynamic(source: Source, folder: "Path") -> Written:
     """Write weights as int8, activations quantized as they come: small, but slow where depthwise layers rule."""
     import tensorflow as tf
 
@@ -49,7 +50,7 @@ def dynamic(source: Source, folder: Path) -> Written:
     return _write(source, folder, converter, {})
 
 
-def int8(source: Source, folder: Path) -> Written:
+def int8(source: Source, folder: "Path") -> Written:
     """Write the model in integers throughout, ranges found on the calibration images.
 
     Raises:
@@ -68,7 +69,8 @@ def int8(source: Source, folder: Path) -> Written:
     if not options.per_channel_dense:
         if not hasattr(converter, PER_TENSOR_FLAG):
             raise EdgeError(
-                f"TensorFlow {tf.__version__} has no {PER_TENSOR_FLAG}; set export.per_channel_dense = true, or use TensorFlow 2.21."
+                f"TensorFlow {tf.__version__} has no {PER_TENSOR_FLAG}; "
+                "set export.per_channel_dense = true, or use TensorFlow 2.21."
             )
         setattr(converter, PER_TENSOR_FLAG, True)
     told = {
@@ -94,7 +96,7 @@ def _one_by_one(pixels: "NDArray[np.uint8]", source: Source) -> "Iterator[list[N
             yield [image[None]]
 
 
-def _write(source: Source, folder: Path, converter: Any, options: dict[str, Any]) -> Written:
+def _write(source: Source, folder: "Path", converter: Any, options: dict[str, Any]) -> Written:
     model = with_metadata(converter.convert(), source.spec)
     write_whole(folder / FILE, model)
     inputs, outputs = read_tensors(model)
@@ -125,7 +127,7 @@ def _tensor(tensor: Any) -> Tensor:
     )
 
 
-def _check_integer(path: Path, *, per_channel_dense: bool) -> None:
+def _check_integer(path: "Path", *, per_channel_dense: bool) -> None:
     graph = _model(path.read_bytes()).Subgraphs(0)
     floats = [
         tensor
@@ -134,7 +136,8 @@ def _check_integer(path: Path, *, per_channel_dense: bool) -> None:
     ]
     if floats:
         raise EdgeError(
-            f"{len(floats)} tensors stayed in float ({floats[0].Name().decode()} is one): an operation has no integer form in TF Lite"
+            f"{len(floats)} tensors stayed in float ({floats[0].Name().decode()} is one): "
+            "an operation has no integer form in TF Lite"
         )
     if not per_channel_dense:
         for tensor in _dense_weights(path.read_bytes()):
@@ -161,13 +164,13 @@ def _operation_name(code: Any) -> str:
     from tensorflow.lite.python import schema_py_generated as schema
 
     number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
-    return next(name for name, value in vars(schema.BuiltinOperator).items() if value == number)
+    return next(str(name) for name, value in vars(schema.BuiltinOperator).items() if value == number)
 
 
 def _type_name(number: int) -> str:
     from tensorflow.lite.python import schema_py_generated as schema
 
-    return next(name for name, value in vars(schema.TensorType).items() if value == number).lower()
+    return next(str(name) for name, value in vars(schema.TensorType).items() if value == number).lower()
 
 
 def _model(model: bytes) -> Any:
@@ -185,20 +188,24 @@ FORMATS = (
         "float32",
         "TF Lite, float32",
         float32,
-        Tolerance(1.0, 1e-3, "the same float32 arithmetic in another order; kernels differ by some 1e-6"),
+        Tolerance(1.0, 1e-3, 1e-4, "the same float32 arithmetic in another order; kernels differ by some 1e-6"),
     ),
     _format(
         "float16",
         "TF Lite, float16 weights",
         float16,
-        Tolerance(0.99, 0.03, "weights rounded to 11 bits; a trained EfficientNet-Lite0 moves by 0.007"),
+        Tolerance(0.99, 0.03, 0.005, "weights rounded to 11 bits; a trained EfficientNet-Lite0 moves by 0.007"),
     ),
     _format(
         "dynamic",
         "TF Lite, int8 weights",
         dynamic,
         Tolerance(
-            0.97, 0.30, "weights in 8 bits, activations in 8 bits by range; EfficientNet-Lite0 agrees on 98.7 %, moves by 0.16"
+            0.97,
+            0.50,
+            0.10,
+            "weights in 8 bits, activations in 8 bits as they come; EfficientNet-Lite0 agrees on 98.7 % of 1000 images, "
+            "and its most uncertain one moves by 0.16",
         ),
     ),
     _format(
@@ -207,8 +214,10 @@ FORMATS = (
         int8,
         Tolerance(
             0.97,
-            0.35,
-            "weights and activations in 8 bits; EfficientNet-Lite0 agrees on 98.2 %, moves by 0.23, a wrong range or channel order costs 15 % or more",
+            0.50,
+            0.10,
+            "weights and activations in 8 bits; EfficientNet-Lite0 agrees on 98.2 % of 1000 images, and its most uncertain one "
+            "moves by 0.23; one range for all weights of a layer, or channels swapped, costs 15 % and moves 0.8",
         ),
         calibrated=True,
     ),

@@ -26,8 +26,7 @@ def quieten() -> None:
 def train(spec: ModelSpec) -> None:
     """Make a model that the project itself trains."""
     quieten()
-    assert spec.trained_by is not None, "asked for only where the contract names a module"
-    importlib.import_module(spec.trained_by).train(spec)
+    importlib.import_module(str(spec.trained_by)).train(spec)
 
 
 def refer(spec: ModelSpec, build: Path) -> None:

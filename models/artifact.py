@@ -35,12 +35,14 @@ class Tensor:
 class Tolerance:
     """How far an artifact may decide and answer differently from the original, and why that far.
 
-    ``top1_agreement`` is the smallest fraction of golden images with the same answer; ``max_difference`` the largest
-    difference of any probability.
+    ``top1_agreement`` is the smallest fraction of golden images with the same answer; ``max_difference`` the largest difference
+    of any probability; ``mean_difference`` the mean over images of each one's largest. A rounding moves a few images that the
+    original is uncertain of; a mistake moves all, which the mean shows though every answer be the same.
     """
 
     top1_agreement: float
     max_difference: float
+    mean_difference: float
     reason: str
 
 
@@ -119,6 +121,9 @@ def _artifact(told: dict[str, Any]) -> Artifact:
         **{
             **told,
             **tensors,
+            "files": {
+                name: {"sha256": str(facts["sha256"]), "bytes": int(facts["bytes"])} for name, facts in told["files"].items()
+            },
             "labels": tuple(told["labels"]),
             "notes": tuple(told["notes"]),
             "preprocessing": Preprocessing(**{**how, "mean": tuple(how["mean"]), "std": tuple(how["std"])}),

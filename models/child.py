@@ -4,6 +4,7 @@
 Converters and runtimes are native code, and some crash (TF Lite's converter on an LSTM). Both sides of the house run theirs here.
 """
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -29,6 +30,7 @@ class Child:
     """A process that is started when first called, keeps what it imported, and is started anew after a death."""
 
     def __init__(self) -> None:
+        """Start nothing yet."""
         self._process: multiprocessing.process.BaseProcess | None = None
         self._pipe: Connection | None = None
         self._idle = True
@@ -54,7 +56,7 @@ class Child:
             pipe.send((function, arguments, log))
             if not pipe.poll(timeout_s):
                 self.stop()
-                raise ChildError(f"took longer than {timeout_s:.0f} s and was ended; see {log}")
+                raise ChildError(f"took longer than {timeout_s:g} s and was ended; see {log}")
             outcome, value = pipe.recv()
         except (EOFError, ConnectionError):
             raise ChildError(f"{self._how_it_died()}; see {log}") from None
@@ -67,11 +69,12 @@ class Child:
         raise value
 
     def stop(self) -> None:
-        """Let the process end if it waits for work, and end it if it is doing some."""
+        """Let the process end if it waits for work, and end it, with what it started itself, if it is doing some."""
         if self._pipe is not None:
             self._pipe.close()
         if self._process is not None:
             self._process.join(GRACE_S if self._idle else 0)
+            _kill_group(self._process)
             self._process.kill()
             self._process.join()
         self._process = self._pipe = None
@@ -86,19 +89,27 @@ class Child:
         return self._pipe
 
     def _how_it_died(self) -> str:
-        process = self._process
-        assert process is not None, "only a process that was started can die"
-        process.join()
-        code = process.exitcode or 0
+        code = 0
+        if self._process is not None:
+            self._process.join()
+            code = self._process.exitcode or 0
         self.stop()
         if code < 0:
             return f"the process was killed by {signal.Signals(-code).name}"
         return f"the process ended with status {code}"
 
 
+def _kill_group(process: multiprocessing.process.BaseProcess) -> None:
+    # Compilers, browsers and runtimes that the function started are in the process's group; where it had not come so far
+    # as to have one, it had started nothing.
+    if process.pid is not None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
 def _serve(pipe: Connection) -> None:
-    # Ctrl-C reaches the whole group; the parent decides when this process ends.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C reaches the terminal's whole group; in one of its own, this process ends when the parent decides.
+    os.setpgid(0, 0)
     while True:
         try:
             function, arguments, log = pipe.recv()

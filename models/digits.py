@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from models.errors import EdgeError
 from models.files import whole_folder
 from models.images import find_images, normalise, read_labels, read_pixels
 from models.spec import ModelSpec
@@ -27,12 +28,20 @@ CALIBRATION: Final = 200
 LEVELS: Final = 16
 
 
-def train(spec: ModelSpec, progress: Callable[[int, int], None] = lambda done, total: None) -> None:
+def train(spec: ModelSpec, progress: Callable[[int, int], None] = lambda _done, _total: None) -> None:
     """Write the trained classifier, its golden and its calibration images to the folder the contract names, whole or not at all.
 
     ``progress`` is called with the epochs done and their total.
+
+    Raises:
+        EdgeError: the folder holds something else too, which would be lost.
     """
     folder = spec.model.parent
+    strange = {each.name for each in folder.glob("*")} - {spec.model.name, "golden", "calibration", "train"}
+    if strange:
+        raise EdgeError(
+            f"{spec.path}: model.file is in {folder}, which is replaced whole and holds {min(strange)}; name a folder of its own."
+        )
     with whole_folder(folder) as place:
         _write_images(place)
         model = fit(place / "train", spec, progress)
@@ -93,12 +102,12 @@ def _shifted(images: "NDArray[np.float32]", classes: "NDArray[np.int64]", spec: 
     how = spec.preprocessing
     padded = tf.pad(images, [[0, 0], [3, 3], [3, 3], [0, 0]])
 
-    def moved(image: "tf.Tensor", label: "tf.Tensor", number: "tf.Tensor") -> "tuple[tf.Tensor, tf.Tensor]":
-        cut = tf.image.stateless_random_crop(image, (how.height, how.width, how.channels), seed=tf.stack([SEED, number]))
-        return cut, label
+    def moved(at: "tf.Tensor", pair: "tuple[tf.Tensor, tf.Tensor]") -> "tuple[tf.Tensor, tf.Tensor]":
+        seed = tf.stack([SEED, tf.cast(at, tf.int32)])
+        return tf.image.stateless_random_crop(pair[0], (how.height, how.width, how.channels), seed=seed), pair[1]
 
     numbered = tf.data.Dataset.from_tensor_slices((padded, classes)).shuffle(len(images), seed=SEED)
-    return numbered.repeat().enumerate().map(lambda at, pair: moved(*pair, tf.cast(at, tf.int32))).batch(BATCH)
+    return numbered.repeat().enumerate().map(moved).batch(BATCH)
 
 
 def _write_images(place: Path) -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files that are whole or absent, and the digests they are known by."""
 
+import errno
 import hashlib
 import json
 import os
@@ -8,9 +9,12 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from models.errors import EdgeError
+
+FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+REFUSED: Final = (*FULL, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG)
 
 
 def sha256_of(path: Path) -> str:
@@ -22,7 +26,8 @@ def sha256_of(path: Path) -> str:
 def digest(value: Any) -> str:
     """Return the sha256 of a value's canonical JSON, in hex."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    # A file name may hold bytes that are no text.
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
 
 def files_below(folder: Path) -> list[Path]:
@@ -46,9 +51,14 @@ def digest_of_code(*packages: str) -> str:
     return digest_of_files(paths, house)
 
 
+def partial_of(path: Path) -> Path:
+    """Return where a file or folder stands while it is being written."""
+    return path.with_name(f".{path.name}.partial")
+
+
 def write_whole(path: Path, data: bytes | str) -> None:
     """Write a file beside its place and rename it there, so that no reader ever sees half of it."""
-    partial = path.with_name(f".{path.name}.partial")
+    partial = partial_of(path)
     with told_as_edge_error(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -70,13 +80,15 @@ def whole_folder(path: Path) -> Iterator[Path]:
     Raises:
         EdgeError: the place cannot be written (read-only, full).
     """
-    partial = path.with_name(f".{path.name}.partial")
+    partial = partial_of(path)
     with told_as_edge_error(path):
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
     try:
-        with told_as_edge_error(path):
+        # Another error (a file that is not there) is a mistake of whoever writes, not a place that refuses.
+        with told_as_edge_error(path, only=REFUSED):
             yield partial
+        with told_as_edge_error(path):
             _swap(partial, path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -89,20 +101,22 @@ def _swap(partial: Path, path: Path) -> None:
         path.rename(old)
     try:
         partial.rename(path)
-    except OSError:
-        if old.exists():
+    except BaseException:
+        if old.exists() and not path.exists():
             old.rename(path)
         raise
     shutil.rmtree(old, ignore_errors=True)
 
 
 @contextmanager
-def told_as_edge_error(path: Path) -> Iterator[None]:
-    """Turn an operating system's refusal to write into a message that names the place."""
+def told_as_edge_error(path: Path, only: tuple[int, ...] = ()) -> Iterator[None]:
+    """Turn an operating system's refusal to write into a message that names the place; ``only`` some error numbers, or any."""
     try:
         yield
     except OSError as error:
-        if error.errno is None or error.strerror is None:
+        # numpy tells a full disk without a number: "46080 requested and 4096 written".
+        number = errno.ENOSPC if error.errno is None and str(error).endswith("written") else error.errno
+        if number is None or (only and number not in only):
             raise
-        message = f"cannot write {path}: {error.strerror}. Free some space, or name another folder with --build."
-        raise EdgeError(message) from error
+        advice = "Free some space, or name" if number in FULL else "Name"
+        raise EdgeError(f"cannot write {path}: {os.strerror(number)}. {advice} another folder with --build.") from error

@@ -2,6 +2,8 @@
 """Labelled images, and the exact tensors the contract says they become."""
 
 import csv
+import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from models.errors import EdgeError
 from models.files import digest, digest_of_files, files_below, sha256_of
-from models.spec import Preprocessing
+from models.spec import UTF_8, Preprocessing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 
 SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 LABELS_FILE: Final = "labels.csv"
+HEADER: Final = ["file", "label"]
+# Modes of Pillow with 8 bits a channel or fewer that it turns into gray and RGB.
+MODES: Final = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,10 @@ def find_images(path: Path) -> ImageSet:
         raise EdgeError(f"{path} holds no image; looked for {', '.join(SUFFIXES)} at any depth.")
     listed = [file for file in below if file == path / LABELS_FILE]
     labels = _labels_listed(listed[0], files) if listed else _labels_by_folder(path, files)
-    return ImageSet(path, files, labels, digest([digest_of_files([*files, *listed], path), labels]))
+    try:
+        return ImageSet(path, files, labels, digest([digest_of_files([*files, *listed], path), labels]))
+    except OSError as error:
+        raise EdgeError(f"{error.filename}: cannot be read: {error.strerror}.") from None
 
 
 def _labels_by_folder(path: Path, files: Sequence[Path]) -> tuple[str, ...] | None:
@@ -63,17 +71,32 @@ def _labels_by_folder(path: Path, files: Sequence[Path]) -> tuple[str, ...] | No
 
 
 def _labels_listed(table: Path, files: Sequence[Path]) -> tuple[str, ...]:
-    with table.open(newline="", encoding="utf-8") as text:
-        rows = list(csv.reader(text))
-    label_of = {}
-    for number, row in enumerate(rows, 1):
+    names = [file.relative_to(table.parent).as_posix() for file in files]
+    known, label_of = set(names), dict[str, str]()
+    for number, row in _rows(table):
         if len(row) != 2:
             raise EdgeError(f"{table}, line {number}: has {len(row)} fields; expected 'file,label'.")
-        label_of[row[0].strip()] = row[1].strip()
-    missing = [file for file in files if file.relative_to(table.parent).as_posix() not in label_of]
+        name, label = row
+        if name not in known:
+            raise EdgeError(f"{table}, line {number}: names {name!r}, which is not an image in {table.parent}.")
+        if name in label_of:
+            raise EdgeError(f"{table}, line {number}: names {name!r} again; expected one line an image.")
+        label_of[name] = label
+    missing = [name for name in names if name not in label_of]
     if missing:
-        raise EdgeError(f"{table} has no line for {missing[0].relative_to(table.parent)} ({len(missing)} images lack one).")
-    return tuple(label_of[file.relative_to(table.parent).as_posix()] for file in files)
+        raise EdgeError(f"{table} has no line for {missing[0]} ({len(missing)} images lack one).")
+    return tuple(label_of[name] for name in names)
+
+
+def _rows(table: Path) -> list[tuple[int, list[str]]]:
+    """Return line numbers and fields; a first line 'file,label' and empty lines left out."""
+    try:
+        with table.open(newline="", encoding=UTF_8) as text:
+            lines = csv.reader(text, strict=True)
+            rows = [(lines.line_num, [field.strip() for field in row]) for row in lines if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise EdgeError(f"{table}: not a table of 'file,label' lines in UTF-8: {error}.") from None
+    return rows[1:] if rows and rows[0][1] == HEADER else rows
 
 
 def read_pixels(images: ImageSet, how: Preprocessing) -> "NDArray[np.uint8]":
@@ -88,8 +111,7 @@ def read_pixels(images: ImageSet, how: Preprocessing) -> "NDArray[np.uint8]":
     import numpy as np
 
     if not images.files:
-        pictures = [picture for picture in _arrays(images.path)[0]]
-        return np.stack([pixels_of(_from_array(picture, images.path), how) for picture in pictures])
+        return np.stack([pixels_of(_from_array(picture), how) for picture in _arrays(images.path)[0]])
     return np.stack([pixels_of(_opened(file), how) for file in images.files])
 
 
@@ -103,11 +125,7 @@ def read_labels(images: ImageSet, labels: Sequence[str]) -> "NDArray[np.int64]":
 
     if not images.files:
         given = _arrays(images.path)[1]
-        names = (
-            None
-            if given is None
-            else [labels[int(v)] if np.issubdtype(given.dtype, np.integer) and int(v) < len(labels) else str(v) for v in given]
-        )
+        names = None if given is None else [_name(label, labels) for label in given.tolist()]
     else:
         names = None if images.labels is None else list(images.labels)
     if names is None:
@@ -120,6 +138,10 @@ def read_labels(images: ImageSet, labels: Sequence[str]) -> "NDArray[np.int64]":
             f"{images.path} has the label {unknown[0]!r}, which the contract does not name; it names {', '.join(labels[:12])}."
         )
     return np.array([labels.index(name) for name in names], dtype=np.int64)
+
+
+def _name(label: object, labels: Sequence[str]) -> str:
+    return labels[label] if isinstance(label, int) and 0 <= label < len(labels) else str(label)
 
 
 def normalise(pixels: "NDArray[np.uint8]", how: Preprocessing) -> "NDArray[np.float32]":
@@ -158,35 +180,39 @@ def _opened(file: Path) -> "Image.Image":
 
     try:
         with Image.open(file) as picture:
-            if picture.mode.startswith(("I", "F")):
-                raise EdgeError(f"{file}: has more than 8 bits a channel (mode {picture.mode}); save it with 8.")
             picture.load()
-            return picture
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise EdgeError(f"{file}: not an image that can be read: {error}.") from None
+    except Exception as error:
+        # Pillow's readers raise whatever a damaged file makes them meet: OSError, SyntaxError, TypeError.
+        raise EdgeError(f"{file}: not an image that can be read: {error}.") from error
+    if picture.mode not in MODES:
+        raise EdgeError(f"{file}: expected 8 bits a channel, gray or RGB; found Pillow's mode {picture.mode}. Save it so.")
+    return picture
 
 
-def _from_array(array: "NDArray[np.uint8]", path: Path) -> "Image.Image":
+def _from_array(array: "NDArray[np.uint8]") -> "Image.Image":
     from PIL import Image
 
-    if array.ndim == 3 and array.shape[2] == 1:
-        array = array[..., 0]
-    if array.ndim not in {2, 3}:
-        raise EdgeError(f"{path}: images have the shape {array.shape}; expected [height, width] or [height, width, 1 or 3].")
-    return Image.fromarray(array)
+    return Image.fromarray(array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array)
 
 
 def _arrays(path: Path) -> "tuple[NDArray[np.uint8], NDArray[np.generic] | None]":
     import numpy as np
 
     try:
-        with np.load(path, allow_pickle=False) as held:
-            arrays = dict(held)
-    except (OSError, ValueError) as error:
+        with path.open("rb") as file:
+            held = np.load(file, allow_pickle=False)
+            arrays = dict(held) if isinstance(held, np.lib.npyio.NpzFile) else {}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise EdgeError(f"{path}: not an .npz file that can be read: {error}.") from None
-    images = arrays.get("images")
-    if images is None or images.dtype != np.uint8 or images.ndim not in {3, 4} or not len(images):
-        raise EdgeError(f"{path}: expected an array 'images' of uint8, [count, height, width, channels]; found {sorted(arrays)}.")
+    images = arrays.get("images", np.empty(0))
+    usable = (
+        images.dtype == np.uint8 and images.size and (images.ndim == 3 or (images.ndim == 4 and images.shape[3] in {1, 3, 4}))
+    )
+    if not usable:
+        found = ", ".join(f"'{name}' of {each.dtype} {list(each.shape)}" for name, each in arrays.items()) or "no named arrays"
+        raise EdgeError(
+            f"{path}: expected 'images' of uint8, [count, height, width] or [count, height, width, 1 or 3]; found {found}."
+        )
     labels = arrays.get("labels")
     if labels is not None and labels.shape != (len(images),):
         raise EdgeError(f"{path}: has {len(images)} images, but 'labels' has the shape {labels.shape}.")

@@ -3,7 +3,10 @@
 
 import json
 import os
+import re
 import zipfile
+import zlib
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -14,7 +17,9 @@ from models.spec import ModelSpec
 if TYPE_CHECKING:
     import keras
 
-KERAS_SUFFIXES: Final = (".keras", ".h5", ".hdf5")
+# Keras tells the two kinds of file apart by name.
+ZIP_SUFFIXES: Final = (".keras",)
+HDF5_SUFFIXES: Final = (".h5", ".hdf5")
 HDF5_MAGIC: Final = b"\x89HDF\r\n\x1a\n"
 ZIP_MAGIC: Final = b"PK\x03\x04"
 
@@ -34,6 +39,8 @@ def classifier(spec: ModelSpec) -> "keras.Model":
 def load_model(path: Path) -> "keras.Model":
     """Return the Keras model of a ``.keras`` file or a Keras 3 ``.h5`` file, for inference.
 
+    One input or output that the model takes or answers in a dict or list is taken out of it.
+
     Raises:
         EdgeError: the file is absent, damaged or of another kind, or needs code to load.
     """
@@ -46,7 +53,19 @@ def load_model(path: Path) -> "keras.Model":
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
-        raise EdgeError(f"{path}: Keras {keras.__version__} cannot load it: {_first_words(error)}") from error
+        advice = " Save it as .keras: the older .h5 loses parts of some models." if path.suffix in HDF5_SUFFIXES else ""
+        raise EdgeError(f"{path}: Keras {keras.__version__} cannot load it: {_first_words(error)}{advice}") from error
+    if not isinstance(model, keras.Model):
+        raise EdgeError(f"{path}: holds a {type(model).__name__}, not a whole model; save the model with model.save('my.keras').")
+    # A Sequential model that was never built has neither; asking it for them raises.
+    inputs, outputs = getattr(model, "inputs", None), getattr(model, "outputs", None)
+    if not inputs or not outputs:
+        raise EdgeError(f"{path}: does not know its own input; begin the model with keras.Input(shape) and save it again.")
+    structured = not isinstance(model, keras.Sequential) and any(
+        isinstance(side, dict | list | tuple) for side in (model.input, model.output)
+    )
+    if structured and len(inputs) == len(outputs) == 1:
+        return keras.Model(inputs[0], outputs[0], name=model.name)
     return model
 
 
@@ -66,9 +85,11 @@ def check_file(path: Path) -> None:
     with path.open("rb") as file:
         magic = file.read(8)
     if magic == HDF5_MAGIC:
+        _check_suffix(path, HDF5_SUFFIXES)
         _check_hdf5(path)
     elif magic.startswith(ZIP_MAGIC):
         _check_zip(path)
+        _check_suffix(path, ZIP_SUFFIXES)
     else:
         raise EdgeError(
             f"{path}: is not a Keras file (it starts with {magic!r}); expected one saved with model.save('my.keras')."
@@ -83,7 +104,7 @@ def check_against(model: "keras.Model", spec: ModelSpec) -> None:
     """
     import numpy as np
 
-    inputs, outputs = _tensors(model.inputs), _tensors(model.outputs)
+    inputs, outputs = model.inputs, model.outputs
     for side, tensors in (("input", inputs), ("output", outputs)):
         if len(tensors) != 1:
             names = ", ".join(tensor.name for tensor in tensors)
@@ -98,14 +119,17 @@ def check_against(model: "keras.Model", spec: ModelSpec) -> None:
             raise EdgeError(
                 f"{spec.model}: the weight {weight.path!r} holds NaN or Inf; train the model again, or restore an earlier save."
             )
-    policies = sorted(
-        {layer.dtype_policy.name for layer in model._flatten_layers() if layer.dtype_policy.name.startswith("mixed")}
-    )
-    if policies:
-        raise EdgeError(
-            f"{spec.model}: computes in {policies[0]}, which no edge format takes. Build it again with the policy 'float32', "
-            "load these weights into it (model.set_weights) and save that."
-        )
+    for policy in (layer.dtype_policy for layer in _layers(model)):
+        if policy.compute_dtype in {"float16", "bfloat16"}:
+            raise EdgeError(
+                f"{spec.model}: computes in {policy.name}, which no edge format takes. Build it again with the policy 'float32', "
+                "load these weights into it (model.set_weights) and save that."
+            )
+        if policy.quantization_mode:
+            raise EdgeError(
+                f"{spec.model}: was quantized by Keras ({policy.name}); name the model before quantization, "
+                "the exporters quantize it for each format."
+            )
 
 
 def _check_input(shape: tuple[int | None, ...], dtype: str, spec: ModelSpec) -> None:
@@ -125,7 +149,8 @@ def _check_output(shape: tuple[int | None, ...], spec: ModelSpec) -> None:
         raise EdgeError(f"{spec.model}: answers {shape}, which is not a classifier's output; expected (batch, classes).")
     if shape[1] == 1:
         raise EdgeError(
-            f"{spec.model}: answers one number (a sigmoid); expected one score a class. End it with Dense(2, activation='softmax')."
+            f"{spec.model}: answers one number (a sigmoid); expected one score a class. "
+            "End it with Dense(2, activation='softmax')."
         )
     if shape[1] != len(spec.labels):
         raise EdgeError(
@@ -140,17 +165,14 @@ def _check_zip(path: Path) -> None:
             damaged = archive.testzip()
             names = archive.namelist()
             config = json.loads(archive.read("config.json")) if "config.json" in names else None
-            metadata = json.loads(archive.read("metadata.json")) if "metadata.json" in names else {}
-    except (zipfile.BadZipFile, EOFError, ValueError) as error:
+            version = str(json.loads(archive.read("metadata.json"))["keras_version"]) if "metadata.json" in names else "3"
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError, TypeError, KeyError) as error:
         raise EdgeError(f"{path}: is damaged or cut short ({error}); save the model again.") from None
     if damaged:
         raise EdgeError(f"{path}: is damaged ({damaged} has a wrong checksum); save the model again.")
     if config is None:
         raise EdgeError(f"{path}: is a zip file, but not a Keras model (it holds no config.json).")
-    version = str(metadata.get("keras_version", "3"))
-    if not version.startswith("3"):
-        raise EdgeError(f"{path}: was saved by Keras {version}; load it with tf_keras and save it again from Keras 3.")
-    _refuse_lambda(config, path)
+    _check_config(config, version, path)
 
 
 def _check_hdf5(path: Path) -> None:
@@ -158,39 +180,68 @@ def _check_hdf5(path: Path) -> None:
 
     try:
         with h5py.File(path, "r") as file:
-            version, config = str(file.attrs.get("keras_version", "3")), file.attrs.get("model_config")
-    except OSError as error:
+            version, text = _text(file.attrs.get("keras_version", "3")), file.attrs.get("model_config")
+            config = None if text is None else json.loads(text)
+    except (OSError, ValueError, TypeError) as error:
         raise EdgeError(f"{path}: is damaged or cut short ({error}); save the model again.") from None
     if config is None:
         raise EdgeError(f"{path}: holds weights only; save the whole model with model.save('my.keras').")
+    _check_config(config, version, path)
+
+
+def _check_suffix(path: Path, suffixes: tuple[str, ...]) -> None:
+    if path.suffix not in suffixes:
+        raise EdgeError(f"{path}: is a Keras model, but its name ends in {path.suffix!r}; rename it to {path.stem}{suffixes[0]}.")
+
+
+def _check_config(config: Any, version: str, path: Path) -> None:
     if not version.startswith("3"):
         raise EdgeError(f"{path}: was saved by Keras {version}; load it with tf_keras and save it again from Keras 3.")
-    _refuse_lambda(json.loads(config), path)
+    for each in _classes(config):
+        name, module = each["class_name"], each.get("module", "keras")
+        if name in {"Lambda", "__lambda__"}:
+            held = each.get("config")
+            layer = held.get("name") if isinstance(held, dict) else None
+            raise EdgeError(f"{path}: the layer {layer!r} is a Lambda, which is code and is not run. Replace it by Keras layers.")
+        # Keras's own markers, such as __keras_tensor__, name no class; functions are looked up by name among its own.
+        ours = str(name).startswith("__") or (module, name) == ("builtins", "function")
+        if not ours and str(module).partition(".")[0] != "keras":
+            raise EdgeError(
+                f"{path}: uses the class {each.get('registered_name') or f'{module}.{name}'!r}, which is not Keras's own and "
+                "is not run. Build the model of Keras layers."
+            )
 
 
-def _refuse_lambda(config: Any, path: Path) -> None:
+def _classes(config: Any) -> Iterator[dict[str, Any]]:
+    """Yield every part that names a class; the loss and the metrics, which are not loaded, left out."""
     if isinstance(config, dict):
-        if config.get("class_name") == "Lambda":
-            name = config.get("config", {}).get("name", "?")
-            raise EdgeError(f"{path}: the layer {name!r} is a Lambda, which is code and is not run. Replace it by Keras layers.")
-        for value in config.values():
-            _refuse_lambda(value, path)
+        if "class_name" in config:
+            yield config
+        for key, value in config.items():
+            if key != "compile_config":
+                yield from _classes(value)
     elif isinstance(config, list):
         for value in config:
-            _refuse_lambda(value, path)
+            yield from _classes(value)
 
 
-def _tensors(structure: Any) -> list[Any]:
-    if isinstance(structure, dict):
-        return list(structure.values())
-    return list(structure) if isinstance(structure, list | tuple) else [structure]
+def _layers(model: Any) -> Iterator[Any]:
+    for layer in model.layers:
+        yield layer
+        if hasattr(layer, "layers"):
+            yield from _layers(layer)
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _first_words(error: Exception) -> str:
-    import re
-
-    text = " ".join(str(error).split())
-    unknown = re.search(r"Could not locate class '([^']+)'", text)
+    # Keras puts the cause last, after pages of configuration.
+    text = " ".join(str(error).split()).rpartition("Exception encountered: ")[2]
+    unknown = re.search(r"(?:Could not locate (?:class|function)|Could not deserialize|Unknown layer:) '([^']+)'", text)
     if unknown:
-        return f"it uses the class {unknown[1]!r}, which is not Keras's own; build the model of Keras layers."
-    return text[:200] + ("…" if len(text) > 200 else "")
+        return f"it uses {unknown[1]!r}, which is not Keras's own; build the model of Keras layers."
+    if "activation function" in text:
+        return "it uses an activation function that is not Keras's own; name one of Keras's, such as 'relu'."
+    return text.rstrip(".") + "." if len(text) < 200 else text[:200] + "…"

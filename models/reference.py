@@ -2,6 +2,7 @@
 """What every artifact is held to: golden images, their labels and the original's scores, computed once."""
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from models.errors import EdgeError
 from models.files import digest, digest_of_code, files_below, sha256_of, whole_folder, write_json
 from models.images import find_images, normalise, read_labels, read_pixels
-from models.load import classifier
+from models.load import check_file, classifier
 from models.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -57,8 +58,10 @@ def reference_key(spec: ModelSpec) -> str:
     Raises:
         EdgeError: the model or the images are not there.
     """
-    if not spec.model.is_file():
+    if not spec.model.exists():
         raise EdgeError(f"{spec.path}: model.file names {spec.model}, which is not there.")
+    if spec.model.is_dir():
+        check_file(spec.model)
     return digest(
         {
             "model": sha256_of(spec.model),
@@ -80,7 +83,7 @@ def read_reference(folder: Path) -> Reference | None:
         if told.pop("schema") != SCHEMA:
             return None
         reference = Reference(**{**told, "labels": tuple(told["labels"])})
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
     present = {path.name: sha256_of(path) for path in files_below(folder) if path.name != FACTS}
     return reference if present == reference.files else None
@@ -147,16 +150,19 @@ def output_kind(scores: "NDArray[np.float32]", spec: ModelSpec) -> str:
     """Return 'probabilities' or 'logits', as the contract says or as the scores show.
 
     Raises:
-        EdgeError: the scores are neither: from 0 to 1, but rows do not sum to 1.
+        EdgeError: the scores are neither (from 0 to 1, but rows do not sum to 1), or not what the contract says.
     """
     import numpy as np
 
     between = bool(((scores >= -SUM_TOLERANCE) & (scores <= 1 + SUM_TOLERANCE)).all())
     sums = scores.sum(axis=1)
+    summed = between and bool(np.allclose(sums, 1, atol=SUM_TOLERANCE))
+    if summed and spec.output == "logits":
+        raise EdgeError(f"{spec.path}: model.output is 'logits', but every answer sums to 1: set 'probabilities' or 'auto'.")
+    if summed:
+        return "probabilities"
     if spec.output == "logits":
         return "logits"
-    if between and bool(np.allclose(sums, 1, atol=SUM_TOLERANCE)):
-        return "probabilities"
     if between or spec.output == "probabilities":
         raise EdgeError(
             f"{spec.model}: answers that sum to {sums.min():.3g} to {sums.max():.3g} an image, so not one label an image "
@@ -173,13 +179,22 @@ def check_discriminates(scores: "NDArray[np.float32]", labels: "NDArray[np.int64
     Raises:
         EdgeError: says what was seen: the classes predicted, the spread, the accuracy.
     """
-    predicted = scores.argmax(axis=1)
-    classes, wanted = len(set(predicted.tolist())), max(2, (len(set(labels.tolist())) + 1) // 2)
+    predicted, present = scores.argmax(axis=1), sorted(set(labels.tolist()))
+    if len(present) < 2:
+        raise EdgeError(
+            f"{spec.golden}: every golden image has the label {spec.labels[present[0]]!r}; expected some of each label."
+        )
+    classes, wanted = len(set(predicted.tolist())), max(2, (len(present) + 1) // 2)
     spread = float(scores.std(axis=0).max())
     accuracy = float((predicted == labels).mean())
     chance = 1 / scores.shape[1]
     # Three standard errors of guessing above guessing.
     needed = chance + 3 * (chance * (1 - chance) / len(labels)) ** 0.5
+    if needed > 1:
+        fewest = math.ceil(9 * chance / (1 - chance))
+        raise EdgeError(
+            f"{spec.golden}: holds {len(labels)} golden images; expected at least {fewest}, to tell knowing from guessing."
+        )
     seen = f"{len(labels)} golden images, {classes} classes predicted, spread {spread:.3f}, accuracy {accuracy:.1%}"
     about = f"{spec.model}: cannot serve as the reference ({seen}): "
     if spread < LEAST_SPREAD:

@@ -5,11 +5,12 @@ Every key is described in docs/contract.md.
 """
 
 import difflib
+import math
 import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from models.errors import EdgeError
 
@@ -18,7 +19,9 @@ RESIZES: Final = ("nearest", "box", "bilinear", "bicubic", "lanczos")
 FITS: Final = ("stretch", "crop", "pad")
 OUTPUTS: Final = ("auto", "probabilities", "logits")
 INTEGER_TYPES: Final = ("uint8", "int8")
-TOLERANCE_KEYS: Final = ("top1_agreement", "max_difference")
+TOLERANCE_KEYS: Final = ("top1_agreement", "max_difference", "mean_difference")
+# Editors on Windows put a byte order mark before the text.
+UTF_8: Final = "utf-8-sig"
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class ExportOptions:
 class ModelSpec:
     """A classifier and its contract; hashable.
 
-    ``tolerances`` holds what the contract sets itself: (format, 'top1_agreement' or 'max_difference', value).
+    ``tolerances`` holds what the contract sets itself: (format, key, value), the keys those of TOLERANCE_KEYS.
     """
 
     name: str
@@ -105,7 +108,7 @@ def _parsed(path: Path) -> dict[str, Any]:
         found = "it is a folder" if path.is_dir() else "there is no such file"
         raise EdgeError(f"{path}: expected a model's TOML file, but {found}. Name one with MODEL=path/to/my.toml.")
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding=UTF_8))
     except tomllib.TOMLDecodeError as error:
         raise EdgeError(f"{path}: not valid TOML: {error}.") from None
     except UnicodeDecodeError:
@@ -132,17 +135,23 @@ def _labels(model: "_Table") -> tuple[str, ...]:
         file = (model.file.parent / value).resolve()
         if not file.is_file():
             model.fail("labels", f"names {file}, which is not there")
-        value = file.read_text(encoding="utf-8").splitlines()
-        while value and not value[-1].strip():
-            value.pop()
-    if not all(isinstance(label, str) and label.strip() for label in value):
-        model.fail("labels", "must hold one non-empty text a class, in the order of the model's outputs")
+        value = _lines(file, model)
+    for number, label in enumerate(value, 1):
+        if not isinstance(label, str) or not label.strip() or label.splitlines() != [label]:
+            model.fail("labels", f"has {label!r} as number {number}; expected one line of text a class, as the model orders them")
     if len(value) < 2:
         model.fail("labels", f"has {len(value)} labels; a classifier has at least 2 classes")
     repeated = sorted({label for label in value if value.count(label) > 1})
     if repeated:
         model.fail("labels", f"names {', '.join(map(repr, repeated))} more than once")
     return tuple(value)
+
+
+def _lines(file: Path, model: "_Table") -> list[str]:
+    try:
+        return file.read_text(encoding=UTF_8).rstrip().splitlines()
+    except UnicodeDecodeError:
+        model.fail("labels", f"names {file}, which is not a text file in UTF-8")
 
 
 def _preprocessing(table: "_Table") -> Preprocessing:
@@ -172,7 +181,11 @@ def _normalisation(table: "_Table", channels: int) -> tuple[tuple[float, ...], t
         if not all(value > 0 for value in std):
             table.fail("std", f"is {list(std)}; every number must be above 0")
         if all(value <= 1 for value in (*mean, *std)):
-            table.fail("std", "and mean are at most 1; they are in pixel units (0 to 255) here: multiply both by 255")
+            table.fail(
+                "std",
+                "and mean are at most 1; they are in pixel units (0 to 255) here: multiply both by 255, "
+                "or say range = [0, 255] if the model takes pixels as they are",
+            )
         return mean, std
     low, high = table.numbers("range", 2)
     if not low < high:
@@ -214,9 +227,8 @@ class _Table:
         self._asked: set[str] = set()
         self._tables: list[_Table] = []
 
-    def fail(self, key: str, problem: str) -> None:
-        where = f"{self.name}.{key}" if self.name else key
-        raise EdgeError(f"{self.file}: {where} {problem}.")
+    def fail(self, key: str, problem: str) -> NoReturn:
+        raise EdgeError(f"{self.file}: {'.'.join(filter(None, (self.name, key)))} {problem}.")
 
     def has(self, key: str) -> bool:
         self._asked.add(key)
@@ -225,7 +237,9 @@ class _Table:
     def take(self, key: str, kinds: tuple[type, ...], default: Any = None) -> Any:
         if not self.has(key):
             if default is None:
-                self.fail(key, f"is missing; expected {_names_of(kinds)}")
+                close = difflib.get_close_matches(key, set(self.values) - self._asked, 1)
+                hint = f"; is {close[0]!r} meant for it?" if close else ""
+                self.fail(key, f"is missing; expected {_names_of(kinds)}{hint}")
             return default
         value = self.values[key]
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
@@ -249,7 +263,7 @@ class _Table:
 
     def numbers(self, key: str, count: int) -> tuple[float, ...]:
         values = self.take(key, (list,))
-        if len(values) != count or not all(type(value) in {int, float} for value in values):
+        if len(values) != count or not all(type(value) in {int, float} and math.isfinite(value) for value in values):
             self.fail(key, f"is {values!r}; expected {count} numbers")
         return tuple(map(float, values))
 
@@ -260,7 +274,10 @@ class _Table:
         return value
 
     def path(self, key: str) -> Path:
-        return (self.file.parent / Path(self.text(key)).expanduser()).resolve()
+        try:
+            return (self.file.parent / Path(self.text(key)).expanduser()).resolve()
+        except (RuntimeError, ValueError) as error:
+            self.fail(key, f"is {self.text(key)!r}: {error}")
 
     def table(self, key: str, *, optional: bool = False) -> "_Table":
         values = self.take(key, (dict,), {} if optional else None)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A starter contract beside somebody's .keras file, and which of its lines are assumptions."""
 
+import json
+import re
 from pathlib import Path
 
 from models.errors import EdgeError
@@ -12,9 +14,11 @@ def write_starter(model: Path) -> tuple[Path, tuple[str, ...]]:
     """Return the TOML file written beside a model, and what it assumes.
 
     Raises:
-        EdgeError: the model cannot be loaded, or does not take one image.
+        EdgeError: the model cannot be loaded, or does not take one image, or the TOML file is there already.
     """
     path = model.with_suffix(".toml")
+    if path.exists():
+        raise EdgeError(f"{path} is there already and was left as it is; remove it for a new one.")
     loaded = load_model(model)
     shape, classes = _shape(loaded, model)
     open_sides = [name for name, size in zip(("height", "width"), shape[:2], strict=True) if size is None]
@@ -27,11 +31,12 @@ def write_starter(model: Path) -> tuple[Path, tuple[str, ...]]:
         *(f"{side} is 224, which the model leaves open" for side in open_sides),
     ]
     notes = "".join(f"# Assumed: {note}.\n" for note in assumed)
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", model.stem).lstrip("._-") or "model"
     labels = ", ".join(f'"{number}"' for number in range(classes))
     write_whole(
         path,
         f"# The contract of {model.name}. Every key is described in docs/contract.md.\n{notes}"
-        f'[model]\nfile = "{model.name}"\nlabels = [{labels}]\n\n'
+        f'[model]\nname = "{name}"\nfile = {json.dumps(model.name, ensure_ascii=False)}\nlabels = [{labels}]\n\n'
         f'[input]\nshape = [{height}, {width}, {channels}]\ncolour = "{"gray" if channels == 1 else "rgb"}"\nrange = [0, 255]\n'
         'resize = "bilinear"\nfit = "stretch"\n\n'
         '[data]\ngolden = "golden"\ncalibration = "calibration"\n',

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class Unsupported(EdgeError):
+class Unsupported(EdgeError):  # noqa: N818 - an answer, not an accident
     """The artifact is whole, but this target cannot run it (an older runtime, an operation it lacks): not run, not failed."""
 
 

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What holds for every format, written once."""
+
+import json
+import re
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from exporters.format import choose, formats
+from models.artifact import LOG, MANIFEST, read_artifact, what_changed
+from models.errors import EdgeError
+from models.files import sha256_of
+
+FRAMEWORKS = ("tensorflow", "keras", "coremltools", "onnx", "tensorflowjs", "numpy")
+NAMES = tuple(formats())
+WRITTEN = tuple(name for name, form in formats().items() if form.missing() is None)
+
+
+def test_listing_the_formats_imports_no_framework() -> None:
+    script = f"import sys; from exporters.format import formats; formats(); print([n for n in {FRAMEWORKS} if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_is_kind_and_precision_in_lower_case(name: str) -> None:
+    assert re.fullmatch(r"[a-z]+(-[a-z0-9]+)?", name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_tolerance_says_why(name: str) -> None:
+    tolerance = formats()[name].tolerance
+    assert 0 < tolerance.top1_agreement <= 1
+    assert 0 < tolerance.max_difference < 1
+    assert len(tolerance.reason) > 20
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+@pytest.mark.parametrize("classifier", ["exported_digits", "exported_colours"])
+def test_it_is_written(name: str, classifier: str, request: pytest.FixtureRequest) -> None:
+    export = request.getfixturevalue(classifier).exports[name]
+    assert export.state in {"written", "kept"}, export.reason
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - set(WRITTEN)))
+def test_what_cannot_be_written_here_says_how_to_get_it(name: str, exported_digits: Any) -> None:
+    export = exported_digits.exports[name]
+    assert export.state == "not run"
+    assert export.reason == formats()[name].missing()
+    assert len(export.reason) > 40
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_its_manifest_tells_everything(name: str, exported_digits: Any) -> None:
+    artifact = read_artifact(exported_digits.build / name)
+    spec = exported_digits.spec
+    assert artifact.source_sha256 == sha256_of(spec.model)
+    assert artifact.labels == spec.labels
+    assert artifact.preprocessing == spec.preprocessing
+    assert artifact.main_file in artifact.files or (exported_digits.build / name / artifact.main_file).is_dir()
+    assert [tensor.shape[1:] for tensor in artifact.inputs] == [(32, 32, 1)]
+    assert [tensor.shape[-1] for tensor in artifact.outputs] == [10]
+    assert artifact.tool_versions
+    assert artifact.tolerance == formats()[name].tolerance
+    assert (artifact.calibration_digest is not None) == formats()[name].calibrated
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_its_files_are_those_of_the_manifest(name: str, exported_digits: Any) -> None:
+    folder = exported_digits.build / name
+    assert what_changed(read_artifact(folder), folder) is None
+    assert read_artifact(folder).bytes == sum(
+        p.stat().st_size for p in folder.rglob("*") if p.is_file() and p.name not in {MANIFEST, LOG}
+    )
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_the_converter_talks_into_its_log(name: str, exported_digits: Any) -> None:
+    assert (exported_digits.build / name / LOG).is_file()
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_no_half_written_folder_is_left(name: str, exported_digits: Any) -> None:
+    assert not list(exported_digits.build.glob(f".{name}*"))
+
+
+def test_the_manifest_has_a_schema_number(exported_digits: Any) -> None:
+    assert json.loads((exported_digits.build / "keras" / MANIFEST).read_text())["schema"] == 1
+
+
+def test_an_unknown_format_is_refused_by_name() -> None:
+    with pytest.raises(EdgeError, match="'tflite-int4' is not a format; there are .*tflite-int8"):
+        choose(("tflite-int4",))

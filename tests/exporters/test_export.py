@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporters.export import export_all
+from models.artifact import MANIFEST, read_artifact, what_changed
+from models.errors import EdgeError
+from models.spec import ExportOptions, read_spec
+
+FEW = ("keras", "onnx-float32", "tflite-float32")
+LSTM_TOML = """\
+[model]
+file = "lstm.keras"
+labels = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]
+[input]
+shape = [8, 8, 1]
+range = [0, 255]
+[data]
+golden = "golden.npz"
+calibration = "calibration.npz"
+"""
+
+
+@pytest.fixture
+def copied(exported_digits: Any, tmp_path: Path) -> Any:
+    """Return the exported classifier in a folder of this test's own."""
+    build = tmp_path / "build"
+    shutil.copytree(exported_digits.build, build)
+    return exported_digits._replace(build=build)
+
+
+def _export(copied: Any, names: tuple[str, ...] = FEW, **changes: Any) -> tuple[dict[str, Any], list[str]]:
+    steps: list[str] = []
+    exports = export_all(replace(copied.spec, **changes), copied.build, names, steps.append)
+    return {export.format: export for export in exports}, steps
+
+
+def test_what_did_not_change_is_kept_and_no_process_is_started(copied: Any) -> None:
+    exports, steps = _export(copied)
+    assert {export.state for export in exports.values()} == {"kept"}
+    assert steps == []
+
+
+def test_a_tampered_artifact_is_rebuilt_and_that_is_said(copied: Any) -> None:
+    file = copied.build / "onnx-float32" / "model.onnx"
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    exports, steps = _export(copied)
+    assert exports["onnx-float32"].reason.startswith("rebuilt: model.onnx is not the file that was exported")
+    assert steps == ["writing onnx-float32"]
+    assert what_changed(read_artifact(file.parent), file.parent) is None
+
+
+def test_a_missing_file_is_rebuilt_and_that_is_said(copied: Any) -> None:
+    (copied.build / "tflite-float32" / "model.tflite").unlink()
+    assert _export(copied)[0]["tflite-float32"].reason == "rebuilt: model.tflite is missing"
+
+
+def test_a_missing_manifest_means_not_exported(copied: Any) -> None:
+    (copied.build / "keras" / MANIFEST).unlink()
+    assert _export(copied)[0]["keras"].reason == "not exported before"
+
+
+def test_another_option_writes_anew(copied: Any) -> None:
+    exports, _ = _export(copied, options=ExportOptions(onnx_opset=15))
+    assert exports["onnx-float32"].reason == "the model, its contract, an option or a tool changed"
+
+
+def test_a_format_that_fails_leaves_what_was_there_and_the_others_come_out(copied: Any) -> None:
+    before = (copied.build / "onnx-float32" / "model.onnx").read_bytes()
+    exports, _ = _export(copied, options=ExportOptions(onnx_opset=99))
+    assert exports["onnx-float32"].state == "failed"
+    assert "export.onnx_opset is 99" in exports["onnx-float32"].reason
+    assert (copied.build / "onnx-float32" / "model.onnx").read_bytes() == before
+    assert exports["tflite-float32"].state == "written"
+
+
+def test_int8_without_calibration_images_is_not_run_and_says_so(copied: Any) -> None:
+    exports, _ = _export(copied, ("tflite-int8",), calibration=None)
+    assert exports["tflite-int8"].state == "not run"
+    assert "needs data.calibration in the contract" in exports["tflite-int8"].reason
+
+
+def test_a_build_folder_that_cannot_be_written_is_said(copied: Any) -> None:
+    with pytest.raises(EdgeError, match=r"cannot write /dev/null/build.*Not a directory.*--build"):
+        export_all(copied.spec, Path("/dev/null/build"), FEW, lambda step: None)
+
+
+@pytest.mark.slow
+def test_a_converter_that_kills_its_process_is_a_row_and_the_others_come_out(tmp_path: Path) -> None:
+    import keras
+    import numpy as np
+    from keras import layers
+    from sklearn.datasets import load_digits
+
+    keras.utils.set_random_seed(1)
+    held = load_digits()
+    pixels, classes = (held.images * 15.9).astype(np.uint8)[..., None], held.target
+    model = keras.Sequential(
+        [keras.Input((8, 8, 1)), layers.Rescaling(1 / 255), layers.Reshape((8, 8)), layers.LSTM(24), layers.Dense(10, "softmax")]
+    )
+    model.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy")
+    model.fit(pixels[600:], classes[600:], epochs=6, verbose=0)
+    model.save(tmp_path / "lstm.keras")
+    np.savez(tmp_path / "golden.npz", images=pixels[:300], labels=classes[:300])
+    np.savez(tmp_path / "calibration.npz", images=pixels[300:400])
+    (tmp_path / "lstm.toml").write_text(LSTM_TOML)
+    names = ("onnx-float32", "tflite-float32", "tflite-int8")
+    exports = {
+        each.format: each for each in export_all(read_spec(tmp_path / "lstm.toml"), tmp_path / "b", names, lambda step: None)
+    }
+    # TensorFlow 2.21's converter dies on an int8 LSTM.
+    assert exports["tflite-int8"].state == "failed"
+    assert "the process was killed by SIGSEGV" in exports["tflite-int8"].reason
+    assert (tmp_path / "b" / "tflite-int8" / "export.log").is_file()
+    assert exports["tflite-float32"].state == exports["onnx-float32"].state == "written"

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+
+from exporters import onnx as exporter
+from exporters.source import Source
+from models.errors import EdgeError
+from models.spec import ExportOptions
+
+
+def _model(exported: Any) -> onnx.ModelProto:
+    return onnx.load(exported.build / "onnx-float32" / "model.onnx")
+
+
+def test_the_batch_axis_is_open_and_named(exported_digits: Any) -> None:
+    graph = _model(exported_digits).graph
+    assert [tensor.type.tensor_type.shape.dim[0].dim_param for tensor in (*graph.input, *graph.output)] == ["batch", "batch"]
+
+
+def test_inputs_and_outputs_have_their_names(exported_digits: Any) -> None:
+    graph = _model(exported_digits).graph
+    assert [tensor.name for tensor in (*graph.input, *graph.output)] == ["image", "probabilities"]
+
+
+def test_labels_and_preprocessing_stand_in_the_metadata(exported_colours: Any) -> None:
+    told = {entry.key: json.loads(entry.value) for entry in _model(exported_colours).metadata_props}
+    assert told["labels"] == list(exported_colours.spec.labels)
+    assert told["preprocessing"]["mean"] == [40, 45, 50]
+    assert told["output"] == "probabilities"
+
+
+def test_the_opset_asked_for_is_written(digits_source: Source, tmp_path: Path) -> None:
+    spec = replace(digits_source.spec, options=ExportOptions(onnx_opset=15))
+    exporter.write(replace(digits_source, spec=spec), tmp_path)
+    assert onnx.load(tmp_path / "model.onnx").opset_import[0].version == 15
+
+
+def test_an_opset_that_tf2onnx_does_not_write_is_refused(digits_source: Source, tmp_path: Path) -> None:
+    spec = replace(digits_source.spec, options=ExportOptions(onnx_opset=99))
+    with pytest.raises(EdgeError, match="export.onnx_opset is 99; tf2onnx .* writes 13 to 18"):
+        exporter.write(replace(digits_source, spec=spec), tmp_path)

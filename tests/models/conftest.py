@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A contract for any model file, as small as a contract can be, and disks that refuse."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.spec import ModelSpec, Preprocessing
+
+
+@pytest.fixture(scope="session")
+def contract_for() -> Callable[..., ModelSpec]:
+    """Return a function from a model's file to a contract of three labels and RGB images of 8x6, some of it changed."""
+
+    def contract(model: Path, **changes: Any) -> ModelSpec:
+        how = Preprocessing(8, 6, "rgb", (0.0,) * 3, (1.0,) * 3)
+        golden = model.with_name("golden")
+        return replace(ModelSpec("pets", model.with_suffix(".toml"), model, ("cat", "dog", "fish"), how, golden), **changes)
+
+    return contract
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """Yield a folder with room for some 100 kB."""
+    with _mounted(tmp_path / "full", "size=128k") as place:
+        yield place
+
+
+@pytest.fixture
+def read_only_disk(tmp_path: Path) -> Iterator[Path]:
+    """Yield a folder that nobody can write to, root neither."""
+    with _mounted(tmp_path / "read-only", "ro") as place:
+        yield place
+
+
+@contextmanager
+def _mounted(place: Path, options: str) -> Iterator[Path]:
+    place.mkdir()
+    mount = shutil.which("mount")
+    if sys.platform != "linux" or mount is None:
+        pytest.skip("a small disk is made with Linux's tmpfs")
+    done = subprocess.run([mount, "-t", "tmpfs", "-o", options, "tmpfs", place], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"a small disk needs the right to mount one: {done.stderr.strip()}")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", place], check=True)

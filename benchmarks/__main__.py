@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """``python -m benchmarks``: export, check, report."""
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -98,7 +100,7 @@ def _checked(spec: ModelSpec, place: Path, targets: tuple[str, ...], step: "obje
         reference_accuracy=bench.reference.accuracy,
         rows=run_all(bench),
         machine=_machine(),
-        tool_versions=_tool_versions(),
+        tool_versions=_tool_versions(place),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
@@ -115,13 +117,16 @@ def _machine() -> dict[str, str]:
     }
 
 
-def _tool_versions() -> dict[str, str]:
-    from importlib.metadata import PackageNotFoundError, version
+def _tool_versions(place: Path) -> dict[str, str]:
+    """Return the versions of everything that had a hand in the artifacts, as their manifests tell."""
+    from models.artifact import MANIFEST, read_artifact
 
-    try:
-        return {"edgeferry": version("edgeferry")}
-    except PackageNotFoundError:
-        return {}
+    found = {"edgeferry": version("edgeferry")}
+    for manifest in sorted(place.glob(f"*/{MANIFEST}")):
+        # One that cannot be read is a failed row, which says so.
+        with suppress(EdgeError):
+            found |= read_artifact(manifest.parent).tool_versions
+    return dict(sorted(found.items()))
 
 
 def _is_written(found: Report, place: Path) -> bool:

@@ -51,8 +51,8 @@ def open_bench(build: Path, asked: tuple[Target, ...], step: Step, *, reuse: boo
 
 
 def run_all(bench: Bench) -> tuple[Row, ...]:
-    """Return the rows of everything that was exported, in the order of the formats."""
-    exports = _exports(bench.build)
+    """Return the rows of everything that was exported, by format and target."""
+    exports = sorted(_exports(bench.build))
     rows: dict[str, list[Row]] = {name: [] for name, _, _ in exports}
     sound: dict[str, Artifact] = {}
     for name, state, reason in exports:

@@ -57,7 +57,7 @@ def export_all(spec: ModelSpec, build: Path, names: tuple[str, ...] | None, step
     Raises:
         EdgeError: the model, its images or its contract cannot be used; then nothing was touched.
     """
-    chosen = choose(names or spec.formats)
+    chosen = choose(names or _named(spec))
     with Child() as child:
         work = _Work(spec, build, child, step)
         if spec.trained_by is not None and not spec.model.is_file():
@@ -69,6 +69,15 @@ def export_all(spec: ModelSpec, build: Path, names: tuple[str, ...] | None, step
     if _told(build / EXPORTS) != found:
         write_json(build / EXPORTS, found)
     return tuple(exports)
+
+
+def _named(spec: ModelSpec) -> tuple[str, ...] | None:
+    """Return the formats a contract asks for, every format it speaks of being one."""
+    try:
+        choose((*(spec.formats or ()), *(name for name, _, _ in spec.tolerances)))
+    except EdgeError as error:
+        raise EdgeError(f"{spec.path}: {error}") from None
+    return spec.formats
 
 
 def _reference(work: _Work) -> Reference:

@@ -211,6 +211,13 @@ def test_a_file_that_is_not_the_manifest_s_fails(colours_copy: Any) -> None:
     assert "is not the file that was exported" in row.reason
 
 
+def test_a_manifest_that_cannot_be_read_fails(colours_copy: Any) -> None:
+    (colours_copy.build / "onnx-float32" / "manifest.json").write_text("{")
+    row = _row(colours_copy.build, "onnx-float32")
+    assert row.outcome == "failed"
+    assert "cannot be read as a manifest" in row.reason
+
+
 def test_a_missing_artifact_fails(colours_copy: Any) -> None:
     shutil.rmtree(colours_copy.build / "onnx-float32")
     row = _row(colours_copy.build, "onnx-float32")

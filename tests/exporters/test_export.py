@@ -78,6 +78,12 @@ def test_a_format_that_fails_leaves_what_was_there_and_the_others_come_out(copie
     assert exports["tflite-float32"].state == "written"
 
 
+@pytest.mark.parametrize("change", [{"formats": ("tflite-int4",)}, {"tolerances": (("tflite-int4", "max_difference", 0.5),)}])
+def test_a_contract_that_speaks_of_an_unknown_format_is_refused(copied: Any, change: dict[str, Any]) -> None:
+    with pytest.raises(EdgeError, match=r"digits.toml: 'tflite-int4' is not a format; there are"):
+        export_all(replace(copied.spec, **change), copied.build, None, lambda step: None)
+
+
 def test_int8_without_calibration_images_is_not_run_and_says_so(copied: Any) -> None:
     exports, _ = _export(copied, ("tflite-int8",), calibration=None)
     assert exports["tflite-int8"].state == "not run"

@@ -13,6 +13,7 @@ import typer
 from benchmarks.results import Report, exit_status
 from models.errors import EdgeError
 from models.files import sha256_of
+from models.reference import Reference, what_of_contract_changed
 from models.spec import ModelSpec, read_spec
 from models.terminal import model_build, progress, told
 
@@ -73,9 +74,10 @@ def _spec(model: Path) -> ModelSpec:
     path = model.with_suffix(".toml")
     if path.is_file():
         return read_spec(path)
+    from models.child import call_quietly
     from models.starter import write_starter
 
-    path, assumed = write_starter(model)
+    path, assumed = call_quietly(write_starter, model)
     for note in (f"wrote {path}, a starter contract", *(f"assumed: {each}" for each in assumed)):
         typer.echo(f"edgeferry: {note}", err=True)
     spec = read_spec(path)
@@ -91,8 +93,8 @@ def _checked(spec: ModelSpec, place: Path, targets: tuple[str, ...], step: "obje
     from targets.target import choose
 
     bench = open_bench(place, choose(targets or None), step, reuse=reuse)  # type: ignore[arg-type]
-    if spec.model.is_file() and sha256_of(spec.model) != bench.reference.source_sha256:
-        raise EdgeError(f"{spec.model} changed since it was exported; run `make export-all` first.")
+    if not reuse:
+        _refuse_changed(spec, bench.reference)
     return Report(
         model=spec.name,
         source_sha256=bench.reference.source_sha256,
@@ -102,7 +104,16 @@ def _checked(spec: ModelSpec, place: Path, targets: tuple[str, ...], step: "obje
         machine=_machine(),
         tool_versions=_tool_versions(place),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        asked=tuple(sorted(targets)),
     )
+
+
+def _refuse_changed(spec: ModelSpec, reference: Reference) -> None:
+    """Refuse artifacts of another contract: they would be held to what is no longer asked for."""
+    model_changed = spec.model.is_file() and sha256_of(spec.model) != reference.source_sha256
+    changed = (*(["model.file"] if model_changed else []), *what_of_contract_changed(spec, reference))
+    if changed:
+        raise EdgeError(f"{spec.path}: {', '.join(changed)} changed since the export; run `make export-all` first.")
 
 
 def _machine() -> dict[str, str]:

@@ -2,6 +2,7 @@
 """Every artifact on every target that reads it, each run in a child process, each result kept the moment it is there."""
 
 import json
+import shutil
 import statistics
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -143,8 +144,18 @@ def _run(bench: Bench, target: Target, artifact: Artifact, key: str, child: Chil
         row = replace(blank, outcome="not run", reason=str(error))
     except (EdgeError, ChildError) as error:
         row = replace(blank, reason=f"it did not run: {error}")
+    _tidy(work, log)
     _keep(bench.build, key, row, latencies)
     return row
+
+
+def _tidy(work: Path, log: Path) -> None:
+    """Remove what a target left in its working folder, images above all; its log stays."""
+    for path in work.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path != log:
+            path.unlink()
 
 
 def run_job(target: str, job: Job) -> Run:

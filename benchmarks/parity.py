@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Does an artifact still decide like the original? A verdict from its answers to the golden images."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -15,6 +14,8 @@ if TYPE_CHECKING:
 
 # Where the original's own two best answers lie this close, float32 rounding decides which is first.
 TIE: Final = 1e-4
+# How often a sound artifact may be failed by the choice of golden images.
+CHANCE: Final = 0.01
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,14 @@ def judge(scores: "NDArray[np.float32]", labels: tuple[str, ...] | None, artifac
 
 
 def allowed_disagreements(images: int, tolerance: Tolerance) -> int:
-    """Return how many images may be answered otherwise; one at least where any may, since few images make coarse fractions."""
-    # The small addition keeps 0.03 * 100 from being 2.9999.
-    return 0 if tolerance.top1_agreement >= 1 else max(1, math.floor((1 - tolerance.top1_agreement) * images + 1e-9))
+    """Return how many images may be answered otherwise.
+
+    An artifact that agrees as often as the tolerance says answers a sample of images more often otherwise than this once in a
+    hundred times (binomial distribution): few images make coarse fractions, and a sound artifact must not fail by chance.
+    """
+    from scipy.stats import binom
+
+    return int(binom.ppf(1 - CHANCE, images, 1 - tolerance.top1_agreement)) if tolerance.top1_agreement < 1 else 0
 
 
 def _agree(chosen: "NDArray[np.int64]", probabilities: "NDArray[np.float32]") -> "NDArray[np.bool_]":
@@ -100,7 +106,7 @@ def _within(agreed: int, images: int, differences: "NDArray[np.float32]", tolera
     problems = []
     least = images - allowed_disagreements(images, tolerance)
     if agreed < least:
-        problems.append(f"the same answer to only {agreed} of {images} images; expected {least}")
+        problems.append(f"the same answer to only {agreed} of {images} images; expected at least {least}")
     most, mean = float(differences.max()), float(differences.mean())
     if most > tolerance.max_difference:
         problems.append(f"a probability differs by {most:.2g}; expected at most {tolerance.max_difference:.2g}")

@@ -275,7 +275,7 @@ def _places(rows: Sequence[Row]) -> list[float | None]:
 def _report(told: dict[str, Any]) -> Report:
     """Return a report from what JSON tells; raises ValueError, TypeError or KeyError for what is not one."""
     rest = {name: value for name, value in told.items() if name != "schema"}
-    report = Report(**{**rest, "rows": tuple(Row(**row) for row in told["rows"])})
+    report = Report(**{**rest, "rows": tuple(Row(**row) for row in told["rows"]), "asked": tuple(told["asked"])})
     _check(report)
     for row in report.rows:
         _check(row)

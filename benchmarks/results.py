@@ -40,7 +40,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """All rows of one model, and what they were held to."""
+    """All rows of one model, and what they were held to; ``asked`` names the targets where not all were asked."""
 
     model: str
     source_sha256: str
@@ -50,6 +50,7 @@ class Report:
     machine: dict[str, Any]
     tool_versions: dict[str, str]
     created: str
+    asked: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return what report.json holds."""

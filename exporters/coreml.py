@@ -154,7 +154,7 @@ FORMATS = (
         "coreml-float16",
         "coreml",
         "Core ML ML Program, float16, image input, class labels",
-        Tolerance(0.98, 0.05, 0.01, "weights and activations rounded to 11 bits, in whatever order the device computes"),
+        Tolerance(0.99, 0.05, 0.01, "weights and activations rounded to 11 bits, in whatever order the device computes"),
         write,
         ("coremltools", "tensorflow-cpu", "tensorflow", "keras"),
     ),

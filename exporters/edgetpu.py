@@ -111,7 +111,7 @@ FORMATS = (
         "edgetpu-int8",
         "edgetpu",
         "Edge TPU, compiled from tflite-int8",
-        Tolerance(0.97, 0.50, 0.10, "the integers of tflite-int8; the Edge TPU differs from them by at most one step"),
+        Tolerance(0.97, 0.40, 0.08, "the integers of tflite-int8; the Edge TPU differs from them by at most one step"),
         compile_,
         ("tensorflow-cpu", "tensorflow"),
         calibrated=True,

@@ -6,6 +6,7 @@ The converter's modules are loaded one by one: its package imports jax and decis
 """
 
 import contextlib
+import glob
 import importlib
 import importlib.util
 import json
@@ -50,7 +51,7 @@ def write(source: Source, folder: Path, precision: str) -> Written:
         str(folder / FILE),
         tf.__version__,
         signature,
-        quantization_dtype_map=None if precision == "float32" else {precision: True},
+        quantization_dtype_map=_stored_as(precision, weights, optimized),
         weight_shard_size_bytes=SHARD_BYTES,
         metadata={
             "labels": list(source.spec.labels),
@@ -60,6 +61,24 @@ def write(source: Source, folder: Path, precision: str) -> Written:
         },
     )
     return Written(FILE, *_read(folder / FILE), options={"weights": precision, "shard_bytes": SHARD_BYTES})
+
+
+def _stored_as(precision: str, weights: Any, graph: Any) -> dict[str, Any] | None:
+    """Return which weights are stored in which type.
+
+    One range for a whole tensor costs depthwise weights most, whose channels differ by orders of magnitude once batch
+    normalisation is in them, and biases gain nothing: both stay in float16. On EfficientNet-Lite0 that is 96.4 % agreement
+    for 88.2 %, and a file larger by 4 %.
+    """
+    if precision == "float32":
+        return None
+    if precision != "uint8":
+        return {precision: True}
+    depthwise = {node.input[1] for node in graph.node if "DepthwiseConv2d" in node.op}
+    held = [each for group in weights for each in group if each["data"].dtype == "float32"]
+    # Names are patterns to the converter.
+    kept = [glob.escape(each["name"]) for each in held if each["name"] in depthwise or each["data"].ndim < 2]
+    return {"float16": kept, "uint8": True} if kept else {"uint8": True}
 
 
 def conversion() -> Any:
@@ -135,17 +154,19 @@ FORMATS = (
     _format(
         "float16",
         "TensorFlow.js, float16 weights",
-        Tolerance(0.98, 0.05, 0.01, "weights rounded to 11 bits; a MobileNetV2 moves by 0.012"),
+        Tolerance(
+            0.995, 0.03, 0.005, "weights rounded to 11 bits; EfficientNet-Lite0 agrees on 219 of 220 images, moves by 0.007"
+        ),
     ),
     _format(
         "uint8",
         "TensorFlow.js, uint8 weights",
         Tolerance(
-            0.90,
+            0.95,
             0.50,
-            0.15,
-            "one range a weight tensor, 256 steps, which depthwise layers suffer from; a MobileNetV2 0.35 that was hardly "
-            "trained fell below this (87.5 % of 64 images)",
+            0.10,
+            "one range of 256 steps for all weights of a layer, depthwise ones and biases in float16; EfficientNet-Lite0 agrees "
+            "on 96.4 % of 220 images, one moves by 0.32, all by 0.05 in the mean",
         ),
     ),
 )

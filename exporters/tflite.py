@@ -194,7 +194,9 @@ FORMATS = (
         "float16",
         "TF Lite, float16 weights",
         float16,
-        Tolerance(0.99, 0.03, 0.005, "weights rounded to 11 bits; a trained EfficientNet-Lite0 moves by 0.007"),
+        Tolerance(
+            0.995, 0.03, 0.005, "weights rounded to 11 bits; EfficientNet-Lite0 agrees on 219 of 220 images, moves by 0.007"
+        ),
     ),
     _format(
         "dynamic",
@@ -202,10 +204,10 @@ FORMATS = (
         dynamic,
         Tolerance(
             0.97,
-            0.50,
-            0.10,
+            0.35,
+            0.06,
             "weights in 8 bits, activations in 8 bits as they come; EfficientNet-Lite0 agrees on 98.7 % of 1000 images, "
-            "and its most uncertain one moves by 0.16",
+            "one moves by 0.16, all by 0.018 in the mean",
         ),
     ),
     _format(
@@ -214,10 +216,10 @@ FORMATS = (
         int8,
         Tolerance(
             0.97,
-            0.50,
-            0.10,
-            "weights and activations in 8 bits; EfficientNet-Lite0 agrees on 98.2 % of 1000 images, and its most uncertain one "
-            "moves by 0.23; one range for all weights of a layer, or channels swapped, costs 15 % and moves 0.8",
+            0.40,
+            0.08,
+            "weights and activations in 8 bits; EfficientNet-Lite0 agrees on 98.2 % of 1000 images (XNNPACK's kernels on 96.4 % "
+            "of 220), one moves by 0.23, all by 0.03 in the mean; channels swapped: 82.7 %, 0.93, 0.17",
         ),
         calibrated=True,
     ),

@@ -17,10 +17,11 @@ Build = Annotated[Path, typer.Option(help="Where everything is written.")]
 @app.command()
 def init(model: Model) -> None:
     """Write a starter contract beside a .keras file and say what it assumes."""
+    from models.child import call_quietly
     from models.starter import write_starter
 
     with told():
-        path, assumed = write_starter(model)
+        path, assumed = call_quietly(write_starter, model)
         typer.echo(f"wrote {path}")
         for note in assumed:
             typer.echo(f"  assumed: {note}")
@@ -28,19 +29,12 @@ def init(model: Model) -> None:
 
 @app.command()
 def check(model: Model) -> None:
-    """Check a contract: the TOML file, the images it names, and the model against both."""
-    from models.images import find_images
-    from models.load import classifier
+    """Check a contract: the TOML file, the images it names, and what the model answers to them; nothing is written."""
+    from tempfile import TemporaryDirectory
 
-    with told():
+    with told(), TemporaryDirectory() as folder:
         spec = read_spec(model)
-        images = {"golden": find_images(spec.golden)} | (
-            {"calibration": find_images(spec.calibration)} if spec.calibration else {}
-        )
-        classifier(spec)
-        for name, found in images.items():
-            typer.echo(f"{name}: {len(found.files) or 'an .npz file of'} images at {found.path}")
-        typer.echo(f"{spec.name}: {len(spec.labels)} classes; the contract fits the model")
+        typer.echo(f"{_asked(spec, Path(folder) / 'reference')}; the contract fits the model")
 
 
 @app.command()
@@ -55,12 +49,18 @@ def train(model: Model = Path("models/digits.toml")) -> None:
 @app.command()
 def reference(model: Model, build: Build = Path("build")) -> None:
     """Ask the original about its golden images and keep the answers."""
-    from models.reference import make_reference
-
     with told():
         spec = read_spec(model)
-        made = make_reference(spec, model_build(build, spec.name) / "reference")
-        typer.echo(f"{spec.name}: {made.images} golden images, accuracy {made.accuracy:.1%}, answers are {made.output}")
+        typer.echo(_asked(spec, model_build(build, spec.name) / "reference"))
+
+
+def _asked(spec: ModelSpec, folder: Path) -> str:
+    """Return what the original answers to its golden images, as a sentence."""
+    from models.child import call_quietly
+    from models.reference import make_reference
+
+    made = call_quietly(make_reference, spec, folder)
+    return f"{spec.name}: right on {made.accuracy:.1%} of {made.images} golden images; {len(spec.labels)} classes, {made.output}"
 
 
 def _train(spec: ModelSpec) -> None:

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -105,6 +106,26 @@ def _kill_group(process: multiprocessing.process.BaseProcess) -> None:
     if process.pid is not None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
+
+
+def call_quietly(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Return ``function(*arguments)`` as run in a child of its own, so that what frameworks print stays off the terminal.
+
+    Raises:
+        EdgeError: the function raised it, or failed otherwise; its output is then kept in the file named.
+    """
+    handle, name = tempfile.mkstemp(prefix="edgeferry-", suffix=".log")
+    os.close(handle)
+    with Child() as child:
+        try:
+            answer = child.call(function, *arguments, log=Path(name))
+        except ChildError as error:
+            raise EdgeError(f"{error} ({name} holds what was printed)") from None
+        except EdgeError:
+            Path(name).unlink()
+            raise
+    Path(name).unlink()
+    return answer
 
 
 def _serve(pipe: Connection) -> None:

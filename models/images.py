@@ -2,6 +2,7 @@
 """Labelled images, and the exact tensors the contract says they become."""
 
 import csv
+import difflib
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -134,8 +135,15 @@ def read_labels(images: ImageSet, labels: Sequence[str]) -> "NDArray[np.int64]":
         )
     unknown = sorted(set(names) - set(labels))
     if unknown:
+        close = difflib.get_close_matches(unknown[0], labels, 1)
+        known = (
+            f"the closest of its {len(labels)} is {close[0]!r}"
+            if close
+            else f"its {len(labels)} begin with {', '.join(labels[:5])}"
+        )
         raise EdgeError(
-            f"{images.path} has the label {unknown[0]!r}, which the contract does not name; it names {', '.join(labels[:12])}."
+            f"{images.path} has the label {unknown[0]!r} on {names.count(unknown[0])} of {len(names)} images, "
+            f"which the contract's model.labels does not name; {known}."
         )
     return np.array([labels.index(name) for name in names], dtype=np.int64)
 

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from models.doubts import doubt_all, doubt_order
 from models.errors import EdgeError
 from models.files import digest, digest_of_code, files_below, sha256_of, whole_folder, write_json
 from models.images import find_images, normalise, read_labels, read_pixels
@@ -28,6 +29,7 @@ SUM_TOLERANCE: Final = 1e-3
 # An untrained network's answers move by less than this over real images (MobileNetV2: 0.0), a trained one's by tenths.
 LEAST_SPREAD: Final = 0.02
 BATCH: Final = 32
+ABSENT: Final = "absent"
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Reference:
     """The original's answers, and the files they stand in; reading it needs no framework.
 
     ``output`` says what the classifier itself answers, 'probabilities' or 'logits'; the scores kept are probabilities.
+    ``contract`` holds a digest of each part of the contract it was made under.
     """
 
     key: str
@@ -44,6 +47,7 @@ class Reference:
     images: int
     accuracy: float
     calibration_digest: str | None
+    contract: dict[str, str]
     files: dict[str, str]
 
     @property
@@ -65,15 +69,27 @@ def reference_key(spec: ModelSpec) -> str:
     return digest(
         {
             "model": sha256_of(spec.model),
-            "golden": find_images(spec.golden).digest,
-            "calibration": find_images(spec.calibration).digest if spec.calibration else None,
-            "labels": spec.labels,
-            "preprocessing": asdict(spec.preprocessing),
-            "output": spec.output,
+            "contract": _contract(spec),
             "code": digest_of_code("models"),
             "tools": {name: version(name) for name in ("keras", "numpy", "pillow")},
         }
     )
+
+
+def what_of_contract_changed(spec: ModelSpec, reference: Reference) -> tuple[str, ...]:
+    """Return the keys of the contract that changed since the reference was made; images that are not here cannot be asked."""
+    now = _contract(spec)
+    return tuple(key for key, was in reference.contract.items() if now[key] not in {was, ABSENT})
+
+
+def _contract(spec: ModelSpec) -> dict[str, str]:
+    return {
+        "model.labels": digest(spec.labels),
+        "model.output": digest(spec.output),
+        "input": digest(asdict(spec.preprocessing)),
+        "data.golden": find_images(spec.golden).digest if spec.golden.exists() else ABSENT,
+        "data.calibration": find_images(spec.calibration).digest if spec.calibration and spec.calibration.exists() else ABSENT,
+    }
 
 
 def read_reference(folder: Path) -> Reference | None:
@@ -103,10 +119,16 @@ def make_reference(spec: ModelSpec, folder: Path) -> Reference:
     calibration = _calibration_pixels(spec)
     if calibration is not None:
         _refuse_overlap(spec, pixels, calibration)
-    scores = keras_scores(classifier(spec).predict_on_batch, pixels, spec)
+    predict = classifier(spec).predict_on_batch
+    scores = keras_scores(predict, pixels, spec)
     output = output_kind(scores, spec)
     probabilities = softmax(scores) if output == "logits" else scores
-    check_discriminates(probabilities, labels, spec)
+    try:
+        check_discriminates(probabilities, labels, spec)
+    except EdgeError as error:
+        raise EdgeError(" ".join(filter(None, (str(error), doubt_all(spec, predict, pixels, labels))))) from None
+    if doubt := doubt_order(spec, predict, pixels, labels):
+        raise EdgeError(f"{spec.path}: the contract does not fit the model. {doubt}")
     with whole_folder(folder) as place:
         np.save(place / PIXELS, pixels)
         np.save(place / "labels.npy", labels)
@@ -121,6 +143,7 @@ def make_reference(spec: ModelSpec, folder: Path) -> Reference:
             images=len(labels),
             accuracy=float((probabilities.argmax(axis=1) == labels).mean()),
             calibration_digest=None if spec.calibration is None else find_images(spec.calibration).digest,
+            contract=_contract(spec),
             files={path.name: sha256_of(path) for path in files_below(place)},
         )
         write_json(place / FACTS, {"schema": SCHEMA, **asdict(reference)})

@@ -190,8 +190,7 @@ def _normalisation(table: "_Table", channels: int) -> tuple[tuple[float, ...], t
     low, high = table.numbers("range", 2)
     if not low < high:
         table.fail("range", f"is [{low}, {high}]; expected [lowest, highest], what black and white become")
-    std_of_range = 255.0 / (high - low)
-    return (0.0 - low * std_of_range,) * channels, (std_of_range,) * channels
+    return normalisation_of_range(low, high, channels)
 
 
 def _formats(export: "_Table") -> tuple[str, ...] | None:
@@ -217,6 +216,12 @@ def _options(export: "_Table") -> ExportOptions:
 def _tolerances(parity: "_Table") -> tuple[tuple[str, str, float], ...]:
     tables = [(name, parity.table(name)) for name in parity.values]
     return tuple((name, key, table.fraction(key)) for name, table in tables for key in TOLERANCE_KEYS if table.has(key))
+
+
+def normalisation_of_range(low: float, high: float, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the mean and std of every channel that turn 0 into ``low`` and 255 into ``high``."""
+    std = 255.0 / (high - low)
+    return (0.0 - low * std,) * channels, (std,) * channels
 
 
 class _Table:

@@ -4,10 +4,13 @@
 import json
 import re
 from pathlib import Path
+from typing import Final
 
 from models.errors import EdgeError
 from models.files import write_whole
 from models.load import load_model
+
+MOST_IN_A_LIST: Final = 50
 
 
 def write_starter(model: Path) -> tuple[Path, tuple[str, ...]]:
@@ -28,20 +31,31 @@ def write_starter(model: Path) -> tuple[Path, tuple[str, ...]]:
         "input.range is [0, 255]: right where the model scales pixels itself (a Rescaling layer), else often [0, 1] or [-1, 1]",
         "images stand in golden/<label>/ and calibration/ beside this file, none in both",
         *(["input.colour is 'rgb'"] if channels == 3 else []),
+        "input.resize is 'bilinear' and input.fit 'stretch': say how the training resized its images",
         *(f"{side} is 224, which the model leaves open" for side in open_sides),
     ]
     notes = "".join(f"# Assumed: {note}.\n" for note in assumed)
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", model.stem).lstrip("._-") or "model"
-    labels = ", ".join(f'"{number}"' for number in range(classes))
+    labels = _labels(path, classes)
     write_whole(
         path,
         f"# The contract of {model.name}. Every key is described in docs/contract.md.\n{notes}"
-        f'[model]\nname = "{name}"\nfile = {json.dumps(model.name, ensure_ascii=False)}\nlabels = [{labels}]\n\n'
+        f'[model]\nname = "{name}"\nfile = {json.dumps(model.name, ensure_ascii=False)}\nlabels = {labels}\n\n'
         f'[input]\nshape = [{height}, {width}, {channels}]\ncolour = "{"gray" if channels == 1 else "rgb"}"\nrange = [0, 255]\n'
         'resize = "bilinear"\nfit = "stretch"\n\n'
         '[data]\ngolden = "golden"\ncalibration = "calibration"\n',
     )
     return path, tuple(assumed)
+
+
+def _labels(path: Path, classes: int) -> str:
+    """Return the value of model.labels: a list, or beside the contract a file where a list would be unreadable."""
+    if classes <= MOST_IN_A_LIST:
+        return "[" + ", ".join(f'"{number}"' for number in range(classes)) + "]"
+    file = path.with_suffix(".labels.txt")
+    if not file.exists():
+        write_whole(file, "".join(f"{number}\n" for number in range(classes)))
+    return json.dumps(file.name, ensure_ascii=False)
 
 
 def _shape(loaded: "object", model: Path) -> tuple[tuple[int | None, int | None, int], int]:

@@ -160,7 +160,23 @@ def test_a_changed_model_must_be_exported_before_parity(digits: Any, few: Path, 
     model.write_bytes(model.read_bytes() + b" ")
     done = _run("parity", tmp_path / "mine" / "digits.toml", "--build", few, cwd=few)
     assert done.returncode == 2
-    assert "changed since it was exported; run `make export-all` first" in done.stderr
+    assert "digits.toml: model.file changed since the export; run `make export-all` first" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "key"),
+    [
+        ('"0", "1"', '"1", "0"', "model.labels"),
+        ("[0, 255]", "[0, 1]", "input"),
+        ("source/golden", "source/calibration", "data.golden"),
+    ],
+)
+def test_a_changed_contract_must_be_exported_before_parity(digits: Any, few: Path, was: str, now: str, key: str) -> None:
+    changed = digits.path.with_name(f"changed-{key}.toml")
+    changed.write_text(digits.path.read_text().replace(was, now, 1))
+    done = _run("parity", changed, "--build", few, cwd=few)
+    assert done.returncode == 2
+    assert f"{key} changed since the export; run `make export-all` first" in done.stderr
 
 
 @pytest.mark.parametrize(

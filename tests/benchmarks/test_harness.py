@@ -102,6 +102,13 @@ def test_raw_latencies_are_kept(few: Path) -> None:
     assert len(line["latencies_ms"]) == 30
 
 
+def test_only_the_log_is_left_of_a_run(few: Path) -> None:
+    if why := choose(("tflite-runtime",))[0].missing():
+        pytest.skip(why)
+    _rows(few, "tflite-runtime")
+    assert [path.name for path in (few / "runs" / "tflite-runtime" / "tflite-float32").iterdir()] == ["run.log"]
+
+
 def test_a_target_that_cannot_run_a_sound_artifact_is_not_a_failure(few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(job: Job) -> Run:
         raise Unsupported(f"no such operation in {job.folder.name}")

@@ -48,7 +48,7 @@ def test_one_other_answer_fails_where_none_may() -> None:
     scores[5, 0], scores[5, 2] = 0.8, 0.1
     verdict = judge(scores, LABELS, ARTIFACT, answers)
     assert not verdict.passed
-    assert "the same answer to only 99 of 100 images; expected 100" in verdict.reason
+    assert "the same answer to only 99 of 100 images; expected at least 100" in verdict.reason
     assert verdict.top1_agreement == 0.99
 
 
@@ -127,7 +127,7 @@ def test_a_tie_of_the_original_decides_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("images", "agreement", "allowed"), [(360, 1.0, 0), (360, 0.97, 10), (100, 0.97, 3), (10, 0.97, 1), (1, 0.5, 1)]
+    ("images", "agreement", "allowed"), [(360, 1.0, 0), (360, 0.97, 19), (100, 0.97, 8), (10, 0.97, 2), (1, 0.5, 1)]
 )
 def test_how_many_images_may_be_answered_otherwise(images: int, agreement: float, allowed: int) -> None:
     assert allowed_disagreements(images, Tolerance(agreement, 1, 1, "")) == allowed

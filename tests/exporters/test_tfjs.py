@@ -32,11 +32,19 @@ def test_convolutions_are_fused_with_bias_and_activation(exported_digits: Any) -
     assert "Relu6" not in operations
 
 
-@pytest.mark.parametrize(("name", "kind"), [("tfjs-float16", "float16"), ("tfjs-uint8", "uint8")])
-def test_weights_are_stored_in_the_precision_asked_for(exported_digits: Any, name: str, kind: str) -> None:
-    weights = _model(exported_digits, name)["weightsManifest"][0]["weights"]
-    stored = {weight["quantization"]["dtype"] for weight in weights if "quantization" in weight}
-    assert stored == {kind}
+def test_weights_are_stored_in_the_precision_asked_for(exported_digits: Any) -> None:
+    weights = _model(exported_digits, "tfjs-float16")["weightsManifest"][0]["weights"]
+    assert {weight["quantization"]["dtype"] for weight in weights if "quantization" in weight} == {"float16"}
+
+
+def test_depthwise_weights_and_biases_are_spared_the_range_of_a_whole_tensor(exported_digits: Any) -> None:
+    model = _model(exported_digits, "tfjs-uint8")
+    depthwise = {node["input"][1] for node in model["modelTopology"]["node"] if "Depthwise" in node["op"]}
+    weights = [weight for weight in model["weightsManifest"][0]["weights"] if weight["dtype"] == "float32"]
+    spared = {weight["name"] for weight in weights if weight["quantization"]["dtype"] == "float16"}
+    assert spared == {weight["name"] for weight in weights if weight["name"] in depthwise or len(weight["shape"]) < 2}
+    assert len(depthwise) == 4
+    assert {weight["quantization"]["dtype"] for weight in weights} == {"float16", "uint8"}
 
 
 def test_weights_stand_in_the_binary_file_alone(exported_digits: Any) -> None:

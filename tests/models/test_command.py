@@ -21,14 +21,15 @@ def test_help_names_every_command() -> None:
 def test_a_contract_that_fits_is_said_to(colours: ModelSpec) -> None:
     done = command("check", colours.path)
     assert done.returncode == 0
-    assert f"golden: 160 images at {colours.golden}" in done.stdout
-    assert "colours: 4 classes; the contract fits the model" in done.stdout
+    assert done.stdout.startswith("colours: right on ")
+    assert "of 160 golden images; 4 classes, probabilities; the contract fits the model" in done.stdout
+    assert done.stderr == ""
 
 
 def test_the_reference_is_made_where_it_is_told(colours: ModelSpec, tmp_path: Path) -> None:
     done = command("reference", colours.path, "--build", tmp_path)
     assert done.returncode == 0
-    assert "colours: 160 golden images, accuracy" in done.stdout
+    assert "of 160 golden images; 4 classes, probabilities" in done.stdout
     assert (tmp_path / "colours" / "reference" / "reference.json").is_file()
 
 

@@ -123,7 +123,10 @@ def test_a_mistake_in_the_table_is_named_by_its_line(listed: Callable[[str | byt
 
 
 def test_a_label_the_contract_does_not_name_is_refused(folder: Path) -> None:
-    with pytest.raises(EdgeError, match=r"has the label 'dog', which the contract does not name; it names cat, fish"):
+    with pytest.raises(
+        EdgeError,
+        match=r"has the label 'dog' on \d+ of \d+ images, which the contract's model.labels does not name; its 2 begin with cat, fish",
+    ):
         read_labels(find_images(folder), ("cat", "fish"))
 
 
@@ -141,7 +144,9 @@ def test_an_npz_file_may_name_or_number_its_labels(
 @pytest.mark.parametrize("number", [2, -1])
 def test_a_class_number_that_does_not_exist_is_refused(arrays: Callable[..., ImageSet], number: int) -> None:
     images = arrays(images=np.zeros((1, 4, 4, 3), np.uint8), labels=np.array([number]))
-    with pytest.raises(EdgeError, match=f"has the label '{number}', which the contract does not name"):
+    with pytest.raises(
+        EdgeError, match=f"has the label '{number}' on 1 of 1 images, which the contract's model.labels does not name"
+    ):
         read_labels(images, LABELS)
 
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a format is, and which there are: the folder is the registry."""
 
-import importlib
-import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
@@ -10,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import exporters
 from models.artifact import Tensor, Tolerance
-from models.errors import EdgeError
+from models.registry import records_in, refuse_unknown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,12 +58,7 @@ class Format:
 @cache
 def formats() -> dict[str, Format]:
     """Return every format by name, in the order they are made; imports no framework."""
-    modules = [
-        importlib.import_module(f"exporters.{module.name}")
-        for module in pkgutil.iter_modules(exporters.__path__)
-        if module.name != "__main__"
-    ]
-    found = [form for module in modules for form in getattr(module, "FORMATS", ())]
+    found: list[Format] = records_in(exporters, "FORMATS")
     return {form.name: form for form in sorted(found, key=lambda form: (form.after is not None, form.name))}
 
 
@@ -76,7 +69,5 @@ def choose(names: tuple[str, ...] | None) -> tuple[Format, ...]:
         EdgeError: a name is not a format.
     """
     known = formats()
-    unknown = sorted(set(names or ()) - set(known))
-    if unknown:
-        raise EdgeError(f"{unknown[0]!r} is not a format; there are {', '.join(known)}.")
+    refuse_unknown(names or (), known, "format")
     return tuple(form for form in known.values() if names is None or form.name in names)

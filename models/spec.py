@@ -4,15 +4,14 @@
 Every key is described in docs/contract.md.
 """
 
-import difflib
-import math
 import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from models.errors import EdgeError
+from models.table import Table
 
 COLOURS: Final = ("rgb", "bgr", "gray")
 RESIZES: Final = ("nearest", "box", "bilinear", "bicubic", "lanczos")
@@ -83,7 +82,7 @@ def read_spec(path: Path) -> ModelSpec:
     Raises:
         EdgeError: the file is absent or not TOML, or a key is unknown, missing, of the wrong type or impossible.
     """
-    table = _Table(path, "", _parsed(path))
+    table = Table(path, "", _parsed(path))
     model, data = table.table("model"), table.table("data")
     spec = ModelSpec(
         name=_name(model, path),
@@ -115,21 +114,21 @@ def _parsed(path: Path) -> dict[str, Any]:
         raise EdgeError(f"{path}: not a text file in UTF-8, so not a model's TOML file.") from None
 
 
-def _name(model: "_Table", path: Path) -> str:
+def _name(model: Table, path: Path) -> str:
     name = model.text("name", path.stem)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         model.fail("name", f"is {name!r}; it names the folder under build/: use letters, digits, '.', '_' and '-'")
     return name
 
 
-def _trained_by(model: "_Table") -> str | None:
+def _trained_by(model: Table) -> str | None:
     module = model.text("trained_by", "")
     if module and not re.fullmatch(r"models\.[a-z_][a-z0-9_]*", module):
         model.fail("trained_by", f"is {module!r}; expected a module of the models folder, such as 'models.digits'")
     return module or None
 
 
-def _labels(model: "_Table") -> tuple[str, ...]:
+def _labels(model: Table) -> tuple[str, ...]:
     value = model.take("labels", (list, str))
     if isinstance(value, str):
         file = (model.file.parent / value).resolve()
@@ -147,14 +146,14 @@ def _labels(model: "_Table") -> tuple[str, ...]:
     return tuple(value)
 
 
-def _lines(file: Path, model: "_Table") -> list[str]:
+def _lines(file: Path, model: Table) -> list[str]:
     try:
         return file.read_text(encoding=UTF_8).rstrip().splitlines()
     except UnicodeDecodeError:
         model.fail("labels", f"names {file}, which is not a text file in UTF-8")
 
 
-def _preprocessing(table: "_Table") -> Preprocessing:
+def _preprocessing(table: Table) -> Preprocessing:
     shape = table.take("shape", (list,))
     if len(shape) != 3 or not all(type(size) is int and size > 0 for size in shape):
         table.fail("shape", f"is {shape}; expected [height, width, channels], three positive whole numbers")
@@ -173,7 +172,7 @@ def _preprocessing(table: "_Table") -> Preprocessing:
     )
 
 
-def _normalisation(table: "_Table", channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _normalisation(table: Table, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     if table.has("mean") or table.has("std"):
         if table.has("range"):
             table.fail("range", "stands beside mean or std; keep one of the two ways to say it")
@@ -193,7 +192,7 @@ def _normalisation(table: "_Table", channels: int) -> tuple[tuple[float, ...], t
     return normalisation_of_range(low, high, channels)
 
 
-def _formats(export: "_Table") -> tuple[str, ...] | None:
+def _formats(export: Table) -> tuple[str, ...] | None:
     if not export.has("formats"):
         return None
     formats = export.take("formats", (list,))
@@ -202,7 +201,7 @@ def _formats(export: "_Table") -> tuple[str, ...] | None:
     return tuple(dict.fromkeys(formats))
 
 
-def _options(export: "_Table") -> ExportOptions:
+def _options(export: Table) -> ExportOptions:
     default = ExportOptions()
     return ExportOptions(
         fold_batchnorm=export.flag("fold_batchnorm", default.fold_batchnorm),
@@ -213,7 +212,7 @@ def _options(export: "_Table") -> ExportOptions:
     )
 
 
-def _tolerances(parity: "_Table") -> tuple[tuple[str, str, float], ...]:
+def _tolerances(parity: Table) -> tuple[tuple[str, str, float], ...]:
     tables = [(name, parity.table(name)) for name in parity.values]
     return tuple((name, key, table.fraction(key)) for name, table in tables for key in TOLERANCE_KEYS if table.has(key))
 
@@ -222,84 +221,3 @@ def normalisation_of_range(low: float, high: float, channels: int) -> tuple[tupl
     """Return the mean and std of every channel that turn 0 into ``low`` and 255 into ``high``."""
     std = 255.0 / (high - low)
     return (0.0 - low * std,) * channels, (std,) * channels
-
-
-class _Table:
-    """One table of the TOML file; remembers which keys were asked for, so that the others can be refused."""
-
-    def __init__(self, file: Path, name: str, values: dict[str, Any]) -> None:
-        self.file, self.name, self.values = file, name, values
-        self._asked: set[str] = set()
-        self._tables: list[_Table] = []
-
-    def fail(self, key: str, problem: str) -> NoReturn:
-        raise EdgeError(f"{self.file}: {'.'.join(filter(None, (self.name, key)))} {problem}.")
-
-    def has(self, key: str) -> bool:
-        self._asked.add(key)
-        return key in self.values
-
-    def take(self, key: str, kinds: tuple[type, ...], default: Any = None) -> Any:
-        if not self.has(key):
-            if default is None:
-                close = difflib.get_close_matches(key, set(self.values) - self._asked, 1)
-                hint = f"; is {close[0]!r} meant for it?" if close else ""
-                self.fail(key, f"is missing; expected {_names_of(kinds)}{hint}")
-            return default
-        value = self.values[key]
-        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            self.fail(key, f"is {value!r}; expected {_names_of(kinds)}")
-        return value
-
-    def text(self, key: str, default: str | None = None) -> str:
-        return str(self.take(key, (str,), default))
-
-    def flag(self, key: str, default: bool) -> bool:  # noqa: FBT001 - a key's default, as for the other kinds
-        return bool(self.take(key, (bool,), default))
-
-    def whole(self, key: str, default: int) -> int:
-        return int(self.take(key, (int,), default))
-
-    def choice(self, key: str, choices: tuple[str, ...], default: str) -> str:
-        value = self.text(key, default)
-        if value not in choices:
-            self.fail(key, f"is {value!r}; expected one of {', '.join(map(repr, choices))}")
-        return value
-
-    def numbers(self, key: str, count: int) -> tuple[float, ...]:
-        values = self.take(key, (list,))
-        if len(values) != count or not all(type(value) in {int, float} and math.isfinite(value) for value in values):
-            self.fail(key, f"is {values!r}; expected {count} numbers")
-        return tuple(map(float, values))
-
-    def fraction(self, key: str) -> float:
-        value = float(self.take(key, (int, float)))
-        if not 0 <= value <= 1:
-            self.fail(key, f"is {value}; expected a number from 0 to 1")
-        return value
-
-    def path(self, key: str) -> Path:
-        try:
-            return (self.file.parent / Path(self.text(key)).expanduser()).resolve()
-        except (RuntimeError, ValueError) as error:
-            self.fail(key, f"is {self.text(key)!r}: {error}")
-
-    def table(self, key: str, *, optional: bool = False) -> "_Table":
-        values = self.take(key, (dict,), {} if optional else None)
-        table = _Table(self.file, f"{self.name}.{key}" if self.name else key, values)
-        self._tables.append(table)
-        return table
-
-    def refuse_unknown(self) -> None:
-        for table in self._tables:
-            table.refuse_unknown()
-        for key in self.values:
-            if key not in self._asked:
-                close = difflib.get_close_matches(key, self._asked, 1)
-                hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(sorted(self._asked))}"
-                self.fail(key, f"is not a key of this file; {hint}")
-
-
-def _names_of(kinds: tuple[type, ...]) -> str:
-    words = {str: "a text", list: "a list", dict: "a table", bool: "true or false", int: "a whole number", float: "a number"}
-    return " or ".join(words[kind] for kind in kinds)

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a target is, what it is handed and what comes back; which there are: the folder is the registry."""
 
-import importlib
-import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import targets as house
 from models.artifact import Artifact, read_artifact
 from models.errors import EdgeError
+from models.registry import records_in, refuse_unknown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -94,12 +93,7 @@ class Target:
 @cache
 def targets() -> dict[str, Target]:
     """Return every target by name; imports no framework."""
-    modules = [
-        importlib.import_module(f"targets.{module.name}")
-        for module in pkgutil.iter_modules(house.__path__)
-        if module.name not in {"__main__", "device"}
-    ]
-    found = [target for module in modules for target in getattr(module, "TARGETS", ())]
+    found: list[Target] = records_in(house, "TARGETS", but=["device"])
     return {target.name: target for target in sorted(found, key=lambda target: target.name)}
 
 
@@ -110,7 +104,5 @@ def choose(names: tuple[str, ...] | None) -> tuple[Target, ...]:
         EdgeError: a name is not a target.
     """
     known = targets()
-    unknown = sorted(set(names or ()) - set(known))
-    if unknown:
-        raise EdgeError(f"{unknown[0]!r} is not a target; there are {', '.join(known)}.")
+    refuse_unknown(names or (), known, "target")
     return tuple(target for target in known.values() if (target.name in names if names else target.asked_by_default))

@@ -125,7 +125,7 @@ def test_a_mistake_in_the_table_is_named_by_its_line(listed: Callable[[str | byt
 def test_a_label_the_contract_does_not_name_is_refused(folder: Path) -> None:
     with pytest.raises(
         EdgeError,
-        match=r"has the label 'dog' on \d+ of \d+ images, which the contract's model.labels does not name; its 2 begin with cat, fish",
+        match=r"has the label 'dog' on \d+ of \d+ images, which the contract's model.labels does not name",
     ):
         read_labels(find_images(folder), ("cat", "fish"))
 

@@ -8,7 +8,7 @@ answers differently to different images; conversion does not care what it answer
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -92,14 +92,9 @@ def source(spec: ModelSpec) -> Source:
 
 
 @pytest.fixture(scope="module")
-def seconds() -> Iterator[dict[str, float]]:
-    """Yield a dictionary of CPU seconds by case, printed at the end as ratios."""
-    found: dict[str, float] = {}
-    yield found
-    for name in ("one", "all"):
-        if {f"{name}, public", f"{name}, edgeferry"} <= found.keys():
-            public, ours = found[f"{name}, public"], found[f"{name}, edgeferry"]
-            sys.stderr.write(f"\n{name}: {public:.2f} s public, {ours:.2f} s edgeferry, {public / ours:.1f}x less CPU\n")
+def seconds() -> dict[str, float]:
+    """Return the median CPU seconds by case, filled as the cases run."""
+    return {}
 
 
 def _run(benchmark: Any, call: Callable[[], None], seconds: dict[str, float], name: str, rounds: int = 1) -> None:
@@ -160,7 +155,6 @@ def bench_nothing_changed(benchmark: Any, spec: ModelSpec) -> None:
 
     benchmark.pedantic(again, rounds=5, iterations=1)
     benchmark.extra_info["cpu_s"] = used
-    sys.stderr.write(f"\nnothing changed: {min(used):.2f} to {max(used):.2f} s CPU\n")
     assert sorted(used)[len(used) // 2] <= MOST_NOTHING_S
 
 

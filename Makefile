@@ -7,16 +7,18 @@ ARGS ?=
 
 VENV := .venv
 PY := $(VENV)/bin/python
-OLD_VENV := .venv-tflite-runtime
+OLD_RUNTIMES := .venv-tflite-2.5 .venv-tflite-2.7
 WEB := targets/web
 
 .DEFAULT_GOAL := help
-.PHONY: help install test export-all parity report bench lint format lock clean
+.PHONY: help install setup-old-runtimes test export-all parity report bench lint format lock clean
 
 help: ## list what can be made
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
-install: $(VENV)/installed $(OLD_VENV)/installed $(WEB)/node_modules/installed ## set up everything this machine can have
+install: $(VENV)/installed .venv-tflite-2.14/installed $(WEB)/node_modules/installed ## set up everything this machine can have
+
+setup-old-runtimes: install $(OLD_RUNTIMES:=/installed) ## set up TF Lite 2.5 and 2.7, as boards have them
 
 export-all: install ## export MODEL to every format, check every artifact, print one table
 	@$(PY) -m benchmarks all $(MODEL) --build $(BUILD) $(ARGS)
@@ -47,7 +49,7 @@ lock: ## resolve the dependencies anew (needs uv)
 	    --generate-hashes --no-annotate --no-header --quiet pyproject.toml -o requirements.lock
 
 clean: ## remove what was built and installed
-	rm -rf $(BUILD) $(VENV) $(OLD_VENV) $(WEB)/node_modules *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(BUILD) $(VENV) .venv-tflite-* $(WEB)/node_modules *.egg-info .mypy_cache .ruff_cache .pytest_cache
 
 # A wheel needs Python 3.11 to 3.13; the program is asked, since a name on PATH may be a shim for nothing.
 $(VENV)/installed: requirements.lock pyproject.toml
@@ -58,15 +60,21 @@ $(VENV)/installed: requirements.lock pyproject.toml
 	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-# tflite-runtime 2.14 has wheels for Linux and Python 3.9 to 3.11 only; without one its rows say so.
-$(OLD_VENV)/installed: targets/tflite_runtime.lock
-	@mkdir -p $(OLD_VENV)
-	@if [ "$$(uname -s)" = Linux ] && found=$$(.ci/find-python 3.11 3.10 3.9 2>/dev/null); then \
-	    echo "edgeferry: setting up $(OLD_VENV) with $$found" >&2; \
-	    "$$found" -m venv --clear $(OLD_VENV) && \
-	    $(OLD_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r targets/tflite_runtime.lock \
-	    || { rm -rf $(OLD_VENV); mkdir -p $(OLD_VENV); echo "edgeferry: no tflite-runtime here; its rows will say so" >&2; }; \
-	else echo "edgeferry: no Python 3.9 to 3.11 on Linux, so no tflite-runtime; its rows will say so" >&2; fi
+# Old runtimes have wheels for Linux and the Pythons of their time only; where there is none, their rows say so.
+.venv-tflite-2.14/installed: PYTHONS := 3.11 3.10 3.9
+.venv-tflite-2.5/installed .venv-tflite-2.7/installed: PYTHONS := 3.7 3.9
+
+.venv-tflite-2.14/installed: targets/tflite_2_14.lock
+.venv-tflite-2.7/installed: targets/tflite_2_7.lock
+.venv-tflite-2.5/installed: targets/tflite_2_5.lock
+.venv-tflite-%/installed:
+	@mkdir -p $(@D)
+	@if [ "$$(uname -s)" = Linux ] && found=$$(.ci/find-python $(PYTHONS) 2>/dev/null); then \
+	    echo "edgeferry: setting up $(@D) with $$found" >&2; \
+	    "$$found" -m venv --clear $(@D) && \
+	    $(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $< \
+	    || { rm -rf $(@D); mkdir -p $(@D); echo "edgeferry: no runtime in $(@D); its rows will say so" >&2; }; \
+	else echo "edgeferry: no Python $(PYTHONS) on Linux, so nothing in $(@D); its rows will say so" >&2; fi
 	@touch $@
 
 $(WEB)/node_modules/installed: $(WEB)/package-lock.json $(WEB)/package.json

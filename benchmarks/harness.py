@@ -95,7 +95,7 @@ def _sound(bench: Bench, name: str) -> tuple[Artifact | None, str]:
 
 
 def _on_target(bench: Bench, target: Target, artifacts: dict[str, Artifact]) -> list[Row]:
-    readable = {name: artifact for name, artifact in artifacts.items() if artifact.kind in target.reads}
+    readable = {name: artifact for name, artifact in artifacts.items() if target.takes(artifact)}
     if not readable:
         return []
     why = target.missing()

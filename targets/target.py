@@ -76,8 +76,8 @@ class Run:
 class Target:
     """A place where artifacts run.
 
-    ``reads`` names the kinds of artifact it takes. ``missing()`` says why it cannot run here and how to change that, or
-    None; it is cheap and imports no framework. ``run(job)`` is called in a child process. ``versions()`` says what its
+    ``reads`` names the kinds of artifact it takes, or single formats. ``missing()`` says why it cannot run here and how to change
+    that, or None; it is cheap and imports no framework. ``run(job)`` is called in a child process. ``versions()`` says what its
     results depend on. A target that is not ``asked_by_default`` runs when it is named.
     """
 
@@ -88,6 +88,10 @@ class Target:
     run: Callable[[Job], Run]
     versions: Callable[[], Mapping[str, str]]
     asked_by_default: bool = True
+
+    def takes(self, artifact: Artifact) -> bool:
+        """Say whether it reads an artifact, by its kind or its format."""
+        return bool(self.reads & {artifact.kind, artifact.format})
 
 
 @cache

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TF Lite files on this machine's CPU, by tflite-runtime: the last release of the runtime that boards and containers still carry.
+"""TF Lite files on this machine's CPU, by older runtimes: those that boards and containers still carry.
 
-It needs numpy 1, so it lives in an environment of its own and is driven through device.py, the program that boards run too.
+Each needs a Python and a numpy of its time, so it lives in an environment of its own and is driven through device.py, the program
+that boards run too. tflite-runtime 2.5.0.post1 is what Coral boards have, built from TensorFlow 2.5.0 (the package tflrt is a
+re-upload of it). 2.5 and 2.7 load a Dense layer quantized per channel and answer the same to every image, without a word: what
+holds on them is what holds on a board's CPU.
 """
 
 import json
@@ -9,6 +12,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,11 +24,8 @@ from targets.target import Job, Run, Target, Unsupported
 from targets.tflite_file import delegate_told, dequantized, labels_in
 
 HOUSE: Final = Path(__file__).parent
-ENVIRONMENT: Final = HOUSE.parent / ".venv-tflite-runtime"
-PYTHON_VARIABLE: Final = "EDGEFERRY_TFLITE_RUNTIME_PYTHON"
 # The status of device.py when its result tells of an error.
 TOLD: Final = 2
-SUPPORTED: Final = "tflite-runtime 2.14 has wheels for Python 3.9 to 3.11 on Linux only"
 # What a runtime says of an operation that is newer than itself, in the order tried.
 TOO_NEW: Final = (
     (re.compile(r"Didn't find op for builtin opcode '(\w+)' version '(\d+)'"), "has no {0} version {1}; newer runtimes do"),
@@ -33,46 +34,61 @@ TOO_NEW: Final = (
 )
 
 
-def _python() -> Path:
-    named = os.environ.get(PYTHON_VARIABLE)
-    return Path(named) if named else ENVIRONMENT / "bin" / "python"
+@dataclass(frozen=True)
+class _Environment:
+    """Where one runtime lives, what makes it, and which Pythons it has wheels for."""
 
+    folder: str
+    made_by: str
+    wheels: str
 
-def _missing() -> str | None:
-    python = _python()
-    if PYTHON_VARIABLE in os.environ:
-        return None if python.is_file() else f"{PYTHON_VARIABLE} names {python}, which is not there"
-    if _versions().get("tflite-runtime"):
-        return None
-    return f"the environment {ENVIRONMENT.name} is absent: `make install` makes it where it finds a fitting Python ({SUPPORTED})"
+    @property
+    def variable(self) -> str:
+        """Return the name of the environment variable that names another Python."""
+        return f"EDGEFERRY{self.folder.removeprefix('.venv').replace('-', '_').replace('.', '_').upper()}_PYTHON"
 
+    @property
+    def python(self) -> Path:
+        """Return the Python that has the runtime."""
+        named = os.environ.get(self.variable)
+        return Path(named) if named else HOUSE.parent / self.folder / "bin" / "python"
 
-def _versions() -> Mapping[str, str]:
-    libraries = _python().parent.parent / "lib"
-    return {
-        name: version
-        for folder in libraries.glob("python3*/site-packages")
-        for name, version in versions_of("tflite-runtime", "tflrt", "numpy", below=folder).items()
-    }
+    def missing(self) -> str | None:
+        """Return why it cannot run here, or None."""
+        if self.variable in os.environ:
+            return None if self.python.is_file() else f"{self.variable} names {self.python}, which is not there"
+        if set(self.versions()) & {"tflite-runtime", "tflrt"}:
+            return None
+        return (
+            f"the environment {self.folder} is absent: `{self.made_by}` makes it where it finds a fitting Python ({self.wheels})"
+        )
 
+    def versions(self) -> Mapping[str, str]:
+        """Return the versions of what its results depend on, without starting it."""
+        return {
+            name: version
+            for folder in (self.python.parent.parent / "lib").glob("python3*/site-packages")
+            for name, version in versions_of("tflite-runtime", "tflrt", "numpy", below=folder).items()
+        }
 
-def _run(job: Job) -> Run:
-    import numpy as np
+    def run(self, job: Job) -> Run:
+        """Return what the runtime makes of a job."""
+        import numpy as np
 
-    result = run_on_device(job, _python())
-    environment = {
-        **result["environment"],
-        "threads": result["threads"],
-        "delegate": delegate_told(result["delegate_partitions"]),
-    }
-    return Run(
-        scores=dequantized(np.load(job.work / "scores.npy"), result["output"]),
-        labels=labels_in(job.main_file),
-        latencies_ms=tuple(result["latencies_ms"]),
-        first_ms=result["first_ms"],
-        load_ms=result["load_ms"],
-        environment=environment,
-    )
+        result = run_on_device(job, self.python)
+        environment = {
+            **result["environment"],
+            "threads": result["threads"],
+            "delegate": delegate_told(result["delegate_partitions"]),
+        }
+        return Run(
+            scores=dequantized(np.load(job.work / "scores.npy"), result["output"]),
+            labels=labels_in(job.main_file),
+            latencies_ms=tuple(result["latencies_ms"]),
+            first_ms=result["first_ms"],
+            load_ms=result["load_ms"],
+            environment=environment,
+        )
 
 
 def run_on_device(job: Job, python: Path) -> dict[str, Any]:
@@ -114,13 +130,35 @@ def checked_result(path: Path) -> dict[str, Any]:
     raise RuntimeError(f"{error['kind']}: {' '.join(error['message'].split())}")
 
 
+def _target(name: str, summary: str, reads: str, environment: _Environment) -> Target:
+    return Target(
+        name=name,
+        summary=summary,
+        reads=frozenset({reads}),
+        missing=environment.missing,
+        run=environment.run,
+        versions=environment.versions,
+    )
+
+
+OLD_WHEELS: Final = "Linux, Python 3.7 to 3.9"
 TARGETS = (
-    Target(
-        name="tflite-runtime",
-        summary="this CPU, by the older TF Lite runtime",
-        reads=frozenset({"tflite"}),
-        missing=_missing,
-        run=_run,
-        versions=_versions,
+    _target(
+        "tflite-runtime",
+        "this CPU, by tflite-runtime 2.14",
+        "tflite",
+        _Environment(".venv-tflite-2.14", "make install", "Linux, Python 3.9 to 3.11"),
+    ),
+    _target(
+        "tflite-2.7",
+        "this CPU, by tflite-runtime 2.7",
+        "tflite-int8",
+        _Environment(".venv-tflite-2.7", "make setup-old-runtimes", OLD_WHEELS),
+    ),
+    _target(
+        "tflite-2.5",
+        "this CPU, by the runtime of Coral boards",
+        "tflite-int8",
+        _Environment(".venv-tflite-2.5", "make setup-old-runtimes", OLD_WHEELS),
     ),
 )

@@ -52,7 +52,7 @@ def test_what_it_depends_on_is_read_from_the_other_environment() -> None:
 
 
 def test_another_python_can_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EDGEFERRY_TFLITE_RUNTIME_PYTHON", str(tmp_path / "python"))
+    monkeypatch.setenv("EDGEFERRY_TFLITE_2_14_PYTHON", str(tmp_path / "python"))
     why = targets()["tflite-runtime"].missing()
     assert why is not None
     assert str(tmp_path / "python") in why

@@ -21,13 +21,13 @@ install: $(VENV)/installed .venv-tflite-2.14/installed $(WEB)/node_modules/insta
 setup-old-runtimes: install $(OLD_RUNTIMES:=/installed) ## set up TF Lite 2.5 and 2.7, as boards have them
 
 export-all: install ## export MODEL to every format, check every artifact, print one table
-	@$(PY) -m benchmarks all $(MODEL) --build $(BUILD) $(ARGS)
+	@$(PY) -m benchmarks all "$(MODEL)" --build "$(BUILD)" $(ARGS)
 
 parity: install ## check the artifacts of MODEL anew
-	@$(PY) -m benchmarks parity $(MODEL) --build $(BUILD) $(ARGS)
+	@$(PY) -m benchmarks parity "$(MODEL)" --build "$(BUILD)" $(ARGS)
 
 report: install ## print the last table of MODEL again
-	@$(PY) -m benchmarks report $(MODEL) --build $(BUILD) $(ARGS)
+	@$(PY) -m benchmarks report "$(MODEL)" --build "$(BUILD)" $(ARGS)
 
 test: install ## run the tests
 	@$(PY) -m pytest $(ARGS)

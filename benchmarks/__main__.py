@@ -15,7 +15,7 @@ from models.errors import EdgeError
 from models.files import sha256_of
 from models.reference import Reference, what_of_contract_changed
 from models.spec import ModelSpec, read_spec
-from models.terminal import model_build, progress, told
+from models.terminal import Step, model_build, progress, told
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Export, check and report.")
 Model = Annotated[Path, typer.Argument(help="A model's TOML file, or a .keras file.")]
@@ -88,11 +88,11 @@ def _spec(model: Path) -> ModelSpec:
     return spec
 
 
-def _checked(spec: ModelSpec, place: Path, targets: tuple[str, ...], step: "object", *, reuse: bool) -> Report:
+def _checked(spec: ModelSpec, place: Path, targets: tuple[str, ...], step: Step, *, reuse: bool) -> Report:
     from benchmarks.harness import open_bench, run_all
     from targets.target import choose
 
-    bench = open_bench(place, choose(targets or None), step, reuse=reuse)  # type: ignore[arg-type]
+    bench = open_bench(place, choose(targets or None), step, reuse=reuse)
     if not reuse:
         _refuse_changed(spec, bench.reference)
     return Report(

@@ -4,7 +4,6 @@
 import json
 import shutil
 import statistics
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +15,7 @@ from models.child import Child, ChildError
 from models.errors import EdgeError
 from models.files import digest, digest_of_code, told_as_edge_error
 from models.reference import PIXELS, Reference, read_reference
+from models.terminal import Step
 from targets.target import Job, Run, Target, Unsupported, targets
 
 SCHEMA: Final = 1
@@ -24,8 +24,6 @@ RUNS: Final = "runs"
 REFERENCE: Final = "reference"
 EXPORTS: Final = "exports.json"
 JOB_TIMEOUT_S: Final = 900.0
-
-Step = Callable[[str], None]
 
 
 @dataclass(frozen=True)

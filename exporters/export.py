@@ -21,13 +21,13 @@ from models.errors import EdgeError
 from models.files import digest, digest_of_code, partial_of, told_as_edge_error, write_json
 from models.reference import Reference, read_reference, reference_key
 from models.spec import ModelSpec
+from models.terminal import Step
 
 SCHEMA: Final = 1
 EXPORTS: Final = "exports.json"
 NO_IMAGES: Final = "needs data.calibration in the contract: a folder with some 100 to 500 typical images, none of them golden"
 
 State = Literal["written", "kept", "failed", "not run"]
-Step = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def write(source: Source, folder: Path, precision: str) -> Written:
     # Takes the weights out of the graph; before the graph is written, or they would stand in both files.
     weights = converter.extract_weights(optimized)
     converter.write_artifacts(
-        converter.MessageToDict(optimized) | {"library": {}},
+        converter.MessageToDict(optimized),
         weights,
         str(folder / FILE),
         tf.__version__,

@@ -11,7 +11,7 @@ from models.errors import EdgeError
 from models.files import digest, files_below, sha256_of, write_json
 from models.spec import Preprocessing
 
-# History: 1, the first.
+# History: 1, the first. Its JSON Schema is manifest.schema.json.
 SCHEMA: Final = 1
 MANIFEST: Final = "manifest.json"
 LOG: Final = "export.log"

@@ -9,6 +9,9 @@ from typing import Final
 
 from models.errors import EdgeError
 
+# Told what is begun.
+Step = Callable[[str], None]
+
 NOTHING_CHECKED: Final = 2
 INTERRUPTED: Final = 130
 
@@ -27,7 +30,7 @@ def told() -> Iterator[None]:
 
 
 @contextmanager
-def progress() -> Iterator[Callable[[str], None]]:
+def progress() -> Iterator[Step]:
     """Yield a function that shows what is being done on stderr: a spinner and the time on a terminal, a line each otherwise."""
     if not sys.stderr.isatty():
         yield lambda step: print(f"edgeferry: {step}", file=sys.stderr, flush=True)  # noqa: T201 - the line is the product

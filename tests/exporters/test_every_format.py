@@ -5,10 +5,13 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
+import models.artifact
 from exporters.format import choose, formats
 from models.artifact import LOG, MANIFEST, read_artifact, what_changed
 from models.errors import EdgeError
@@ -66,6 +69,15 @@ def test_its_manifest_tells_everything(name: str, exported_digits: Any) -> None:
     assert artifact.tool_versions
     assert artifact.tolerance == formats()[name].tolerance
     assert (artifact.calibration_digest is not None) == formats()[name].calibrated
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+@pytest.mark.parametrize("classifier", ["exported_digits", "exported_colours"])
+def test_its_manifest_keeps_to_the_published_schema(name: str, classifier: str, request: pytest.FixtureRequest) -> None:
+    schema = json.loads(Path(models.artifact.__file__).with_name("manifest.schema.json").read_text())
+    told = json.loads((request.getfixturevalue(classifier).build / name / MANIFEST).read_text())
+    Draft202012Validator.check_schema(schema)
+    Draft202012Validator(schema).validate(told)
 
 
 @pytest.mark.parametrize("name", WRITTEN)

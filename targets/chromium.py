@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from targets.installed import file_told, needs, versions_of
 from targets.page_server import page_server
-from targets.target import Job, Run, Target
+from targets.target import Job, Run, Target, Unsupported
 from targets.tfjs import SCORES, WEB, hand_over, packages, packages_missing, taken_back
 
 if TYPE_CHECKING:
@@ -55,7 +55,10 @@ def _page() -> "Iterator[Page]":
 
     said: list[str] = []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=_executable(), headless=True, args=list(FLAGS))
+        try:
+            browser = playwright.chromium.launch(executable_path=_executable(), headless=True, args=list(FLAGS))
+        except Error as error:
+            raise Unsupported(f"{_executable()} does not start: {error.message.splitlines()[0]}") from error
         try:
             page = browser.new_page()
             page.on("pageerror", lambda error: said.append(str(error)))

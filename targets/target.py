@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Unsupported(EdgeError):  # noqa: N818 - an answer, not an accident
-    """The artifact is whole, but this target cannot run it (an older runtime, an operation it lacks): not run, not failed."""
+    """The target cannot run the artifact, which says nothing of it: the runtime is too old, the browser does not start."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from typing import Final
 
 import pytest
 
-from targets.target import Run, targets
+from targets.chromium import _page
+from targets.target import Run, Unsupported, targets
 
 Answer = Callable[..., Run]
 HOUSE: Final = Path(__file__).parents[2]
@@ -69,3 +70,11 @@ def test_a_browser_that_is_named_and_absent_is_told(tmp_path: Path, monkeypatch:
         targets()["chromium-wasm"].missing()
         == f"EDGEFERRY_CHROMIUM names {tmp_path / 'none'}, which is not a program here; install it, or unset it"
     )
+
+
+@pytest.mark.browser
+def test_a_browser_that_does_not_start_says_nothing_of_the_artifact(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("playwright")
+    monkeypatch.setenv("EDGEFERRY_CHROMIUM", "true")
+    with pytest.raises(Unsupported, match="true does not start: BrowserType.launch: "), _page():
+        pass

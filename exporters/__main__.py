@@ -47,5 +47,21 @@ def export(
             raise typer.Exit(1)
 
 
+@app.command(name="lint")
+def lint_(
+    file: Annotated[Path, typer.Argument(help="A .tflite file.")],
+    runtime: Annotated[str, typer.Option("--for", help="edgetpu, tflite-2.5, tflite-2.7, tflite-2.14 or litert-2.3.")],
+) -> None:
+    """Say what a runtime will refuse of a TF Lite file or answer wrongly; status 1 where it is of no use there."""
+    from exporters.lint import lines, lint
+
+    with told():
+        report = lint(file, runtime)
+    for line in lines(file, report):
+        typer.echo(line)
+    if report.errors:
+        raise typer.Exit(1)
+
+
 if __name__ == "__main__":
     app()

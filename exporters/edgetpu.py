@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from exporters.format import Format, Written
+from exporters.lint import lint
+from exporters.runtimes import EDGETPU
 from exporters.source import Source
 from exporters.tflite import FILE as INT8_FILE
 from exporters.tflite import read_tensors
@@ -42,11 +44,12 @@ def compile_(source: Source, folder: Path) -> Written:
     """Compile the full-integer artifact beside this one.
 
     Raises:
-        EdgeError: the compiler fails, takes too long, or maps nothing to the Edge TPU; in its own words.
+        EdgeError: the file cannot run on an Edge TPU; or the compiler fails, takes too long, or maps nothing: in its own words.
     """
     parent = folder.parent / PARENT / INT8_FILE
     if not parent.is_file():
         raise EdgeError(f"{PARENT} is what it is compiled from, and it was not exported")
+    _refuse_what_cannot_run(parent)
     shutil.copyfile(parent, folder / "model.tflite")
     version = _run(folder, "-v")
     log = _run(folder, "-s", "-o", ".", "model.tflite")
@@ -60,6 +63,14 @@ def compile_(source: Source, folder: Path) -> Written:
     write_whole(folder / "compiler.log", log)
     inputs, outputs = read_tensors(compiled)
     return Written(FILE, inputs, outputs, options={"compiler": version.strip(), "parent_sha256": sha256_of(parent)})
+
+
+def _refuse_what_cannot_run(parent: Path) -> None:
+    errors = lint(parent, EDGETPU).errors
+    if errors:
+        first = errors[0]
+        more = f" (and {len(errors) - 1} more: `python -m exporters lint {parent} --for edgetpu`)" if len(errors) > 1 else ""
+        raise EdgeError(f"{PARENT} cannot run on an Edge TPU: {first.operation} {first.layer}, {first.found}; {first.fix}{more}")
 
 
 def _run(folder: Path, *arguments: str) -> str:

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """TF Lite files: float32, float16 weights, dynamic range, and full integer."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from exporters.format import Format, Written
+from exporters.lint import lint
 from exporters.source import Source
 from exporters.tflite_metadata import with_metadata
 from models.artifact import Tensor, Tolerance
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 FILE: Final = "model.tflite"
 TOOLS: Final = ("tensorflow-cpu", "tensorflow", "keras", "flatbuffers")
 PER_TENSOR_FLAG: Final = "_experimental_disable_per_channel_quantization_for_dense_layers"
+# What Coral boards have.
+BOARDS: Final = "tflite-2.5"
 # Operations that read variables: the mark of a file written without its weights, which loads and answers NaN.
 VARIABLE_OPERATIONS: Final = ("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE")
 
@@ -80,7 +84,12 @@ def int8(source: Source, folder: "Path") -> Written:
     }
     written = _write(source, folder, converter, told)
     _check_integer(folder / FILE, per_channel_dense=options.per_channel_dense)
-    return written
+    return replace(written, notes=_wrong_on_boards(folder / FILE))
+
+
+def _wrong_on_boards(path: "Path") -> tuple[str, ...]:
+    report = lint(path, BOARDS)
+    return tuple(f"for {report.runtime.told}: {each.operation} {each.layer}: {each.found}; {each.fix}" for each in report.errors)
 
 
 def _converter(source: Source) -> Any:

@@ -1,18 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """``python -m targets``: the places where artifacts run."""
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from models.terminal import told
 from targets.target import targets
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="The places where artifacts run.")
-
-
-@app.callback()
-def main() -> None:
-    """Keep ``list`` a command of its own while it is the only one."""
 
 
 @app.command("list")
@@ -22,6 +21,31 @@ def list_targets() -> None:
     for target in targets().values():
         table.add_row(target.name, target.summary, ", ".join(sorted(target.reads)), target.missing() or "yes")
     Console().print(table)
+
+
+@app.command("probe-ops")
+def probe_operations(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Runtimes, as tflite-2.5. Default: all that are installed here.")
+    ] = None,
+    folder: Annotated[Path, typer.Option(help="Where the tables are written.")] = Path("exporters/op_versions"),
+) -> None:
+    """Ask runtimes for the highest version of every operation they accept, and write a table for each."""
+    from models.files import write_json
+    from models.registry import refuse_unknown
+    from targets.probe_ops import NOT_INSTALLED, runtimes, table
+
+    with told():
+        refuse_unknown(names or (), runtimes(), "runtime")
+        for name, runtime in runtimes().items():
+            if names and name not in names:
+                continue
+            if not names and runtime.told() is None:
+                typer.echo(f"{name}: not run, {NOT_INSTALLED.format(runtime.python)}")
+                continue
+            made = table(runtime)
+            write_json(folder / f"{name}.json", made)
+            typer.echo(f"{name}: {len(made['highest'])} operations of {made['runtime']}, in {folder / name}.json")
 
 
 if __name__ == "__main__":

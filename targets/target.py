@@ -97,7 +97,7 @@ class Target:
 @cache
 def targets() -> dict[str, Target]:
     """Return every target by name; imports no framework."""
-    found: list[Target] = records_in(house, "TARGETS", but=["device"])
+    found: list[Target] = records_in(house, "TARGETS", but=["device", "probe_device"])
     return {target.name: target for target in sorted(found, key=lambda target: target.name)}
 
 

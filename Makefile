@@ -52,7 +52,7 @@ clean: ## remove what was built and installed
 	rm -rf $(BUILD) $(VENV) .venv-tflite-* $(WEB)/node_modules *.egg-info .mypy_cache .ruff_cache .pytest_cache
 
 # A wheel needs Python 3.11 to 3.13; the program is asked, since a name on PATH may be a shim for nothing.
-$(VENV)/installed: requirements.lock pyproject.toml
+$(VENV)/installed: requirements.lock
 	@found=$$(.ci/find-python 3.11 3.12 3.13) && \
 	    echo "edgeferry: setting up $(VENV) with $$found, some minutes" >&2 && \
 	    "$$found" -m venv --clear $(VENV)

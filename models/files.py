@@ -47,8 +47,14 @@ def digest_of_files(paths: Iterable[Path], folder: Path) -> str:
 def digest_of_code(*packages: str) -> str:
     """Return one digest of the Python modules of packages of this house, so that changed code makes nothing stale pass."""
     house = Path(__file__).parent.parent
-    paths = [path for package in packages for path in sorted((house / package).glob("*.py"))]
+    paths = [path for package in packages for path in _modules_below(house / package)]
     return digest_of_files(paths, house)
+
+
+def _modules_below(package: Path) -> list[Path]:
+    """Return the modules of a package and its packages; what is no package, such as node_modules, is not walked."""
+    inner = [folder for folder in sorted(package.iterdir()) if (folder / "__init__.py").is_file()]
+    return [*sorted(package.glob("*.py")), *(path for folder in inner for path in _modules_below(folder))]
 
 
 def partial_of(path: Path) -> Path:

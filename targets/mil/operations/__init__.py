@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The operations of MIL that are known, by name: each a function of MIL's own inputs, under MIL's own names.
+
+Each family's module names the documentation that its arithmetic is written from, in coremltools 9.0 below
+``converters/mil/mil/ops/defs``.
+Arrays are float32 wherever the program says float16 or float32; the program's evaluation rounds the results.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from targets.mil.operations import (
+    activation,
+    convolution,
+    elementwise,
+    image,
+    linear,
+    normalisation,
+    pooling,
+    reduction,
+    shape,
+)
+
+FAMILIES: Final = (activation, convolution, elementwise, image, linear, normalisation, pooling, reduction, shape)
+OPERATIONS: Final[Mapping[str, Callable[..., Any]]] = {
+    name: function for family in FAMILIES for name, function in family.OPERATIONS.items()
+}

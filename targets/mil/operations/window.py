@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a window moves over spatial axes: what convolutions and poolings share.
+
+Source: the documentation of pad_type, iOS15/conv.py and iOS15/pool.py, and, as that leaves open how "same" splits its padding,
+TensorFlow's rule, which it is converted from: ``same`` puts the odd one at the end, ``same_lower`` at the beginning.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from models.errors import EdgeError
+from targets.mil.arrays import Array
+from targets.target import Unsupported
+
+Pads = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A window's sizes, steps and dilations, one for each spatial axis."""
+
+    sizes: tuple[int, ...]
+    strides: tuple[int, ...]
+    dilations: tuple[int, ...]
+
+    @property
+    def extents(self) -> tuple[int, ...]:
+        """Return how many elements the window spans on each axis."""
+        return tuple((size - 1) * dilation + 1 for size, dilation in zip(self.sizes, self.dilations, strict=True))
+
+
+def window_of(sizes: Any, strides: Any, dilations: Any = None) -> Window:
+    """Return a window; steps and dilations that are not given are 1.
+
+    Raises:
+        EdgeError: a size or step is not positive, or there are more of one than of the other.
+    """
+    rank = len(sizes)
+    told = [tuple(map(int, each)) if each is not None else (1,) * rank for each in (sizes, strides, dilations)]
+    if any(len(each) != rank or min(each, default=1) < 1 for each in told):
+        raise EdgeError(f"a window has the sizes, strides and dilations {told}; expected {rank} positive numbers each.")
+    return Window(*told)
+
+
+def padding(pad_type: str, pad: Array | None, window: Window, shape: tuple[int, ...]) -> Pads:
+    """Return how much is padded before and after each spatial axis of an input of ``shape``."""
+    if pad_type == "valid":
+        return ((0, 0),) * len(shape)
+    if pad_type == "custom":
+        numbers = [0] * (2 * len(shape)) if pad is None else list(map(int, pad))
+        return tuple((numbers[2 * at], numbers[2 * at + 1]) for at in range(len(shape)))
+    totals = [
+        max(0, (-(-size // stride) - 1) * stride + extent - size)
+        for size, stride, extent in zip(shape, window.strides, window.extents, strict=True)
+    ]
+    if pad_type == "same":
+        return tuple((total // 2, total - total // 2) for total in totals)
+    if pad_type == "same_lower":
+        return tuple((total - total // 2, total // 2) for total in totals)
+    raise Unsupported(f"the padding {pad_type!r} is not known to the evaluator")
+
+
+def padded(x: Array, pads: Pads, value: float = 0.0) -> Array:
+    """Return x, [n, channels, *spatial], with a value around its spatial axes."""
+    if not any(map(any, pads)):
+        return x
+    sizes = [size + sum(pair) for size, pair in zip(x.shape[2:], pads, strict=True)]
+    around: Array = np.full((*x.shape[:2], *sizes), value, x.dtype)
+    inner = tuple(slice(before, before + size) for (before, _), size in zip(pads, x.shape[2:], strict=True))
+    around[(slice(None), slice(None), *inner)] = x
+    return around
+
+
+def steps(size: int, extent: int, stride: int) -> int:
+    """Return how many places a window takes on a padded axis: ``floor((size - extent) / stride) + 1``.
+
+    Raises:
+        EdgeError: it does not fit once.
+    """
+    if size < extent:
+        raise EdgeError(f"a window of {extent} does not fit on an axis of {size}.")
+    return (size - extent) // stride + 1

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model package on disk: its manifest, its specification and its weight file.
+
+Source: coremltools 9.0, modelpackage/src/ModelPackage.cpp (the manifest) and MLModel's MIL.proto (the specification).
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from models.errors import EdgeError
+from targets.mil.messages import enum_name, messages
+from targets.target import Unsupported
+
+MANIFEST: Final = "Manifest.json"
+DATA: Final = "Data"
+MAIN: Final = "main"
+# Core ML's own limit on a protobuf message.
+LARGEST_SPECIFICATION: Final = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Image:
+    """What an image input wants: its name, size and colour space, "RGB", "BGR" or "GRAYSCALE"."""
+
+    name: str
+    height: int
+    width: int
+    colour_space: str
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package's specification, and the folder that paths to weights start from."""
+
+    specification: Any
+    model_folder: Path
+
+    @property
+    def block(self) -> Any:
+        """Return the main function's block, for the operation set that the function names.
+
+        Raises:
+            Unsupported: it is no ML Program, or has no such function.
+        """
+        if self.specification.WhichOneof("Type") != "mlProgram":
+            raise Unsupported("the package holds no ML Program but another type of model, which the evaluator does not know")
+        functions = self.specification.mlProgram.functions
+        if MAIN not in functions or functions[MAIN].opset not in functions[MAIN].block_specializations:
+            raise Unsupported(f"the ML Program has no function {MAIN!r} for the operation set it names")
+        return functions[MAIN].block_specializations[functions[MAIN].opset]
+
+    @property
+    def inputs(self) -> Any:
+        """Return the main function's inputs, each with its name and type."""
+        return self.specification.mlProgram.functions[MAIN].inputs
+
+    @property
+    def image(self) -> Image:
+        """Return the one image that the model takes.
+
+        Raises:
+            Unsupported: it takes something else.
+        """
+        described = self.specification.description.input
+        if len(described) != 1 or described[0].type.WhichOneof("Type") != "imageType":
+            raise Unsupported("the package does not take one image; the evaluator feeds nothing else")
+        told = described[0].type.imageType
+        return Image(described[0].name, told.height, told.width, enum_name(told, "colorSpace"))
+
+    @property
+    def probabilities(self) -> str:
+        """Return the name of the output that maps each label to its probability."""
+        return str(self.specification.description.predictedProbabilitiesName)
+
+
+def open_package(path: Path) -> Package:
+    """Return a package read from disk.
+
+    Raises:
+        EdgeError: it is no package, or its manifest or specification is missing or damaged.
+    """
+    file = path / DATA / _root(path)
+    if not file.is_file():
+        raise EdgeError(f"{path} lacks {file.relative_to(path)}, its specification; export it anew.")
+    if file.stat().st_size > LARGEST_SPECIFICATION:
+        raise EdgeError(f"{file} has {file.stat().st_size} bytes; expected at most {LARGEST_SPECIFICATION}.")
+    specification = messages().Model()
+    try:
+        specification.ParseFromString(file.read_bytes())
+    except Exception as error:
+        # protobuf's own error has no public place that all its versions share.
+        raise EdgeError(f"{file} cannot be read as a Core ML specification ({error}); export it anew.") from error
+    return Package(specification, file.parent)
+
+
+def _root(path: Path) -> str:
+    """Return the path of the specification, below the package's data folder, that the manifest names."""
+    try:
+        told = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        root = str(told["itemInfoEntries"][told["rootModelIdentifier"]]["path"])
+    except OSError as error:
+        raise EdgeError(f"{path} is no model package: {MANIFEST} cannot be read ({error.strerror}).") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise EdgeError(f"{path / MANIFEST} cannot be read as a package's manifest ({error!r}); export it anew.") from None
+    return inside(root, path)
+
+
+def inside(name: str, path: Path) -> str:
+    """Return a relative path that stays in its folder.
+
+    Raises:
+        EdgeError: it leads out of the package.
+    """
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise EdgeError(f"{path} names the file {name!r}, which lies outside of the package.")
+    return name

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Constant values: those that stand in the program, and those it points to in the weight file.
+
+Source: MIL.proto (types and immediate values); coremltools 9.0, mlmodel/src/MILBlob/Blob/StorageFormat.hpp (the weight file).
+"""
+
+import struct
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from models.errors import EdgeError
+from targets.mil.arrays import COMPUTED_IN, Array, unpacked
+from targets.mil.messages import enum_name
+from targets.mil.package import inside
+from targets.target import Unsupported
+
+# Where a path to a weight file starts, in a package.
+MODEL_PATH: Final = "@model_path/"
+# struct blob_metadata: sentinel, data type, size in bytes, offset of the data; 64 bytes with what is reserved.
+RECORD: Final = struct.Struct("<IIQQ")
+RECORD_BYTES: Final = 64
+SENTINEL: Final = 0xDEADBEEF
+# enum BlobDataType, for the types that a constant can have here.
+BLOB_TYPES: Final = {
+    1: "FLOAT16",
+    2: "FLOAT32",
+    3: "UINT8",
+    4: "INT8",
+    6: "INT16",
+    7: "UINT16",
+    8: "INT4",
+    9: "UINT1",
+    10: "UINT2",
+    11: "UINT4",
+    12: "UINT3",
+    13: "UINT6",
+    14: "INT32",
+    15: "UINT32",
+}
+STORED_AS: Final = {"FLOAT16": np.dtype(np.float16)}
+SUB_BYTE: Final = {"INT4": 4, "UINT1": 1, "UINT2": 2, "UINT3": 3, "UINT4": 4, "UINT6": 6}
+# A value of a type that is no tensor: classes, strings.
+Constant = Array | str | tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class TensorType:
+    """A tensor's type as the program declares it: MIL's name of the number type, and the shape; None is a size left open."""
+
+    data_type: str
+    shape: tuple[int | None, ...]
+
+
+def tensor_type(told: Any) -> TensorType | None:
+    """Return what a type message declares, or None where it declares no tensor."""
+    if told.WhichOneof("type") != "tensorType":
+        return None
+    sizes = (each.constant.size if each.WhichOneof("dimension") == "constant" else None for each in told.tensorType.dimensions)
+    return TensorType(enum_name(told.tensorType, "dataType"), tuple(sizes))
+
+
+def constant(value: Any, model_folder: Path) -> Constant:
+    """Return a constant as an array as it is stored (float16 stays float16), a string, or a tuple for a list.
+
+    Raises:
+        EdgeError: what it points to is not there, or is not what it is declared to be.
+        Unsupported: it is of a type that the evaluator does not know.
+    """
+    if value.type.WhichOneof("type") == "listType":
+        return tuple(_member(each, model_folder) for each in value.immediateValue.list.values)
+    declared = tensor_type(value.type)
+    if declared is None:
+        raise Unsupported(f"the program holds a constant of {value.type.WhichOneof('type')}, which the evaluator does not know")
+    if value.WhichOneof("value") == "blobFileValue":
+        return _from_weight_file(declared, value.blobFileValue, model_folder)
+    return _immediate(declared, value.immediateValue.tensor)
+
+
+def _member(value: Any, model_folder: Path) -> Any:
+    member = constant(value, model_folder)
+    return member.item() if isinstance(member, np.ndarray) and member.ndim == 0 else member
+
+
+def _immediate(declared: TensorType, told: Any) -> Constant:
+    kind = told.WhichOneof("value")
+    if kind is None:
+        raise EdgeError("a constant of the program holds no value; export it anew.")
+    values = getattr(told, kind).values
+    if declared.data_type == "STRING":
+        return str(values[0]) if declared.shape == () else tuple(map(str, values))
+    if kind == "bytes":
+        return _from_bytes(declared, values)
+    return _shaped(np.array(values, dtype=_dtype(declared)), declared)
+
+
+def _from_bytes(declared: TensorType, data: bytes) -> Array:
+    needed = _bytes_of(declared)
+    if len(data) < needed:
+        raise EdgeError(f"a constant of the program has {len(data)} bytes; expected {needed}, export it anew.")
+    if declared.data_type in SUB_BYTE:
+        numbers = unpacked(data, SUB_BYTE[declared.data_type], _count(declared), signed=declared.data_type == "INT4")
+        return _shaped(numbers, declared)
+    return _shaped(np.frombuffer(data[:needed], _dtype(declared)), declared)
+
+
+def _from_weight_file(declared: TensorType, told: Any, model_folder: Path) -> Array:
+    name = inside(told.fileName.removeprefix(MODEL_PATH), model_folder)
+    path = model_folder / name
+    if not path.is_file():
+        raise EdgeError(f"the package lacks {name}, its weights; export it anew.")
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        offset = _checked_record(declared, file, told.offset, size)
+    if offset + _bytes_of(declared) > size:
+        raise EdgeError(f"{name} ends at byte {size}; a weight is to end at {offset + _bytes_of(declared)}. Export it anew.")
+    data = np.memmap(path, np.uint8, "r", offset, _bytes_of(declared))
+    return _from_bytes(declared, data.tobytes())
+
+
+def _checked_record(declared: TensorType, file: Any, offset: int, size: int) -> int:
+    """Return where a weight's data begins, as the record at ``offset`` says."""
+    if offset + RECORD_BYTES > size:
+        raise EdgeError(f"{file.name} ends at byte {size}; a weight's record is to begin at {offset}. Export it anew.")
+    file.seek(offset)
+    sentinel, number, bytes_, data_offset = RECORD.unpack(file.read(RECORD.size))
+    if sentinel != SENTINEL:
+        raise EdgeError(f"{file.name} holds no weight's record at byte {offset}; export it anew.")
+    if BLOB_TYPES.get(number) != declared.data_type or bytes_ != _bytes_of(declared):
+        found = f"{bytes_} bytes of {BLOB_TYPES.get(number, number)}"
+        raise EdgeError(
+            f"{file.name} holds {found} at byte {offset}; expected {_bytes_of(declared)} of {declared.data_type}, export it anew."
+        )
+    return int(data_offset)
+
+
+def _count(declared: TensorType) -> int:
+    if None in declared.shape:
+        raise EdgeError(f"a constant of the program has no fixed shape ({declared.shape}); export it anew.")
+    return int(prod(size or 0 for size in declared.shape))
+
+
+def _bytes_of(declared: TensorType) -> int:
+    if declared.data_type in SUB_BYTE:
+        return -(-_count(declared) * SUB_BYTE[declared.data_type] // 8)
+    return _count(declared) * int(_dtype(declared).itemsize)
+
+
+def _dtype(declared: TensorType) -> Any:
+    dtype = STORED_AS.get(declared.data_type, COMPUTED_IN.get(declared.data_type))
+    if dtype is None:
+        raise Unsupported(f"the program holds a constant of {declared.data_type}, which the evaluator does not know")
+    return dtype
+
+
+def _shaped(numbers: Array, declared: TensorType) -> Array:
+    if numbers.size != _count(declared):
+        raise EdgeError(f"a constant of the program has {numbers.size} values; expected {declared.shape}, export it anew.")
+    return numbers.reshape(tuple(size or 0 for size in declared.shape))

@@ -142,6 +142,8 @@ def _run(bench: Bench, target: Target, artifact: Artifact, key: str, child: Chil
         row = replace(blank, outcome="not run", reason=str(error))
     except (EdgeError, ChildError) as error:
         row = replace(blank, reason=f"it did not run: {error}")
+        # An accident may have passed by the next time: kept as a line, never taken again.
+        key = ""
     _tidy(work, log)
     _keep(bench.build, key, row, latencies)
     return row

@@ -127,6 +127,9 @@ def test_a_target_that_dies_is_a_failed_row(few: Path, monkeypatch: pytest.Monke
     row = next(row for row in rows if row.format == "onnx-float32")
     assert row.outcome == "failed"
     assert "killed by SIGSEGV" in row.reason
+    again: list[str] = []
+    run_all(open_bench(few, (target,), again.append, reuse=True))
+    assert again == ["onnx-float32 on onnxruntime-cpu"]
 
 
 def _die(job: Job) -> Run:

@@ -164,16 +164,19 @@ def run_job(target: str, job: Job) -> Run:
 
 
 def _judged(blank: Row, run: Run, artifact: Artifact, answers: Answers) -> Row:
-    verdict = judge(run.scores, run.labels, artifact, answers)
+    verdict = judge(run.scores, run.labels, artifact, answers.to(run.answered))
+    # What a GPU made of software takes says nothing of any GPU.
+    timed = bool(run.latencies_ms) and not run.environment.get("software_gpu")
     return replace(
         blank,
         outcome="passed" if verdict.passed else "failed",
         reason=verdict.reason,
+        images=len(run.scores),
         top1_agreement=verdict.top1_agreement,
         accuracy=verdict.accuracy,
         max_difference=verdict.max_difference,
         mean_difference=verdict.mean_difference,
-        latency_ms_median=statistics.median(run.latencies_ms) if run.latencies_ms else None,
+        latency_ms_median=statistics.median(run.latencies_ms) if timed else None,
         load_ms=run.load_ms,
         environment=dict(run.environment) | {"first_ms": run.first_ms},
     )

@@ -26,6 +26,12 @@ class Answers:
     classes: "NDArray[np.int64]"
     labels: tuple[str, ...]
 
+    def to(self, images: tuple[int, ...] | None) -> "Answers":
+        """Return those to some of the images, by number; None is all."""
+        if images is None:
+            return self
+        return Answers(self.probabilities[list(images)], self.classes[list(images)], self.labels)
+
 
 @dataclass(frozen=True)
 class Verdict:

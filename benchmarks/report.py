@@ -54,7 +54,7 @@ def print_table(report: Report, console: "Console") -> None:
     console.print(_table(report.rows, console, width), soft_wrap=True)
     console.print()
     reasons = [f"{found.outcome}: {found.where}: {found.reason}" for found in findings(report.rows)]
-    for line in (LATENCY_NOTE, *reasons, summary(report)):
+    for line in (*notes(report), *reasons, summary(report)):
         room = width if console.is_terminal else len(line) + 1
         text = Text(textwrap.fill(line, room, subsequent_indent="    ", break_on_hyphens=False))
         if (outcome := line.partition(":")[0]) in STYLES:
@@ -107,6 +107,15 @@ def findings(rows: Iterable[Row]) -> list[Finding]:
         for (outcome, target, reason), names in formats.items()
     ]
     return sorted(found, key=lambda finding: list(HEADINGS).index(finding.outcome))
+
+
+def notes(report: Report) -> list[str]:
+    """Return what a reader of the numbers must know."""
+    software = [row for row in report.rows if row.environment.get("software_gpu")]
+    if not software:
+        return [LATENCY_NOTE]
+    places, asked = ", ".join(dict.fromkeys(plain(row.target) for row in software)), max(row.images or 0 for row in software)
+    return [LATENCY_NOTE, f"On a GPU made of software, for parity only: {asked} of {report.images} images, not timed: {places}."]
 
 
 def summary(report: Report) -> str:
@@ -198,7 +207,7 @@ def _markdown(report: Report) -> str:
     lines += [f"Written {_escaped(report.created)}; classifier sha256 {_escaped(report.source_sha256)}.", ""]
     measured = ("agreement", "accuracy", "largest difference", "mean difference", "size", "latency", "load")
     lines += _markdown_table(("format", "target", "verdict", *measured), [_measured(row) for row in report.rows])
-    lines += ["", LATENCY_NOTE, ""]
+    lines += ["", *(line for note in notes(report) for line in (note, ""))]
     for outcome, heading in HEADINGS.items():
         if found := [finding for finding in findings(report.rows) if finding.outcome == outcome]:
             lines += [f"## {heading}", "", *(f"- **{_escaped(one.where)}**: {_escaped(one.reason)}" for one in found), ""]
@@ -259,7 +268,7 @@ def _page(report: Report) -> str:
     house.filters.update({function.__name__: function for function in shown})
     page = house.from_string(Path(__file__).with_name("report.html").read_text(encoding="utf-8"))
     told: dict[str, Any] = {"report": report, "verdict": VERDICTS[exit_status(report.rows)], "summary": summary(report)}
-    told |= {"outcomes": OUTCOMES, "headings": HEADINGS, "findings": findings(report.rows), "latency_note": LATENCY_NOTE}
+    told |= {"outcomes": OUTCOMES, "headings": HEADINGS, "findings": findings(report.rows), "notes": notes(report)}
     return page.render(told, largest=max([row.bytes or 0 for row in report.rows], default=0), places=_places(report.rows)) + "\n"
 
 

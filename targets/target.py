@@ -61,7 +61,8 @@ class Run:
 
     ``scores`` are the artifact's own outputs, dequantized, [count, classes], float32, in the artifact's own order; ``labels``
     those found in the file itself, or None where the format has no place for them. Times are in milliseconds and end when the
-    answer is in host memory. ``environment`` says what really ran: runtime, version, threads, delegate or backend.
+    answer is in host memory. ``environment`` says what really ran: runtime, version, threads, delegate or backend. ``answered``
+    says which golden images the scores are of, where not of all: a GPU made of software is asked a few.
     """
 
     scores: "NDArray[np.float32]"
@@ -70,6 +71,7 @@ class Run:
     first_ms: float
     load_ms: float
     environment: Mapping[str, Any] = field(default_factory=dict)
+    answered: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
 // Runs the job a file describes in Node: node node_main.js job.json. Says what went wrong in its last line, with status 1.
-'use strict';
+import fs from 'node:fs';
+import { createRequire } from 'node:module';
+import path from 'node:path';
+import { tfjsEngine } from './engine_tfjs.js';
+import { runJob } from './runner.js';
 
-const fs = require('node:fs');
-const path = require('node:path');
-const core = require('@tensorflow/tfjs-core');
-const converter = require('@tensorflow/tfjs-converter');
-const wasm = require('@tensorflow/tfjs-backend-wasm');
-const { runJob } = require('./runner.js');
+const require = createRequire(import.meta.url);
 
 async function main(jobFile) {
   const job = JSON.parse(fs.readFileSync(jobFile, 'utf8'));
   const read = async (name) => bytesOf(path.join(job.folder, name));
-  const images = new Float32Array(bytesOf(job.images));
-  const { scores, report } = await runJob({ core, converter, wasm }, job, read, images);
-  const here = { runtime: 'tfjs in node', node: process.version, machine: process.arch };
-  fs.writeFileSync(job.scores, scores);
+  const { scores, report } = await runJob(tfjsEngine(libraries(job)), job, read, new Float32Array(bytesOf(job.images)));
+  if (scores) {
+    fs.writeFileSync(job.scores, scores);
+  }
+  const here = { node: process.version, machine: process.arch };
   fs.writeFileSync(job.result, JSON.stringify({ ...report, environment: { ...here, ...report.environment } }));
+}
+
+function libraries(job) {
+  return {
+    core: require('@tensorflow/tfjs-core'),
+    converter: require('@tensorflow/tfjs-converter'),
+    [job.backend]: require(`@tensorflow/tfjs-backend-${job.backend}`),
+  };
 }
 
 /** Returns a file's bytes as an ArrayBuffer of their own; Node's small buffers share one. */

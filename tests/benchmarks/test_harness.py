@@ -3,9 +3,11 @@ import json
 import os
 import shutil
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import pytest
 
 from benchmarks import harness
@@ -118,6 +120,22 @@ def test_a_target_that_cannot_run_a_sound_artifact_is_not_a_failure(few: Path, m
     row = next(row for row in rows if row.format == "onnx-float32")
     assert row.outcome == "not checked"
     assert "no such operation in onnx-float32" in row.reason
+
+
+def test_a_gpu_of_software_is_judged_by_the_images_it_answered_and_not_timed(few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = np.load(few / "reference" / "scores.npy")
+    asked = (0, 100, 200)
+
+    def run(_: Job, shift: int = 0) -> Run:
+        scores = original[[at + shift for at in asked]]
+        return Run(scores, None, (5.0,), 5.0, 1.0, {"runtime": "x", "threads": 1, "software_gpu": True}, asked)
+
+    target = _replaced(monkeypatch, "onnxruntime-cpu", run)
+    row, *_ = (row for row in run_all(open_bench(few, (target,), lambda _: None, reuse=False)) if row.format == "onnx-float32")
+    assert (row.outcome, row.images, row.max_difference, row.latency_ms_median) == ("passed", 3, 0.0, None)
+    target = _replaced(monkeypatch, "onnxruntime-cpu", partial(run, shift=1))
+    row, *_ = (row for row in run_all(open_bench(few, (target,), lambda _: None, reuse=False)) if row.format == "onnx-float32")
+    assert (row.outcome, row.images) == ("failed", 3)
 
 
 def test_a_target_that_dies_is_a_failed_row(few: Path, monkeypatch: pytest.MonkeyPatch) -> None:

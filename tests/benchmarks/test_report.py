@@ -153,6 +153,17 @@ def test_the_last_line_sums_up(report: Report) -> None:
     assert printed(report).splitlines()[-1] == line == summary(report)
 
 
+def test_rows_of_a_gpu_of_software_are_said_to_show_parity_only(report: Report, tmp_path: Path) -> None:
+    row = replace(
+        measured("tfjs-float32", "chromium-webgl"), images=8, latency_ms_median=None, environment={"software_gpu": True}
+    )
+    note = "On a GPU made of software, for parity only: 8 of 360 images, not timed: chromium-webgl."
+    with_software = replace(report, rows=(*report.rows, row))
+    _, markdown, page = written(with_software, tmp_path)
+    assert [note in text for text in (printed(with_software), markdown, page)] == [True, True, True]
+    assert "made of software" not in printed(report)
+
+
 def test_the_terminal_obeys_no_text_of_a_report(hostile: Report) -> None:
     told = printed(hostile, force_terminal=True, color_system="standard")
     assert "\x1b[2J" not in told

@@ -10,16 +10,16 @@ from typing import Final
 
 import pytest
 
-from targets.chromium import _page
-from targets.target import Run, Unsupported, targets
+from targets.chromium import CHROMIUM, FLAGS
+from targets.target import Job, Run, Unsupported, targets
 
 Answer = Callable[..., Run]
 HOUSE: Final = Path(__file__).parents[2]
 # Opens a browser as the target does, says so, and waits to be killed.
 OPEN_AND_WAIT: Final = """
 import time
-from targets.chromium import _page
-with _page() as page:
+from targets.chromium import CHROMIUM
+with CHROMIUM.page() as page:
     print("open", flush=True)
     time.sleep(60)
 """
@@ -76,5 +76,32 @@ def test_a_browser_that_is_named_and_absent_is_told(tmp_path: Path, monkeypatch:
 def test_a_browser_that_does_not_start_says_nothing_of_the_artifact(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("playwright")
     monkeypatch.setenv("EDGEFERRY_CHROMIUM", "true")
-    with pytest.raises(Unsupported, match="true does not start: BrowserType.launch: "), _page():
+    with pytest.raises(Unsupported, match="true does not start: BrowserType.launch: "), CHROMIUM.page():
         pass
+
+
+def test_a_vendors_channel_can_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("playwright")
+    monkeypatch.setenv("EDGEFERRY_CHROMIUM", "msedge")
+    assert (CHROMIUM.channel(), CHROMIUM.missing()) == ("msedge", None)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("name", "form"), [("webgpu", "tfjs-float32"), ("ort-webgpu", "onnx-float32")])
+def test_a_browser_without_webgpu_is_not_run(
+    name: str, form: str, build: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if why := targets()[f"chromium-{name}"].missing():
+        pytest.skip(why)
+    monkeypatch.setitem(FLAGS, "webgpu", ("--disable-gpu", "--disable-features=WebGPU"))
+    with pytest.raises(Unsupported, match="no WebGPU adapter"):
+        targets()[f"chromium-{name}"].run(Job(build / form, build / "reference" / "pixels.npy", tmp_path))
+
+
+@pytest.mark.browser
+def test_a_backend_that_does_not_start_is_not_run(build: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if why := targets()["chromium-webgl"].missing():
+        pytest.skip(why)
+    monkeypatch.setitem(FLAGS, "webgl", ("--use-gl=disabled",))
+    with pytest.raises(Unsupported, match="did not start its webgl backend here and took .*; it takes OpenGL"):
+        targets()["chromium-webgl"].run(Job(build / "tfjs-float32", build / "reference" / "pixels.npy", tmp_path))

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+// Graph models by TensorFlow.js, on its wasm, webgl, webgpu or cpu backend.
+import { needWebGpu, webGlTold, webGpuTold } from './gpu.js';
+import { Unsupported } from './runner.js';
+
+/** Returns an engine for runJob; `libraries` holds tfjs-core, -converter and, where it is the backend, -backend-wasm. */
+export function tfjsEngine({ core, converter, wasm }) {
+  return async (job) => {
+    await startBackend(core, wasm, job);
+    return async (read) => {
+      const model = await converter.loadGraphModel(artifactFiles(core, job.model, read));
+      const loaded = core.memory().numTensors;
+      return {
+        gpu: gpuTold(core),
+        labels: (model.metadata && model.metadata.labels) || null,
+        ready: (values) => readied(core, model, core.tensor(values, [1, ...job.shape.slice(1)])),
+        told: async () => ({
+          runtime: 'tfjs',
+          version: core.version_core,
+          backend: core.getBackend(),
+          leaked_tensors: core.memory().numTensors - loaded,
+          peak_bytes: await peakBytes(core, model, [1, ...job.shape.slice(1)]),
+          ...(await cpuTold(core, wasm)),
+        }),
+      };
+    };
+  };
+}
+
+// What brings a backend that did not start.
+const NEEDS = {
+  wasm: 'a browser with WebAssembly',
+  webgl: 'OpenGL: a GPU driver, or the software renderer that Chromium brings',
+  webgpu: 'a GPU driver that the browser knows, or the software adapter that Chromium brings',
+  cpu: 'nothing, so this is a defect of its own',
+};
+
+async function startBackend(core, wasm, job) {
+  if (job.backend === 'webgpu') {
+    await needWebGpu();
+  }
+  if (job.backend === 'wasm') {
+    wasm.setThreadsCount(job.threads);
+  }
+  const taken = await core.setBackend(job.backend);
+  await core.ready();
+  // TensorFlow.js goes on with another backend without a word.
+  if (!taken || core.getBackend() !== job.backend) {
+    throw new Unsupported(
+      `TensorFlow.js did not start its ${job.backend} backend here and took ${core.getBackend()} instead; ` +
+        `it takes ${NEEDS[job.backend]}`,
+    );
+  }
+}
+
+/** Returns an IOHandler that reads the model's JSON and weight files through `read`, from a disk or a server alike. */
+function artifactFiles(core, file, read) {
+  return {
+    load: async () => {
+      const told = JSON.parse(new TextDecoder().decode(await read(file)));
+      return core.io.getModelArtifactsForJSON(told, async (groups) => {
+        const paths = groups.flatMap((group) => group.paths);
+        return [groups.flatMap((group) => group.weights), await Promise.all(paths.map(read))];
+      });
+    },
+  };
+}
+
+function readied(core, model, image) {
+  // The call alone only queues the work: the answer is there when its data is.
+  const answer = async () => {
+    const answered = model.predict(image);
+    // A model with structured output names answers {name: tensor}.
+    const output = answered instanceof core.Tensor ? answered : Object.values(answered)[0];
+    const row = await output.data();
+    core.dispose(answered);
+    return row;
+  };
+  return { answer, release: () => image.dispose() };
+}
+
+/** Returns the most bytes that one inference holds in tensors, weights included. */
+async function peakBytes(core, model, shape) {
+  const image = core.zeros(shape);
+  const told = await core.profile(() => core.tidy(() => model.predict(image)));
+  core.dispose([image, told.result]);
+  return told.peakBytes;
+}
+
+function gpuTold(core) {
+  const backend = core.backend();
+  switch (core.getBackend()) {
+    case 'webgl':
+      return { ...webGlTold(backend.gpgpu.gl), webgl_version: core.env().get('WEBGL_VERSION') };
+    case 'webgpu':
+      return webGpuTold(backend.device);
+    default:
+      return {};
+  }
+}
+
+async function cpuTold(core, wasm) {
+  if (core.getBackend() !== 'wasm') {
+    return { threads: 1 };
+  }
+  return {
+    threads: wasm.getThreadsCount(),
+    simd: await core.env().getAsync('WASM_HAS_SIMD_SUPPORT'),
+    multithreaded_build: await core.env().getAsync('WASM_HAS_MULTITHREAD_SUPPORT'),
+  };
+}

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an export costs, beside the converters' own public recipes, in one process and one run: CPU time, imports apart.
 
-The model is MobileNetV2 0.35 at 96 x 96 with weights drawn at random and batch statistics taken from photographs, so that it
-answers differently to different images; conversion does not care what it answers.
+The model is MobileNetV2 0.35 at 96 x 96; conversion does not care what it answers.
 """
 
 import subprocess
@@ -12,18 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import pytest
 
+from benchmarks.mobilenet import SIDE, mobilenet
 from exporters.format import formats
 from exporters.source import Source, read_source
 from models.files import whole_folder
 from models.reference import make_reference, read_reference
-from models.spec import ModelSpec, Preprocessing
+from models.spec import ModelSpec
 
-SIDE: Final = 96
-CLASSES: Final = 10
-CALIBRATION: Final = 100
 CONVERSIONS: Final = (
     "tflite-float32",
     "tflite-float16",
@@ -42,36 +38,7 @@ MOST_NOTHING_S: Final = 0.5
 @pytest.fixture(scope="module")
 def spec(tmp_path_factory: pytest.TempPathFactory) -> ModelSpec:
     """Return the contract of a MobileNetV2 that tells photographs apart."""
-    import keras
-
-    place = tmp_path_factory.mktemp("mobilenet")
-    keras.utils.set_random_seed(1)
-    model = keras.applications.MobileNetV2((SIDE, SIDE, 3), alpha=0.35, weights=None, classes=CLASSES)
-    photographs = _patches(3 * CALIBRATION)
-    scaled = photographs.astype(np.float32) / 127.5 - 1
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = 0.5
-    for _ in range(20):
-        model(scaled[::3], training=True)
-    head = model.layers[-1]
-    features = keras.Model(model.input, head.input)(scaled, training=False).numpy()
-    kernel = np.random.default_rng(2).normal(size=head.kernel.shape).astype(np.float32)
-    kernel *= 3 / ((features - features.mean(axis=0)) @ kernel).std(axis=0)
-    head.set_weights([kernel, -(features.mean(axis=0) @ kernel)])
-    model.save(place / "model.keras")
-    labels = model.predict(scaled, verbose=0).argmax(axis=1)
-    np.savez(place / "golden.npz", images=photographs[::3], labels=labels[::3])
-    np.savez(place / "calibration.npz", images=photographs[1::3])
-    return ModelSpec(
-        name="mobilenet",
-        path=place / "model.toml",
-        model=place / "model.keras",
-        labels=tuple(map(str, range(CLASSES))),
-        preprocessing=Preprocessing(SIDE, SIDE, "rgb", (127.5,) * 3, (127.5,) * 3),
-        golden=place / "golden.npz",
-        calibration=place / "calibration.npz",
-    )
+    return mobilenet(tmp_path_factory.mktemp("mobilenet"))
 
 
 @pytest.fixture(scope="module")
@@ -191,19 +158,6 @@ def _public_recipes(source: Source, place: Path) -> None:
     ct.convert(model, source="tensorflow", convert_to="mlprogram", skip_model_load=True).save(str(place / "model.mlpackage"))
     model.export(place / "saved", verbose=False)
     conversion().convert_tf_saved_model(str(place / "saved"), str(place / "tfjs"))
-
-
-def _patches(count: int) -> "np.ndarray[Any, np.dtype[np.uint8]]":
-    from sklearn.datasets import load_sample_images
-
-    pictures = load_sample_images().images
-    draw = np.random.default_rng(0)
-    cuts = []
-    for number in range(count):
-        picture = pictures[number % len(pictures)]
-        top, left = (int(draw.integers(size - SIDE)) for size in picture.shape[:2])
-        cuts.append(picture[top : top + SIDE, left : left + SIDE])
-    return np.stack(cuts)
 
 
 def _as_toml(spec: ModelSpec) -> Path:

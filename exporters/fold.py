@@ -28,7 +28,7 @@ def fold_constants(graph: "GraphDef", output: str) -> "GraphDef":
     import numpy as np
     import tensorflow as tf
 
-    folded = _copy_of(graph)
+    folded = copy_of(graph)
     with tf.Graph().as_default() as whole:
         tf.import_graph_def(graph, name="")
     computed = _edge_of_constants(graph, whole)
@@ -38,7 +38,7 @@ def fold_constants(graph: "GraphDef", output: str) -> "GraphDef":
         for node in folded.node:
             if node.name in values:
                 node.CopyFrom(constant_node(node.name, np.asarray(values[node.name])))
-    return _reachable(folded, output)
+    return reachable(folded, output)
 
 
 def fold_batchnorm(graph: "GraphDef", output: str) -> "tuple[GraphDef, int]":
@@ -46,12 +46,12 @@ def fold_batchnorm(graph: "GraphDef", output: str) -> "tuple[GraphDef, int]":
 
     Expects constants folded before. Weights are scaled in float64 and rounded once.
     """
-    folded = _copy_of(graph)
+    folded = copy_of(graph)
     nodes = {node.name: node for node in folded.node}
-    uses = Counter(_node_of(name) for node in folded.node for name in node.input)
+    uses = Counter(node_of(name) for node in folded.node for name in node.input)
     scaled = [node for node in folded.node if node.op == "Mul"]
     count = sum(_fold_one(node, nodes, uses, folded) for node in scaled)
-    return _reachable(_with_bias_adds(_reachable(folded, output)), output), count
+    return reachable(_with_bias_adds(reachable(folded, output)), output), count
 
 
 def _fold_one(multiply: "NodeDef", nodes: "dict[str, NodeDef]", uses: "Counter[str]", graph: "GraphDef") -> bool:
@@ -66,10 +66,10 @@ def _fold_one(multiply: "NodeDef", nodes: "dict[str, NodeDef]", uses: "Counter[s
         if found is None:
             return False
         addition, (before, bias) = before, found
-    weights = nodes.get(_node_of(before.input[1])) if before.op in LINEAR else None
+    weights = nodes.get(node_of(before.input[1])) if before.op in LINEAR else None
     if weights is None or weights.op != "Const" or uses[before.name] != 1 or _other_layout(before):
         return False
-    new_weights = _scaled(before, _value(weights), scale.reshape(-1))
+    new_weights = _scaled(before, value_of(weights), scale.reshape(-1))
     if new_weights is None:
         return False
     before.input[1] = _added(constant_node(f"{multiply.name}/folded_weights", new_weights), graph, nodes, uses)
@@ -77,7 +77,7 @@ def _fold_one(multiply: "NodeDef", nodes: "dict[str, NodeDef]", uses: "Counter[s
         _replace(multiply, before.name, uses)
     else:
         shift = constant_node(f"{multiply.name}/folded_bias", (bias.astype("float64") * scale).astype("float32"))
-        operand = 1 if _node_of(addition.input[0]) == before.name else 0
+        operand = 1 if node_of(addition.input[0]) == before.name else 0
         addition.input[operand] = _added(shift, graph, nodes, uses)
         _replace(multiply, addition.name, uses)
     return True
@@ -123,7 +123,7 @@ def _with_bias_adds(graph: "GraphDef") -> "GraphDef":
 
 
 def _channels(linear: "NodeDef", nodes: "dict[str, NodeDef]") -> int:
-    weights = nodes[_node_of(linear.input[1])]
+    weights = nodes[node_of(linear.input[1])]
     if weights.op != "Const":
         return -1
     shape = [int(size.size) for size in weights.attr["value"].tensor.tensor_shape.dim]
@@ -133,11 +133,11 @@ def _channels(linear: "NodeDef", nodes: "dict[str, NodeDef]") -> int:
 def _variable_and_constant(node: "NodeDef", nodes: "dict[str, NodeDef]") -> "tuple[NodeDef, NDArray[np.float32]] | None":
     """Return the operand that varies and the other's value, where it is one number a channel (the last axis) or one number."""
     for at, other in ((0, 1), (1, 0)):
-        constant = nodes[_node_of(node.input[at])]
-        if constant.op == "Const" and nodes[_node_of(node.input[other])].op != "Const":
-            value = _value(constant)
+        constant = nodes[node_of(node.input[at])]
+        if constant.op == "Const" and nodes[node_of(node.input[other])].op != "Const":
+            value = value_of(constant)
             if value.dtype == "float32" and (value.ndim == 0 or value.size == value.shape[-1]):
-                return nodes[_node_of(node.input[other])], value
+                return nodes[node_of(node.input[other])], value
     return None
 
 
@@ -156,7 +156,8 @@ def _replace(node: "NodeDef", source: str, uses: "Counter[str]") -> None:
     uses[source] = 1
 
 
-def _value(constant: "NodeDef") -> "NDArray[np.float32]":
+def value_of(constant: "NodeDef") -> "NDArray[np.float32]":
+    """Return what a Const node holds."""
     import tensorflow as tf
 
     value: NDArray[np.float32] = tf.make_ndarray(constant.attr["value"].tensor)
@@ -178,7 +179,7 @@ def _edge_of_constants(graph: "GraphDef", whole: "tf.Graph") -> list[str]:
     constant: set[str] = set()
     edge: set[str] = set()
     for node in _in_order(graph):
-        inputs = [_node_of(name) for name in node.input]
+        inputs = [node_of(name) for name in node.input]
         operation = whole.get_operation_by_name(node.name)
         if node.op == "Const" or (inputs and constant.issuperset(inputs) and _is_computable(operation)):
             constant.add(node.name)
@@ -201,7 +202,7 @@ def _in_order(graph: "GraphDef") -> "list[NodeDef]":
     waiting = [node.name for node in reversed(graph.node)]
     while waiting:
         name = waiting[-1]
-        ahead = [other for other in map(_node_of, nodes[name].input) if other not in done]
+        ahead = [other for other in map(node_of, nodes[name].input) if other not in done]
         if ahead and name not in done:
             waiting += ahead
         else:
@@ -209,12 +210,12 @@ def _in_order(graph: "GraphDef") -> "list[NodeDef]":
     return list(done.values())
 
 
-def _reachable(graph: "GraphDef", output: str) -> "GraphDef":
+def reachable(graph: "GraphDef", output: str) -> "GraphDef":
     """Return the nodes the output needs, in order, without those that only pass a value on or only order side effects."""
     nodes = {node.name: node for node in graph.node}
 
     def source(name: str) -> str:
-        node = nodes[_node_of(name)]
+        node = nodes[node_of(name)]
         passes_on = node.op == "Identity" and node.name != output
         return source(node.input[0]) if passes_on else name.removesuffix(":0")
 
@@ -225,16 +226,18 @@ def _reachable(graph: "GraphDef", output: str) -> "GraphDef":
         if name not in needed:
             needed.add(name)
             nodes[name].input[:] = [source(each) for each in nodes[name].input if not each.startswith("^")]
-            waiting += map(_node_of, nodes[name].input)
+            waiting += map(node_of, nodes[name].input)
     kept.node.extend(node for node in _in_order(graph) if node.name in needed)
     return kept
 
 
-def _copy_of(graph: "GraphDef") -> "GraphDef":
+def copy_of(graph: "GraphDef") -> "GraphDef":
+    """Return a graph to be changed while the other stays as it is."""
     copy = type(graph)()
     copy.CopyFrom(graph)
     return copy
 
 
-def _node_of(name: str) -> str:
+def node_of(name: str) -> str:
+    """Return the name of the node that an input's name speaks of."""
     return name.removeprefix("^").split(":")[0]

@@ -4,7 +4,7 @@
 Each converter's public recipe traces and freezes for itself; for TF Lite that is nine tenths of its time.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -131,6 +131,34 @@ def read_source(spec: ModelSpec, folder: Path) -> Source:
             "does a layer draw at random or keep a state?"
         )
     return Source(spec, reference, folder, plain, tuple(notes), single)
+
+
+def without_loops(source: Source) -> Source:
+    """Return the classifier with every recurrent layer written out step by step, where it has loops.
+
+    Raises:
+        EdgeError: a loop is left; it says which.
+    """
+    import keras
+
+    from exporters.fold import fold_batchnorm, fold_constants
+
+    if source.single is None:
+        return source
+    # Sublayers are of interest too: Bidirectional holds two.
+    layers = classifier(source.spec)._flatten_layers()  # noqa: SLF001 - no public walk goes as deep
+    looping = [layer for layer in layers if isinstance(layer, keras.layers.RNN) and not layer.unroll]
+    try:
+        for layer in looping:
+            layer.unroll = True
+        graph = fold_constants(_frozen(source.spec, source.output, None), source.output)
+    finally:
+        for layer in looping:
+            layer.unroll = False
+    if left := [node.name for node in graph.node if node.op in LOOPS]:
+        raise EdgeError(f"{left[0]} is a loop that is not written out: only Keras's recurrent layers are, of a known length.")
+    folded = fold_batchnorm(graph, source.output)[0] if any("folded into weights" in note for note in source.notes) else graph
+    return replace(source, graph=folded, single=None)
 
 
 def _frozen(spec: ModelSpec, output: str, batch: int | None) -> "GraphDef":

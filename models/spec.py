@@ -18,6 +18,8 @@ RESIZES: Final = ("nearest", "box", "bilinear", "bicubic", "lanczos")
 FITS: Final = ("stretch", "crop", "pad")
 OUTPUTS: Final = ("auto", "probabilities", "logits")
 INTEGER_TYPES: Final = ("uint8", "int8")
+# Each shard is a request of its own; a smaller one costs more than it carries.
+LEAST_SHARD_BYTES: Final = 64 * 1024
 TOLERANCE_KEYS: Final = ("top1_agreement", "max_difference", "mean_difference")
 # Editors on Windows put a byte order mark before the text.
 UTF_8: Final = "utf-8-sig"
@@ -53,6 +55,8 @@ class ExportOptions:
     int8_input_output: str = "uint8"
     onnx_opset: int = 17
     coreml_target: str = "iOS16"
+    tfjs_shard_bytes: int = 4 * 1024 * 1024
+    tfjs_structured_output: bool = False
 
 
 @dataclass(frozen=True)
@@ -209,7 +213,18 @@ def _options(export: Table) -> ExportOptions:
         int8_input_output=export.choice("int8_input_output", INTEGER_TYPES, default.int8_input_output),
         onnx_opset=export.whole("onnx_opset", default.onnx_opset),
         coreml_target=export.text("coreml_target", default.coreml_target),
+        tfjs_shard_bytes=_shard_bytes(export, default.tfjs_shard_bytes),
+        tfjs_structured_output=export.flag("tfjs_structured_output", default.tfjs_structured_output),
     )
+
+
+def _shard_bytes(export: Table, default: int) -> int:
+    size = export.whole("tfjs_shard_bytes", default)
+    if size < LEAST_SHARD_BYTES:
+        export.fail(
+            "tfjs_shard_bytes", f"is {size}; expected at least {LEAST_SHARD_BYTES}, since each shard is a request of its own"
+        )
+    return size
 
 
 def _tolerances(parity: Table) -> tuple[tuple[str, str, float], ...]:

@@ -126,6 +126,11 @@ def test_a_byte_order_mark_before_the_contract_does_no_harm(tmp_path: Path) -> N
     assert read_spec(path).name == "pets"
 
 
+def test_shards_and_names_of_tensorflow_js_are_read(read: Read) -> None:
+    options = read(more="[export]\ntfjs_shard_bytes = 65536\ntfjs_structured_output = true\n").options
+    assert options == ExportOptions(tfjs_shard_bytes=65536, tfjs_structured_output=True)
+
+
 def test_a_format_named_twice_is_one(read: Read) -> None:
     assert read(more='[export]\nformats = ["savedmodel", "savedmodel"]\n').formats == ("savedmodel",)
 
@@ -208,6 +213,8 @@ def test_a_mistake_in_the_contract_is_named(read: Read, old: str, new: str, said
         ("[export]\nformats = []\n", r"export\.formats must be a list of format names"),
         ("[export]\nfold_batchnorm = 1\n", r"export\.fold_batchnorm is 1; expected true or false"),
         ("[export]\nonnx_opset = 17.5\n", r"export\.onnx_opset is 17\.5; expected a whole number"),
+        ("[export]\ntfjs_shard_bytes = 4\n", r"export\.tfjs_shard_bytes is 4; expected at least 65536, since each shard is"),
+        ("[export]\ntfjs_structured_output = 0\n", r"export\.tfjs_structured_output is 0; expected true or false"),
         ('[export]\nint8_input_output = "int16"\n', r"export\.int8_input_output is 'int16'; expected one of 'uint8', 'int8'"),
     ],
 )

@@ -52,8 +52,8 @@ def source(exported_colours: Any) -> Source:
     return read_source(exported_colours.spec, exported_colours.build / "reference")
 
 
-def _row(build: Path, name: str) -> Row:
-    target = choose((TARGETS[name],))
+def _row(build: Path, name: str, on: str | None = None) -> Row:
+    target = choose((on or TARGETS[name],))
     if why := target[0].missing():
         pytest.skip(why)
     bench = open_bench(build, target, lambda step: None, reuse=False)
@@ -111,6 +111,32 @@ def test_a_spoiled_model_fails(
     monkeypatch.setattr(worker, "_source", lambda spec, build: replace(source, graph=graph))
     worker.write(colours_copy.spec, colours_copy.build, name, "key", {})
     row = _row(colours_copy.build, name)
+    assert row.outcome == "failed"
+    assert "the same answer to only" in row.reason
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(
+    ("name", "on"),
+    [
+        ("tfjs-float32", "chromium-wasm"),
+        ("tfjs-float32", "chromium-webgl"),
+        ("tfjs-float32", "chromium-webgpu"),
+        ("onnx-float32", "chromium-ort-webgpu"),
+        ("tflite-int8", "chromium-litert-wasm"),
+        ("tflite-float32", "chromium-litert-webgpu"),
+    ],
+)
+def test_a_spoiled_model_fails_in_a_browser_whatever_it_computes_on(
+    colours_copy: Any, source: Source, name: str, on: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert _row(colours_copy.build, name, on).outcome == "passed"
+    graph = type(source.graph)()
+    graph.CopyFrom(source.graph)
+    _swap_channels(graph)
+    monkeypatch.setattr(worker, "_source", lambda spec, build: replace(source, graph=graph))
+    worker.write(colours_copy.spec, colours_copy.build, name, "key", {})
+    row = _row(colours_copy.build, name, on)
     assert row.outcome == "failed"
     assert "the same answer to only" in row.reason
 

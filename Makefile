@@ -11,7 +11,7 @@ OLD_RUNTIMES := .venv-tflite-2.5 .venv-tflite-2.7
 WEB := targets/web
 
 .DEFAULT_GOAL := help
-.PHONY: help install setup-old-runtimes test export-all parity report bench lint format lock clean
+.PHONY: help install setup-old-runtimes test export-all parity report serve-browser bench bench-coral lint format lock clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -29,11 +29,19 @@ parity: install ## check the artifacts of MODEL anew
 report: install ## print the last table of MODEL again
 	@$(PY) -m benchmarks report "$(MODEL)" --build "$(BUILD)" $(ARGS)
 
+serve-browser: install ## try MODEL in a page of this machine, beside what the original said
+	@$(PY) -m exporters export "$(MODEL:.keras=.toml)" --build "$(BUILD)" | sed -n '/: kept,/d; /^tfjs/p' >&2
+	@$(PY) -m targets serve "$(MODEL:.keras=.toml)" --build "$(BUILD)" $(ARGS)
+
 test: install ## run the tests
 	@$(PY) -m pytest $(ARGS)
 
 bench: install ## time exports and the no-op run beside the converters' public recipes
 	@$(PY) -m pytest benchmarks --benchmark-only $(ARGS)
+
+bench-coral: install ## run MODEL on a Coral board, HOST=user@board (ANEW=1 measures again), or on a USB Accelerator here, USB=1
+	@EDGEFERRY_CORAL="$(or $(HOST),$(EDGEFERRY_CORAL))" EDGEFERRY_CORAL_ANEW="$(ANEW)" $(PY) -m benchmarks parity "$(MODEL)" \
+	    --build "$(BUILD)" $(if $(USB),--target edgetpu-usb,--target coral-cpu --target coral-edgetpu) $(ARGS)
 
 lint: install ## check style and types
 	@$(PY) -m ruff check .

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from models.terminal import told
 from targets.target import targets
@@ -17,10 +17,34 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="The places w
 @app.command("list")
 def list_targets() -> None:
     """Show every target, what it reads, and whether it can run here or why not."""
-    table = Table("target", "what it is", "reads", "here")
+    table = Table(Column("target", no_wrap=True), "what it is", "reads", "here")
     for target in targets().values():
         table.add_row(target.name, target.summary, ", ".join(sorted(target.reads)), target.missing() or "yes")
     Console().print(table)
+
+
+@app.command()
+def serve(
+    model: Annotated[Path, typer.Argument(help="A model's TOML file.")],
+    build: Annotated[Path, typer.Option(help="Where it was exported to.")] = Path("build"),
+    form: Annotated[str, typer.Option("--format", help="A TensorFlow.js format.")] = "tfjs-float32",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Default: any that is free.")] = 0,
+    *,
+    open_: Annotated[bool, typer.Option("--open/--no-open", help="Open it in the default browser.")] = False,
+) -> None:
+    """Show a TensorFlow.js artifact in a page, on this machine alone, until Ctrl-C."""
+    import webbrowser
+    from contextlib import suppress
+    from threading import Event
+
+    from targets.serve import demo
+
+    with told(), demo(model, build, form, port) as address:
+        typer.echo(f"{address}\nCtrl-C ends it.")
+        if open_:
+            webbrowser.open(address)
+        with suppress(KeyboardInterrupt):
+            Event().wait()
 
 
 @app.command("probe-ops")

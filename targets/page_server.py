@@ -1,21 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """A server for one page on this machine alone: files out, bytes in, gone when its block ends."""
 
+import re
 import secrets
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from os import SEEK_END
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 TYPES: Final = {
+    ".css": "text/css; charset=utf-8",
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript",
     ".json": "application/json",
+    ".mjs": "text/javascript",
+    ".svg": "image/svg+xml",
     ".wasm": "application/wasm",
 }
 # The first two isolate the page, without which a browser gives it no threads and a clock of 100 microseconds.
@@ -36,10 +42,14 @@ class PageServer:
 
 
 @contextmanager
-def page_server(folders: Mapping[str, Path], largest_post: int) -> Iterator[PageServer]:
-    """Yield a server on 127.0.0.1 that shows each folder under its name and keeps what is posted, up to so many bytes."""
+def page_server(folders: Mapping[str, Path], largest_post: int, port: int = 0) -> Iterator[PageServer]:
+    """Yield a server on 127.0.0.1 that shows each folder under its name and keeps what is posted, up to so many bytes.
+
+    Raises:
+        OSError: the port is taken; 0 is any that is free.
+    """
     token = secrets.token_urlsafe(16)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    server = _Server(("127.0.0.1", port), _Handler)
     place = PageServer(f"http://127.0.0.1:{server.server_address[1]}/{token}/")
     server.edgeferry = _Served(token, {name: folder.resolve() for name, folder in folders.items()}, largest_post, place.posted)  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
@@ -60,8 +70,17 @@ class _Served:
     posted: dict[str, bytes]
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a page that was closed before it had read all."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # Head and body are written apart: the second would wait up to 40 ms for the first to be acknowledged.
+    disable_nagle_algorithm = True
 
     @property
     def _served(self) -> _Served:
@@ -70,10 +89,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         file = self._file()
+        part = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
         if file is None:
             self._answer(HTTPStatus.NOT_FOUND)
+        elif part:
+            self._answer_part(file, int(part[1]), int(part[2]))
         else:
-            self._answer(HTTPStatus.OK, file.read_bytes(), TYPES.get(file.suffix, "application/octet-stream"))
+            self._answer(HTTPStatus.OK, file.read_bytes(), **_type_of(file))
 
     def do_POST(self) -> None:
         parts, length = self._parts(), int(self.headers.get("Content-Length") or -1)
@@ -98,12 +120,27 @@ class _Handler(BaseHTTPRequestHandler):
         file = folder.joinpath(*parts[1:]).resolve()
         return file if file.is_relative_to(folder) and file.is_file() else None
 
-    def _answer(self, status: HTTPStatus, body: bytes = b"", kind: str = "text/plain") -> None:
+    def _answer_part(self, file: Path, first: int, last: int) -> None:
+        with file.open("rb") as opened:
+            size = opened.seek(0, SEEK_END)
+            opened.seek(first)
+            body = opened.read(max(last + 1 - first, 0))
+        if body:
+            told = {"Content-Range": f"bytes {first}-{first + len(body) - 1}/{size}"}
+            self._answer(HTTPStatus.PARTIAL_CONTENT, body, **_type_of(file), **told)
+        else:
+            self._answer(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
+
+    def _answer(self, status: HTTPStatus, body: bytes = b"", **headers: str) -> None:
         self.send_response(status)
-        for name, value in {**HEADERS, "Content-Type": kind, "Content-Length": str(len(body))}.items():
+        for name, value in {**HEADERS, "Content-Type": "text/plain", **headers, "Content-Length": str(len(body))}.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
 
     def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - the base class's own name
         """Say nothing: a file served is no news."""
+
+
+def _type_of(file: Path) -> dict[str, str]:
+    return {"Content-Type": TYPES.get(file.suffix, "application/octet-stream")}

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+// The contract's preprocessing: from a decoded picture to the exact tensor that models/images.py makes of it.
+
+import { resize } from './resample.js';
+
+/**
+ * Returns a picture as the contract's pixels, before normalisation: Uint8Array, [height, width, channels].
+ * A picture is {width, height, data} with four bytes a pixel; the fourth, its opacity, is left out as Pillow leaves it out.
+ */
+export function pixelsOf(picture, contract) {
+  const size = [contract.width, contract.height];
+  const image = contract.colour === 'gray' ? gray(picture) : colours(picture, contract.colour === 'bgr');
+  if (contract.fit === 'crop') {
+    return resize(image, size, contract.resize, largestCentred(image, size)).data;
+  }
+  if (contract.fit === 'pad') {
+    return padded(image, size, contract.resize).data;
+  }
+  return resize(image, size, contract.resize).data;
+}
+
+/** Returns (pixel - mean) / std, every step rounded to float32 as numpy rounds it. */
+export function normalise(pixels, { mean, std }) {
+  const [means, deviations] = [Float32Array.from(mean), Float32Array.from(std)];
+  const channels = means.length;
+  return Float32Array.from(pixels, (pixel, at) => Math.fround(pixel - means[at % channels]) / deviations[at % channels]);
+}
+
+/** Returns one channel: ITU-R 601-2 luma in Pillow's whole numbers. */
+function gray({ width, height, data }) {
+  const bytes = new Uint8Array(width * height);
+  for (let at = 0; at < bytes.length; at += 1) {
+    const [red, green, blue] = [data[at * 4], data[at * 4 + 1], data[at * 4 + 2]];
+    bytes[at] = (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16;
+  }
+  return { width, height, channels: 1, data: bytes };
+}
+
+function colours({ width, height, data }, swapped) {
+  const bytes = new Uint8Array(width * height * 3);
+  for (let from = 0, to = 0; to < bytes.length; from += 4, to += 3) {
+    bytes[to] = data[swapped ? from + 2 : from];
+    bytes[to + 1] = data[from + 1];
+    bytes[to + 2] = data[swapped ? from : from + 2];
+  }
+  return { width, height, channels: 3, data: bytes };
+}
+
+/** Returns the box of the largest centred part with the aspect of `size`, as PIL.ImageOps.fit takes it. */
+function largestCentred({ width, height }, size) {
+  const aspect = size[0] / size[1];
+  const wide = width / height > aspect;
+  const tall = width / height < aspect;
+  const part = [wide ? aspect * height : width, tall ? width / aspect : height];
+  const [left, upper] = [(width - part[0]) * 0.5, (height - part[1]) * 0.5];
+  return [left, upper, left + part[0], upper + part[1]];
+}
+
+/** Returns all of the image inside `size` with black beside it, as PIL.ImageOps.pad does. */
+function padded(image, size, filter) {
+  const inner = contained(image, size);
+  if (Math.min(...inner) === 0) {
+    return { data: new Uint8Array(size[0] * size[1] * image.channels) };
+  }
+  const fitted = resize(image, inner, filter);
+  const [left, upper] = [0, 1].map((axis) => roundHalfToEven((size[axis] - inner[axis]) * 0.5));
+  const data = new Uint8Array(size[0] * size[1] * image.channels);
+  const length = inner[0] * image.channels;
+  for (let row = 0; row < inner[1]; row += 1) {
+    data.set(fitted.data.subarray(row * length, (row + 1) * length), ((upper + row) * size[0] + left) * image.channels);
+  }
+  return { data };
+}
+
+function contained({ width, height }, size) {
+  const [aspect, wanted] = [width / height, size[0] / size[1]];
+  if (aspect > wanted) {
+    return [size[0], roundHalfToEven((height / width) * size[0])];
+  }
+  return aspect < wanted ? [roundHalfToEven((width / height) * size[1]), size[1]] : size;
+}
+
+/** Returns the nearest whole number, the even one of two as near: Python's round. */
+function roundHalfToEven(value) {
+  const below = Math.floor(value);
+  const rest = value - below;
+  return rest > 0.5 || (rest === 0.5 && below % 2 === 1) ? below + 1 : below;
+}

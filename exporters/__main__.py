@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
+from exporters import compile as compile_command
 from models.terminal import model_build, progress, told
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Export a classifier.")
+app.command(name="compile", help=compile_command.HELP)(compile_command.compile_)
 
 
 @app.command(name="list")
@@ -50,7 +52,7 @@ def export(
 @app.command(name="lint")
 def lint_(
     file: Annotated[Path, typer.Argument(help="A .tflite file.")],
-    runtime: Annotated[str, typer.Option("--for", help="edgetpu, tflite-2.5, tflite-2.7, tflite-2.14 or litert-2.3.")],
+    runtime: Annotated[str, typer.Option("--for", help="edgetpu, litert-2.3, tflite-2.5, -2.7, -2.10 or -2.14.")],
 ) -> None:
     """Say what a runtime will refuse of a TF Lite file or answer wrongly; status 1 where it is of no use there."""
     from exporters.lint import lines, lint
@@ -60,6 +62,33 @@ def lint_(
     for line in lines(file, report):
         typer.echo(line)
     if report.errors:
+        raise typer.Exit(1)
+
+
+@app.command(name="inspect")
+def inspect_(
+    file: Annotated[
+        Path, typer.Argument(help="A TF Lite, compiled Edge TPU, ONNX, Core ML or TensorFlow.js file, or an artifact.")
+    ],
+    parent: Annotated[
+        Path | None,
+        typer.Option(help="The int8 file that a compiled one comes from. Default: the tflite-int8 artifact beside it."),
+    ] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+) -> None:
+    """Say what a file holds; status 1 where it is not whole, or was not compiled from its parent."""
+    import json
+
+    from exporters.inspection import inspect
+    from exporters.inspection_record import json_of
+    from exporters.inspection_text import lines
+
+    with told():
+        found = inspect(file, parent)
+    for line in [json.dumps(json_of(found, str(file)), indent=2)] if as_json else lines(str(file), found):
+        typer.echo(line)
+    if found.failed:
         raise typer.Exit(1)
 
 

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Edge TPU: what Google's closed compiler makes of the full-integer TF Lite file."""
 
-import os
-import shutil
-import subprocess
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from exporters.edgetpu_compilation import LOG, Compilation, CompilationError, Output, compile_files
+from exporters.edgetpu_compiler import identity, missing
+from exporters.edgetpu_log import Compiled
 from exporters.format import Format, Written
 from exporters.lint import lint
 from exporters.runtimes import EDGETPU
@@ -14,30 +14,12 @@ from exporters.source import Source
 from exporters.tflite import FILE as INT8_FILE
 from exporters.tflite import read_tensors
 from exporters.tflite_metadata import zip_of_labels
-from models.artifact import Tolerance
+from models.artifact import Tensor, Tolerance
 from models.errors import EdgeError
 from models.files import sha256_of, write_whole
 
 PARENT: Final = "tflite-int8"
 FILE: Final = "model_edgetpu.tflite"
-CUSTOM_OPERATION: Final = b"edgetpu-custom-op"
-TIMEOUT_S: Final = 600
-LAST_LINES: Final = 6
-
-
-def missing() -> str | None:
-    """Return why nothing can be compiled here and where the compiler comes from, or None."""
-    named = os.environ.get("EDGETPU_COMPILER")
-    if named and not shutil.which(named):
-        return f"EDGETPU_COMPILER names {named}, which is not a program"
-    if named or shutil.which("edgetpu_compiler"):
-        return None
-    if os.environ.get("EDGETPU_COMPILER_IMAGE"):
-        return None if _engine() else "EDGETPU_COMPILER_IMAGE is set, but neither docker nor podman is on PATH"
-    return (
-        "edgetpu_compiler is not on PATH. It is Google's, for x86-64 Debian only (package edgetpu-compiler, coral.ai); "
-        "set EDGETPU_COMPILER to the program, or EDGETPU_COMPILER_IMAGE to a container image that holds it"
-    )
 
 
 def compile_(source: Source, folder: Path) -> Written:
@@ -50,19 +32,29 @@ def compile_(source: Source, folder: Path) -> Written:
     if not parent.is_file():
         raise EdgeError(f"{PARENT} is what it is compiled from, and it was not exported")
     _refuse_what_cannot_run(parent)
-    shutil.copyfile(parent, folder / "model.tflite")
-    version = _run(folder, "-v")
-    log = _run(folder, "-s", "-o", ".", "model.tflite")
-    (folder / "model.tflite").unlink()
-    if not (folder / FILE).is_file():
-        raise EdgeError(f"edgetpu_compiler wrote nothing: {_last_words(log)}")
+    try:
+        done = compile_files([parent], folder, source.spec.options.edgetpu)
+    finally:
+        _print_log(folder / LOG)
+    (folder / FILE).with_suffix(".log").unlink(missing_ok=True)
     compiled = (folder / FILE).read_bytes()
-    if CUSTOM_OPERATION not in compiled:
-        raise EdgeError("edgetpu_compiler mapped no operation to the Edge TPU; its log is in export.log")
+    _refuse_another_model(compiled, parent)
     write_whole(folder / FILE, compiled + zip_of_labels(source.spec.labels))
-    write_whole(folder / "compiler.log", log)
     inputs, outputs = read_tensors(compiled)
-    return Written(FILE, inputs, outputs, options={"compiler": version.strip(), "parent_sha256": sha256_of(parent)})
+    return Written(FILE, inputs, outputs, notes=notes_of(done.outputs[0].told), options=_recorded(done, done.outputs[0]))
+
+
+def notes_of(told: Compiled) -> tuple[str, ...]:
+    """Return what whoever runs a compiled file must know: what is left to the CPU, what is streamed, what the log leaves open."""
+    notes = [f"left to the CPU: {row.count} {row.operation} ({row.status})" for row in told.left_to_cpu]
+    if told.cpu_operations and not notes:
+        notes.append(f"left to the CPU: {told.cpu_operations} operations; the compiler does not say which")
+    if told.mapped_operations is None or told.cpu_operations is None:
+        notes.append("the compiler does not say how many operations the Edge TPU computes")
+    if told.off_chip_bytes:
+        size = f"{told.off_chip_bytes / 2**20:.2f} MiB of parameters"
+        notes.append(f"{size} do not fit into the Edge TPU's memory and are sent for every image")
+    return (*notes, *(f"the compiler contradicts itself: {each}" for each in told.contradictions))
 
 
 def _refuse_what_cannot_run(parent: Path) -> None:
@@ -73,48 +65,38 @@ def _refuse_what_cannot_run(parent: Path) -> None:
         raise EdgeError(f"{PARENT} cannot run on an Edge TPU: {first.operation} {first.layer}, {first.found}; {first.fix}{more}")
 
 
-def _run(folder: Path, *arguments: str) -> str:
-    command = [*_command(folder), *arguments]
-    try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)  # noqa: S603 - the user names the compiler
-    except subprocess.TimeoutExpired:
-        raise EdgeError(f"edgetpu_compiler took longer than {TIMEOUT_S} s and was ended") from None
-    except OSError as error:
-        raise EdgeError(f"{command[0]} cannot be run: {error.strerror}") from None
-    log = done.stdout + done.stderr
-    print(log)  # noqa: T201 - into export.log
-    if done.returncode != 0:
-        raise EdgeError(f"edgetpu_compiler ended with status {done.returncode}: {_last_words(log)}")
-    return log
+def _print_log(log: Path) -> None:
+    if log.is_file():
+        print(log.read_text(encoding="utf-8", errors="replace"))  # noqa: T201 - into export.log, which stays where the folder does not
 
 
-def _command(folder: Path) -> list[str]:
-    program = os.environ.get("EDGETPU_COMPILER") or shutil.which("edgetpu_compiler")
-    if program:
-        return [program]
-    image = os.environ.get("EDGETPU_COMPILER_IMAGE", "")
-    return [
-        _engine() or "docker",
-        "run",
-        "--rm",
-        "--platform",
-        "linux/amd64",
-        "-v",
-        f"{folder}:/work",
-        "-w",
-        "/work",
-        image,
-        "edgetpu_compiler",
-    ]
+def _refuse_another_model(compiled: bytes, parent: Path) -> None:
+    """Refuse a file that is not its parent compiled; what is inside it is to be held to the parent here."""
+    sides = zip(("inputs", "outputs"), read_tensors(compiled), read_tensors(parent.read_bytes()), strict=True)
+    for side, found, expected in sides:
+        if list(map(_form, found)) != list(map(_form, expected)):
+            raise CompilationError(f"the compiled file's {side} are {found}, those of {PARENT} {expected}; is it another model?")
 
 
-def _engine() -> str | None:
-    return shutil.which("docker") or shutil.which("podman")
+def _form(tensor: Tensor) -> tuple[Any, ...]:
+    return tensor.shape, tensor.dtype, tensor.scale, tensor.zero_point
 
 
-def _last_words(log: str) -> str:
-    lines = [line.strip() for line in log.splitlines() if line.strip()]
-    return " / ".join(lines[-LAST_LINES:]) or "it said nothing"
+def _recorded(done: Compilation, output: Output) -> dict[str, Any]:
+    told = output.told
+    return {
+        "compiler_version": done.compiler.version,
+        "compiler_sha256": done.compiler.sha256,
+        "compiler_image": done.compiler.image,
+        "arguments": list(done.arguments),
+        "parent_sha256": sha256_of(output.parent),
+        "operations": told.operations,
+        "mapped_operations": told.mapped_operations,
+        "cpu_operations": told.cpu_operations,
+        "subgraphs": told.subgraphs,
+        "on_chip_bytes": told.on_chip_bytes,
+        "off_chip_bytes": told.off_chip_bytes,
+    }
 
 
 FORMATS = (
@@ -128,5 +110,6 @@ FORMATS = (
         calibrated=True,
         after=PARENT,
         missing=missing,
+        identity=identity,
     ),
 )

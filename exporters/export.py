@@ -146,6 +146,7 @@ def _key(form: Format, work: _Work, reference: Reference, versions: dict[str, st
             "options": asdict(work.spec.options),
             "tolerances": [each for each in work.spec.tolerances if each[0] == form.name],
             "tools": versions,
+            "program": form.identity(),
             "code": digest_of_code("models", "exporters"),
             "parent": read_artifact(parent).sha256 if parent and (parent / MANIFEST).is_file() else None,
         }

@@ -42,6 +42,7 @@ class Format:
     ``write(source, folder)`` writes the files into an empty folder; the framework is imported inside it. ``kind`` says which
     targets read it. ``tools`` are the distributions whose versions it follows from. ``missing()`` says why it cannot be
     written on this machine and how to get what it needs, or None. ``after`` names the format whose artifact it starts from.
+    ``identity()`` tells which program outside Python writes it, by a digest, or None; another one makes the artifact stale.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Format:
     calibrated: bool = False
     after: str | None = None
     missing: Callable[[], str | None] = _always
+    identity: Callable[[], str | None] = _always
 
 
 @cache

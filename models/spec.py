@@ -6,10 +6,11 @@ Every key is described in docs/contract.md.
 
 import re
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from models.edgetpu_options import EdgeTpuOptions, read_edgetpu_options
 from models.errors import EdgeError
 from models.table import Table
 
@@ -18,6 +19,7 @@ RESIZES: Final = ("nearest", "box", "bilinear", "bicubic", "lanczos")
 FITS: Final = ("stretch", "crop", "pad")
 OUTPUTS: Final = ("auto", "probabilities", "logits")
 INTEGER_TYPES: Final = ("uint8", "int8")
+DENSE: Final = ("per-tensor", "per-channel", "convolution")
 # Each shard is a request of its own; a smaller one costs more than it carries.
 LEAST_SHARD_BYTES: Final = 64 * 1024
 TOLERANCE_KEYS: Final = ("top1_agreement", "max_difference", "mean_difference")
@@ -51,12 +53,13 @@ class ExportOptions:
     """What a user may choose about the artifacts; the defaults are the safe ones."""
 
     fold_batchnorm: bool = True
-    per_channel_dense: bool = False
+    dense: str = "per-tensor"
     int8_input_output: str = "uint8"
     onnx_opset: int = 17
     coreml_target: str = "iOS16"
     tfjs_shard_bytes: int = 4 * 1024 * 1024
     tfjs_structured_output: bool = False
+    edgetpu: EdgeTpuOptions = field(default_factory=EdgeTpuOptions)
 
 
 @dataclass(frozen=True)
@@ -209,12 +212,13 @@ def _options(export: Table) -> ExportOptions:
     default = ExportOptions()
     return ExportOptions(
         fold_batchnorm=export.flag("fold_batchnorm", default.fold_batchnorm),
-        per_channel_dense=export.flag("per_channel_dense", default.per_channel_dense),
+        dense=export.choice("dense", DENSE, default.dense),
         int8_input_output=export.choice("int8_input_output", INTEGER_TYPES, default.int8_input_output),
         onnx_opset=export.whole("onnx_opset", default.onnx_opset),
         coreml_target=export.text("coreml_target", default.coreml_target),
         tfjs_shard_bytes=_shard_bytes(export, default.tfjs_shard_bytes),
         tfjs_structured_output=export.flag("tfjs_structured_output", default.tfjs_structured_output),
+        edgetpu=read_edgetpu_options(export.table("edgetpu", optional=True)),
     )
 
 

@@ -1,87 +1,177 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The compiler is Google's and closed; what stands for it here is a fake, named so, that makes no row pass."""
+"""The format: its compiler is Google's and closed; what stands for it is a stand-in, named so, that makes no row pass."""
 
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
+from benchmarks.harness import open_bench, run_all
 from exporters import edgetpu
+from exporters.edgetpu_log import Compiled
+from exporters.export import export_all
 from exporters.source import Source
+from models.artifact import read_artifact
+from models.edgetpu_options import EdgeTpuOptions
 from models.errors import EdgeError
+from models.files import sha256_of
+from targets.target import choose
 
-VERSION = "Edge TPU Compiler version 16.0.384591198"
-
-
-@pytest.fixture
-def fake_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Return a function that puts a fake edgetpu_compiler in place, with what it does after ``-v``."""
-
-    def put(body: str) -> Path:
-        program = tmp_path / "fake_edgetpu_compiler"
-        program.write_text(f'#!/bin/sh\n[ "$1" = -v ] && echo "{VERSION}" && exit 0\n{body}\n')
-        program.chmod(0o755)
-        monkeypatch.setenv("EDGETPU_COMPILER", str(program))
-        return program
-
-    return put
+DATA: Final = Path(__file__).parents[3] / "shared" / "data" / "edgetpu"
+StandIn = Callable[..., Path]
 
 
 @pytest.fixture
-def place(exported_digits: Any) -> Any:
+def place(exported_digits: Any) -> Iterator[Path]:
     """Yield a folder beside the int8 artifact."""
     folder = exported_digits.build / ".edgetpu-int8.test"
     folder.mkdir()
     yield folder
-    for file in folder.iterdir():
-        file.unlink()
-    folder.rmdir()
+    shutil.rmtree(folder)
 
 
-def test_without_a_compiler_it_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("EDGETPU_COMPILER", raising=False)
-    monkeypatch.setenv("PATH", "")
-    assert "edgetpu_compiler is not on PATH" in str(edgetpu.missing())
-    assert "EDGETPU_COMPILER" in str(edgetpu.missing())
+@pytest.fixture
+def parent(exported_digits: Any) -> Path:
+    """Return the int8 artifact's file."""
+    return Path(exported_digits.build / edgetpu.PARENT / "model.tflite")
 
 
-def test_a_compiler_named_but_absent_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EDGETPU_COMPILER", "/no/such/compiler")
-    assert edgetpu.missing() == "EDGETPU_COMPILER names /no/such/compiler, which is not a program"
+@pytest.fixture
+def compiled(parent: Path, looks_compiled: Callable[[Path], Path]) -> Path:
+    """Return what the stand-in is to copy."""
+    return looks_compiled(parent)
 
 
-def test_what_the_compiler_wrote_is_kept_with_labels(fake_compiler: Any, place: Path, digits_source: Source) -> None:
-    # The fake marks the parent's file as compiled; no Edge TPU would run it.
-    fake_compiler("{ cat model.tflite; printf edgetpu-custom-op; } > model_edgetpu.tflite; echo Number of operations: 1")
-    assert edgetpu.missing() is None
-    written = edgetpu.compile_(digits_source, place)
-    assert written.options["compiler"] == VERSION
-    assert (place / "compiler.log").read_text().strip() == "Number of operations: 1"
-    assert not (place / "model.tflite").exists()
+def with_options(source: Source, options: EdgeTpuOptions) -> Source:
+    return replace(source, spec=replace(source.spec, options=replace(source.spec.options, edgetpu=options)))
 
 
-def test_a_success_that_mapped_nothing_is_refused(fake_compiler: Any, place: Path, digits_source: Source) -> None:
-    fake_compiler("cp model.tflite model_edgetpu.tflite")
-    with pytest.raises(EdgeError, match="mapped no operation to the Edge TPU"):
-        edgetpu.compile_(digits_source, place)
-
-
-def test_a_compiler_that_fails_is_quoted(fake_compiler: Any, place: Path, digits_source: Source) -> None:
-    fake_compiler("echo 'Internal compiler error. Aborting!'; exit 1")
-    with pytest.raises(EdgeError, match=r"ended with status 1: Internal compiler error. Aborting!"):
-        edgetpu.compile_(digits_source, place)
-
-
-def test_a_compiler_that_writes_nothing_is_refused(fake_compiler: Any, place: Path, digits_source: Source) -> None:
-    fake_compiler("echo 'Compilation failed!'")
-    with pytest.raises(EdgeError, match="wrote nothing: Compilation failed!"):
-        edgetpu.compile_(digits_source, place)
-
-
-def test_a_compiler_that_takes_too_long_is_ended(
-    fake_compiler: Any, place: Path, digits_source: Source, monkeypatch: pytest.MonkeyPatch
+def test_what_the_compiler_wrote_is_kept_with_labels(
+    stand_in: StandIn, place: Path, digits_source: Source, parent: Path, compiled: Path
 ) -> None:
-    fake_compiler("exec sleep 30")
-    monkeypatch.setattr(edgetpu, "TIMEOUT_S", 1)
-    with pytest.raises(EdgeError, match="took longer than 1 s and was ended"):
+    stand_in("multiple_subgraphs", writes=compiled)
+    written = edgetpu.compile_(digits_source, place)
+    kept = (place / written.main_file).read_bytes()
+    assert kept.startswith(compiled.read_bytes())
+    assert b"labels.txt" in kept[len(compiled.read_bytes()) :]
+    assert sorted(path.name for path in place.iterdir()) == ["compiler.log", "model_edgetpu.tflite"]
+    told = written.options
+    assert (told["compiler_version"], len(told["compiler_sha256"]), told["compiler_image"]) == ("16.0.384591198", 64, None)
+    assert told["arguments"] == ["-s", "-o", ".", "-t", "180", "model.tflite"]
+    assert told["parent_sha256"] == sha256_of(parent)
+    assert (told["operations"], told["mapped_operations"], told["cpu_operations"], told["subgraphs"]) == (294, 289, 5, 2)
+    assert (told["on_chip_bytes"], told["off_chip_bytes"]) == (round(6.08 * 2**20), round(1.70 * 2**20))
+
+
+def test_every_operation_left_to_the_cpu_is_a_note_with_its_reason(
+    stand_in: StandIn, place: Path, digits_source: Source, compiled: Path
+) -> None:
+    stand_in("multiple_subgraphs", writes=compiled)
+    reason = "Operation is otherwise supported, but not mapped due to some unspecified limitation"
+    assert edgetpu.compile_(digits_source, place).notes == (
+        f"left to the CPU: 1 CONCATENATION ({reason})",
+        f"left to the CPU: 1 TRANSPOSE ({reason})",
+        f"left to the CPU: 2 QUANTIZE ({reason})",
+        f"left to the CPU: 1 RESHAPE ({reason})",
+        "1.70 MiB of parameters do not fit into the Edge TPU's memory and are sent for every image",
+    )
+
+
+def test_a_model_that_is_mapped_whole_has_no_notes(stand_in: StandIn, place: Path, digits_source: Source, compiled: Path) -> None:
+    stand_in("all_mapped", writes=compiled)
+    assert edgetpu.compile_(digits_source, place).notes == ()
+
+
+def test_the_contracts_options_reach_the_compiler(stand_in: StandIn, place: Path, digits_source: Source, compiled: Path) -> None:
+    stand_in("all_mapped", writes=compiled)
+    source = with_options(digits_source, EdgeTpuOptions(min_runtime_version=13, multiple_subgraphs=True))
+    assert edgetpu.compile_(source, place).options["arguments"][5:] == ["-m", "13", "-a", "model.tflite"]
+
+
+def test_the_contracts_limit_holds(stand_in: StandIn, place: Path, digits_source: Source, compiled: Path) -> None:
+    stand_in("multiple_subgraphs", writes=compiled)
+    with pytest.raises(EdgeError, match="5 operations of model.tflite are left to the CPU, 2 are allowed"):
+        edgetpu.compile_(with_options(digits_source, EdgeTpuOptions(most_cpu_operations=2)), place)
+
+
+def test_a_failure_leaves_the_whole_log_in_the_exports(
+    stand_in: StandIn, place: Path, digits_source: Source, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stand_in("dynamic_sizes", status=1)
+    with pytest.raises(EdgeError, match="ended with status 1: ERROR: Attempting to use a delegate"):
         edgetpu.compile_(digits_source, place)
+    assert "Compilation child process completed within timeout period." in capsys.readouterr().out
+
+
+def test_another_model_than_its_parent_is_refused(
+    stand_in: StandIn, place: Path, digits_source: Source, small_tflite: Path, looks_compiled: Callable[[Path], Path]
+) -> None:
+    stand_in("all_mapped", writes=looks_compiled(small_tflite))
+    with pytest.raises(EdgeError, match="the compiled file's inputs are .*; is it another model"):
+        edgetpu.compile_(digits_source, place)
+
+
+def test_without_its_parent_nothing_is_compiled(digits_source: Source, tmp_path: Path) -> None:
+    with pytest.raises(EdgeError, match="tflite-int8 is what it is compiled from, and it was not exported"):
+        edgetpu.compile_(digits_source, tmp_path / "edgetpu-int8")
+
+
+def test_what_a_log_leaves_open_is_a_note() -> None:
+    assert edgetpu.notes_of(Compiled()) == ("the compiler does not say how many operations the Edge TPU computes",)
+    assert edgetpu.notes_of(Compiled(mapped_operations=3, cpu_operations=2)) == (
+        "left to the CPU: 2 operations; the compiler does not say which",
+    )
+    contradicted = Compiled(mapped_operations=3, cpu_operations=0, contradictions=("1 and 2",))
+    assert edgetpu.notes_of(contradicted) == ("the compiler contradicts itself: 1 and 2",)
+
+
+@pytest.fixture
+def build(exported_digits: Any, tmp_path: Path) -> Path:
+    """Return a build folder that holds the reference and the int8 artifact."""
+    for name in ("reference", edgetpu.PARENT):
+        shutil.copytree(exported_digits.build / name, tmp_path / "build" / name)
+    return tmp_path / "build"
+
+
+def rows_of(build: Path, exported: Any) -> tuple[Any, Any]:
+    """Return what became of the format, and its row where LiteRT was asked, which reads no compiled file."""
+    (export,) = export_all(exported.spec, build, ("edgetpu-int8",), lambda step: None)
+    (row,) = run_all(open_bench(build, choose(("litert",)), lambda step: None, reuse=False))
+    return export, row
+
+
+@pytest.mark.slow
+def test_what_a_stand_in_compiled_is_written_and_never_passes(
+    stand_in: StandIn, build: Path, exported_digits: Any, compiled: Path
+) -> None:
+    program = stand_in("multiple_subgraphs", writes=compiled)
+    export, row = rows_of(build, exported_digits)
+    assert (export.state, row.outcome) == ("written", "not checked")
+    assert rows_of(build, exported_digits)[0].state == "kept"
+    program.write_text(program.read_text(encoding="utf-8") + "# another version\n", encoding="utf-8")
+    assert rows_of(build, exported_digits)[0].reason == "the model, its contract, an option or a tool changed"
+    artifact = read_artifact(build / "edgetpu-int8")
+    assert artifact.options["compiler_version"] == "16.0.384591198"
+    assert artifact.notes[-1].endswith("are sent for every image")
+
+
+@pytest.mark.slow
+def test_a_failure_is_a_row_with_the_compilers_words(stand_in: StandIn, build: Path, exported_digits: Any) -> None:
+    stand_in("internal_error", status=1)
+    export, row = rows_of(build, exported_digits)
+    assert (export.state, row.outcome) == ("failed", "failed")
+    assert row.reason == "not exported: edgetpu_compiler ended with status 1: Internal compiler error. Aborting!"
+    assert "Internal compiler error. Aborting!" in (build / "edgetpu-int8" / "export.log").read_text(encoding="utf-8")
+    assert not (build / "edgetpu-int8" / "model_edgetpu.tflite").exists()
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="../shared/data/edgetpu is not here: files that Google's compiler really made")
+@pytest.mark.parametrize("name", ["mobilenet_v1_0.25_128_quant", "deeplabv3_mnv2_dm05_pascal_quant", "keras_lstm_mnist_ptq"])
+def test_what_google_compiled_has_its_parents_inputs_and_outputs(name: str) -> None:
+    compiled = (DATA / f"{name}_edgetpu.tflite").read_bytes()
+    edgetpu._refuse_another_model(compiled, DATA / f"{name}.tflite")
+    with pytest.raises(EdgeError, match="is it another model"):
+        edgetpu._refuse_another_model(compiled, DATA / "split_concat.tflite")

@@ -216,11 +216,22 @@ def test_a_mistake_in_the_contract_is_named(read: Read, old: str, new: str, said
         ("[export]\ntfjs_shard_bytes = 4\n", r"export\.tfjs_shard_bytes is 4; expected at least 65536, since each shard is"),
         ("[export]\ntfjs_structured_output = 0\n", r"export\.tfjs_structured_output is 0; expected true or false"),
         ('[export]\nint8_input_output = "int16"\n', r"export\.int8_input_output is 'int16'; expected one of 'uint8', 'int8'"),
+        (
+            '[export]\ndense = "per-class"\n',
+            r"export\.dense is 'per-class'; expected one of 'per-tensor', 'per-channel', 'convolution'",
+        ),
     ],
 )
 def test_a_mistake_about_export_and_parity_is_named(read: Read, more: str, said: str) -> None:
     with pytest.raises(EdgeError, match=said):
         read(more=more)
+
+
+def test_the_options_of_the_edgetpu_compiler_have_a_table_of_their_own(read: Read) -> None:
+    options = read(more="[export.edgetpu]\nmost_cpu_operations = 3\n").options.edgetpu
+    assert (options.most_cpu_operations, options.timeout_s) == (3, 180)
+    with pytest.raises(EdgeError, match=r"export\.edgetpu\.most_cpu_operation is not a key of this file; did you mean"):
+        read(more="[export.edgetpu]\nmost_cpu_operation = 3\n")
 
 
 def test_the_message_names_the_file(read: Read, tmp_path: Path) -> None:

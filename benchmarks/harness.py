@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.integers import MOST_STEPS, compare, expected_integers
 from benchmarks.parity import Answers, judge, read_answers
 from benchmarks.results import Row
 from models.artifact import Artifact, read_artifact, what_changed
@@ -16,7 +17,7 @@ from models.errors import EdgeError
 from models.files import digest, digest_of_code, told_as_edge_error
 from models.reference import PIXELS, Reference, read_reference
 from models.terminal import Step
-from targets.target import Job, Run, Target, Unsupported, targets
+from targets.target import Absent, Job, Run, Target, Unsupported, targets
 
 SCHEMA: Final = 1
 RESULTS: Final = "results.jsonl"
@@ -134,12 +135,13 @@ def _run(bench: Bench, target: Target, artifact: Artifact, key: str, child: Chil
     latencies: tuple[float, ...] = ()
     try:
         run = child.call(run_job, target.name, job, log=log, timeout_s=JOB_TIMEOUT_S)
-        row, latencies = (
-            _judged(blank, run, artifact, read_answers(bench.build / REFERENCE, bench.reference.labels)),
-            run.latencies_ms,
-        )
+        latencies = run.latencies_ms
+        row = _judged(blank, run, artifact, read_answers(bench.build / REFERENCE, bench.reference.labels))
+        row = _held_to_integers(row, run, artifact, bench)
     except Unsupported as error:
         row = replace(blank, outcome="not run", reason=str(error))
+        # What is away may be back by the next time.
+        key = "" if isinstance(error, Absent) else key
     except (EdgeError, ChildError) as error:
         row = replace(blank, reason=f"it did not run: {error}")
         # An accident may have passed by the next time: kept as a line, never taken again.
@@ -182,6 +184,18 @@ def _judged(blank: Row, run: Run, artifact: Artifact, answers: Answers) -> Row:
     )
 
 
+def _held_to_integers(row: Row, run: Run, artifact: Artifact, bench: Bench) -> Row:
+    """Return a compiled artifact's row with the rule for integers applied too."""
+    if run.stored is None or "parent_sha256" not in artifact.options:
+        return row
+    found = compare(run.stored, expected_integers(bench.build, artifact, bench.build / REFERENCE / PIXELS))
+    row = replace(row, environment=row.environment | {"integer_steps": found.steps, "integer_other_classes": found.other_classes})
+    if found.problem:
+        others = "" if row.outcome == "passed" else f"{row.reason}; "
+        return replace(row, outcome="failed", reason=f"{others}{found.problem}")
+    return replace(row, reason=f"{row.reason}; every integer within {MOST_STEPS} step of its parent's")
+
+
 def _about(row: Row, artifact: Artifact | None, bench: Bench) -> Row:
     row = replace(row, images=bench.reference.images, reference_accuracy=bench.reference.accuracy)
     if artifact is None:
@@ -194,13 +208,23 @@ def _settled(name: str, rows: list[Row], artifact: Artifact | None, bench: Bench
     if artifact is None:
         return rows
     if not rows:
-        return [_about(Row(name, "-", "not checked", "no target that was asked for reads it"), artifact, bench)]
+        return [
+            _about(Row(name, "-", "not checked", f"no target that was asked for reads it{_who_reads(artifact)}"), artifact, bench)
+        ]
     if all(row.outcome == "not run" for row in rows):
         return [
             replace(row, outcome="not checked", reason=f"it was written, but nothing here can run it: {row.reason}")
             for row in rows
         ]
     return rows
+
+
+def _who_reads(artifact: Artifact) -> str:
+    """Return in words what could be asked where nothing that is asked by default reads the artifact."""
+    able = [target for target in targets().values() if target.takes(artifact) and target.name != "null"]
+    if any(target.asked_by_default for target in able):
+        return ""
+    return "".join(f"; {target.name} does: {target.missing() or f'--target {target.name}'}" for target in able)
 
 
 def _known(build: Path) -> dict[str, Row]:

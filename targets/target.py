@@ -21,6 +21,10 @@ class Unsupported(EdgeError):  # noqa: N818 - an answer, not an accident
     """The target cannot run the artifact, which says nothing of it: the runtime is too old, the browser does not start."""
 
 
+class Absent(Unsupported):
+    """The place is not to be had at the moment: no connection, no device. It is asked anew the next time."""
+
+
 @dataclass(frozen=True)
 class Job:
     """An artifact's whole run: answer every golden image, then be timed on one of them.
@@ -62,7 +66,8 @@ class Run:
     ``scores`` are the artifact's own outputs, dequantized, [count, classes], float32, in the artifact's own order; ``labels``
     those found in the file itself, or None where the format has no place for them. Times are in milliseconds and end when the
     answer is in host memory. ``environment`` says what really ran: runtime, version, threads, delegate or backend. ``answered``
-    says which golden images the scores are of, where not of all: a GPU made of software is asked a few.
+    says which golden images the scores are of, where not of all: a GPU made of software is asked a few. ``stored`` are the
+    integers as the file answers them, where they are held to those of its integer parent.
     """
 
     scores: "NDArray[np.float32]"
@@ -72,6 +77,7 @@ class Run:
     load_ms: float
     environment: Mapping[str, Any] = field(default_factory=dict)
     answered: tuple[int, ...] | None = None
+    stored: "NDArray[np.generic] | None" = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +105,7 @@ class Target:
 @cache
 def targets() -> dict[str, Target]:
     """Return every target by name; imports no framework."""
-    found: list[Target] = records_in(house, "TARGETS", but=["device", "probe_device"])
+    found: list[Target] = records_in(house, "TARGETS", but=["about_device", "device", "probe_device"])
     return {target.name: target for target in sorted(found, key=lambda target: target.name)}
 
 

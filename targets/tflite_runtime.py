@@ -13,14 +13,16 @@ import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
+from models.errors import EdgeError
 from models.files import write_json
 from models.images import normalise
 from targets.installed import versions_of
 from targets.program import run_program
-from targets.target import Job, Run, Target, Unsupported
+from targets.target import Absent, Job, Run, Target, Unsupported
 from targets.tflite_file import delegate_told, dequantized, labels_in
 
 HOUSE: Final = Path(__file__).parent
@@ -32,6 +34,14 @@ TOO_NEW: Final = (
     (re.compile(r"[Oo]p builtin_code out of range: (\d+)"), "has no operation number {0}; newer runtimes do"),
     (re.compile(r"Encountered unresolved custom op: ([\w-]+)"), "has no operation {0}"),
 )
+
+
+# What a place lacks, as device.py names it, and what to do; each may be there by the next time.
+WHAT_TO_DO: Final = {
+    "library missing": "the Debian package libedgetpu1-std (coral.ai) installs it; EDGEFERRY_LIBEDGETPU names another file",
+    "no device": "plug an Edge TPU in, end what else uses it, and let this user use it (group plugdev or apex)",
+    "runtime missing": "install a TF Lite runtime there",
+}
 
 
 @dataclass(frozen=True)
@@ -73,28 +83,38 @@ class _Environment:
 
     def run(self, job: Job) -> Run:
         """Return what the runtime makes of a job."""
-        import numpy as np
-
-        result = run_on_device(job, self.python)
-        environment = {
-            **result["environment"],
-            "threads": result["threads"],
-            "delegate": delegate_told(result["delegate_partitions"]),
-        }
-        return Run(
-            scores=dequantized(np.load(job.work / "scores.npy"), result["output"]),
-            labels=labels_in(job.main_file),
-            latencies_ms=tuple(result["latencies_ms"]),
-            first_ms=result["first_ms"],
-            load_ms=result["load_ms"],
-            environment=environment,
-        )
+        return as_run(job, run_on_device(job, self.python), (job.work / "scores.npy").read_bytes())
 
 
-def run_on_device(job: Job, python: Path) -> dict[str, Any]:
-    """Return what device.py reports of a job that it ran under another Python of this machine.
+def as_run(job: Job, result: Mapping[str, Any], scores: bytes) -> Run:
+    """Return what device.py reports, with the bytes of the .npy file it wrote, as a run.
+
+    The integers are kept where TF Lite's own kernels or an Edge TPU made them: XNNPACK rounds otherwise.
+    """
+    import numpy as np
+
+    if result["delegate_partitions"] is None or "delegate" in result:
+        delegate = result.get("delegate", "unknown")
+    else:
+        delegate = delegate_told(result["delegate_partitions"])
+    stored = np.load(BytesIO(scores), allow_pickle=False)
+    own_kernels = result["delegate_partitions"] == 0 or "delegate" in result
+    return Run(
+        scores=dequantized(stored, result["output"]),
+        labels=labels_in(job.main_file),
+        latencies_ms=tuple(result["latencies_ms"]),
+        first_ms=result["first_ms"],
+        load_ms=result["load_ms"],
+        environment={**result["environment"], "threads": result["threads"], "delegate": delegate},
+        stored=stored if own_kernels and np.issubdtype(stored.dtype, np.integer) else None,
+    )
+
+
+def run_on_device(job: Job, python: Path, **options: Any) -> dict[str, Any]:
+    """Return what device.py reports of a job that it ran under another Python of this machine; ``options`` are the job's.
 
     Raises:
+        Absent: there is no device, or its library is not installed.
         Unsupported: the runtime there is too old for the file.
         RuntimeError: anything else went wrong there.
     """
@@ -105,7 +125,8 @@ def run_on_device(job: Job, python: Path) -> dict[str, Any]:
     shutil.copyfile(HOUSE / "device.py", job.work / "device.py")
     np.save(job.work / "images.npy", normalise(job.images(), job.artifact.preprocessing))
     files = {"model": str(job.main_file.resolve()), "images": "images.npy", "scores": "scores.npy", "result": "result.json"}
-    write_json(job.work / "job.json", {**files, "warmup": job.warmup, "rounds": job.rounds, "threads": job.threads})
+    how = {"warmup": job.warmup, "rounds": job.rounds, "threads": job.threads, **options}
+    write_json(job.work / "job.json", {**files, **how})
     (job.work / "result.json").unlink(missing_ok=True)
     # Made absolute without following links: a virtual environment's Python is one.
     run_program([python.absolute(), "-E", "-s", "device.py", "job.json"], job.work, may_end_with=(0, TOLD))
@@ -113,21 +134,34 @@ def run_on_device(job: Job, python: Path) -> dict[str, Any]:
 
 
 def checked_result(path: Path) -> dict[str, Any]:
-    """Return the report device.py wrote.
+    """Return the report device.py wrote, as ``checked`` does."""
+    return checked(json.loads(path.read_text(encoding="utf-8")))
+
+
+def checked(result: dict[str, Any]) -> dict[str, Any]:
+    """Return a report that tells of no error.
 
     Raises:
+        Absent: there is no device, library or runtime there.
         Unsupported: the runtime there is too old for the file.
+        EdgeError: the delegate refused the file, or the process crashed.
         RuntimeError: it tells of any other error.
     """
-    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     if (error := result["error"]) is None:
         return result
-    where = result.get("environment", {})
+    kind, where = error["kind"], result.get("environment", {})
+    # The library's own words; of a library that is not there, Python's finalizer prints a traceback of its own.
+    said = [] if kind == "library missing" else result.get("said", [])
+    told = f"{kind}: {' '.join(' '.join([error['message'], *said]).split())}"
+    if kind in WHAT_TO_DO:
+        raise Absent(f"{told}; {WHAT_TO_DO[kind]}")
+    if kind in {"delegate refused", "crashed"}:
+        raise EdgeError(told)
     for pattern, sentence in TOO_NEW:
         if found := pattern.search(error["message"]):
             name = "{runtime} {version}".format(**where).replace("_", "-")
             raise Unsupported(f"{name} {sentence.format(*found.groups())}")
-    raise RuntimeError(f"{error['kind']}: {' '.join(error['message'].split())}")
+    raise RuntimeError(f"{kind}: {' '.join(error['message'].split())}")
 
 
 def _target(name: str, summary: str, reads: str, environment: _Environment) -> Target:
@@ -142,6 +176,7 @@ def _target(name: str, summary: str, reads: str, environment: _Environment) -> T
 
 
 OLD_WHEELS: Final = "Linux, Python 3.7 to 3.9"
+BOARDS: Final = _Environment(".venv-tflite-2.5", "make setup-old-runtimes", OLD_WHEELS)
 TARGETS = (
     _target(
         "tflite-runtime",
@@ -159,6 +194,6 @@ TARGETS = (
         "tflite-2.5",
         "this CPU, by the runtime of Coral boards",
         "tflite-int8",
-        _Environment(".venv-tflite-2.5", "make setup-old-runtimes", OLD_WHEELS),
+        BOARDS,
     ),
 )

@@ -12,6 +12,7 @@ import pytest
 
 from models.images import normalise
 from models.spec import ModelSpec
+from targets import about_device
 
 PROGRAM: Final = Path(__file__).parents[2] / "targets" / "device.py"
 ALLOWED: Final = {"numpy", "tflite_runtime", "ai_edge_litert"}
@@ -74,3 +75,92 @@ def test_the_model_that_ran_is_told_by_its_sha256(build: Path, colours: ModelSpe
     _, result = run_device(tmp_path / "work", build / "tflite-float32" / "model.tflite", images)
     told = json.loads((build / "tflite-float32" / "manifest.json").read_text())
     assert result["model_sha256"] == told["files"]["model.tflite"]["sha256"]
+
+
+def _about(folder: Path, *words: str) -> Any:
+    """Return what about_device.py prints beside whatever a folder holds."""
+    shutil.copy(PROGRAM.with_name("about_device.py"), folder)
+    done = subprocess.run([sys.executable, "about_device.py", *words], cwd=folder, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def test_what_a_board_is_is_python_3_7_too() -> None:
+    ast.parse(PROGRAM.with_name("about_device.py").read_text(encoding="utf-8"), feature_version=(3, 7))
+
+
+def test_temperatures_governor_and_usb_speed_are_read_where_the_system_tells_them(tmp_path: Path) -> None:
+    facts = {
+        "proc/device-tree/model": "Freescale i.MX8MQ Phanbell\0",
+        "sys/class/thermal/thermal_zone0/type": "cpu-thermal\n",
+        "sys/class/thermal/thermal_zone0/temp": "54500\n",
+        "sys/class/apex/apex_0/temp": "61300\n",
+        "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "ondemand\n",
+        "sys/bus/usb/devices/2-1/idVendor": "18d1\n",
+        "sys/bus/usb/devices/2-1/idProduct": "9302\n",
+        "sys/bus/usb/devices/2-1/speed": "5000\n",
+        "sys/bus/usb/devices/1-1/idVendor": "1d6b\n",
+        "usr/lib/aarch64-linux-gnu/libedgetpu.so.1": "library",
+    }
+    for name, text in facts.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    told = about_device.about(tmp_path)
+    assert told["environment"]["board"] == "Freescale i.MX8MQ Phanbell"
+    assert told["environment"]["libedgetpu"]["path"].endswith("libedgetpu.so.1")
+    assert len(told["environment"]["libedgetpu"]["sha256"]) == 64
+    assert told["now"]["celsius"] == {"apex_0": 61.3, "cpu-thermal": 54.5}
+    assert told["now"]["governor"] == "ondemand"
+    assert told["usb"] == [{"id": "18d1:9302", "mbits_per_s": "5000"}]
+
+
+def test_what_a_machine_does_not_tell_is_left_out(tmp_path: Path) -> None:
+    assert set(about_device.now(tmp_path)) == {"load_average"}
+    assert about_device.usb(tmp_path) == []
+
+
+def test_pycoral_is_never_required(tmp_path: Path) -> None:
+    assert _about(tmp_path)["pycoral"] == "not installed"
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"__init__.py": ""}, "another package of that name, not Google's: pip uninstall pycoral"),
+        ({"__init__.py": "", "utils.py": "pass"}, "another package of that name, not Google's: pip uninstall pycoral"),
+        ({"__init__.py": "raise ImportError('no _pywrap_coral')"}, "it cannot be imported: no _pywrap_coral"),
+        ({"__init__.py": "import os; os.abort()"}, "asking it ended its process"),
+        (
+            {"__init__.py": "", "utils/__init__.py": "", "utils/edgetpu.py": "def list_edge_tpus(): return [{'type': 'usb'}]"},
+            [{"type": "usb"}],
+        ),
+    ],
+)
+def test_what_pycoral_says_is_told_and_the_foreign_package_is_recognised(
+    tmp_path: Path, files: dict[str, str], said: Any
+) -> None:
+    for name, text in files.items():
+        (tmp_path / "pycoral" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "pycoral" / name).write_text(text)
+    assert _about(tmp_path)["pycoral"] == said
+
+
+def test_a_process_that_is_killed_is_told_with_what_it_was_doing(tmp_path: Path) -> None:
+    # What stands in for the runtime: its file kills the process that opens it.
+    (tmp_path / "work" / "tflite_runtime").mkdir(parents=True)
+    (tmp_path / "work" / "tflite_runtime" / "__init__.py").touch()
+    killer = "import os, signal\ndef Interpreter(**_):\n    os.kill(os.getpid(), signal.SIGSEGV)\n"
+    (tmp_path / "work" / "tflite_runtime" / "interpreter.py").write_text(killer)
+    (tmp_path / "model.tflite").touch()
+    status, result = run_device(tmp_path / "work", tmp_path / "model.tflite", np.zeros((1, 2, 2, 1), np.float32))
+    assert status == 2
+    assert result["error"] == {"kind": "crashed", "message": "killed by SIGSEGV while loading the file"}
+    assert result["environment"]["runtime"] == "tflite_runtime"
+
+
+def test_a_machine_without_a_runtime_says_so(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    for name in ("tflite_runtime", "ai_edge_litert"):
+        (tmp_path / "work" / f"{name}.py").write_text(f"raise ImportError('no {name}')")
+    (tmp_path / "model.tflite").touch()
+    _, result = run_device(tmp_path / "work", tmp_path / "model.tflite", np.zeros((1, 2, 2, 1), np.float32))
+    assert result["error"] == {"kind": "runtime missing", "message": "no ai_edge_litert"}

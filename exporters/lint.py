@@ -9,17 +9,22 @@ from typing import Final
 from exporters.finding import Finding
 from exporters.lint_edgetpu import COMPILED, Forecast, edgetpu_findings, forecast
 from exporters.runtimes import Runtime, runtime
-from exporters.tflite_graph import Operation, read_graph
+from exporters.tflite_graph import KERAS_WEIGHTS, Operation, layer_of, read_graph
 
 SEVERITIES: Final = ("error", "warning", "may")
 # Measured: they take a scale a channel of FULLY_CONNECTED for 0 and answer the same to everything; 2.10 does not.
 CONSTANT_DENSE: Final = ("tflite-2.5", "tflite-2.7")
-PER_TENSOR_DENSE: Final = "export tflite-int8 with export.per_channel_dense = false"
+OTHER_DENSE: Final = "export tflite-int8 with export.dense = 'per-tensor' or 'convolution'"
+# With these the compiler ends without a word of what it would have mapped.
+REFUSED: Final = ("op-version", "grouped-convolution", "dynamic-shape")
 # The first version of CONV_2D that takes a filter of fewer channels than its input has.
 GROUPED_CONVOLUTION: Final = 6
 FIXES: Final = {
-    "CONV_2D": "it comes of groups in Conv2D: take one Conv2D a group and concatenate, or DepthwiseConv2D",
+    "CONV_2D": "it comes of groups in Conv2D: export tflite-int8 here, which writes one convolution a group",
     "GELU": "take relu, relu6 or silu in Keras",
+    # Measured: with a ReLU after it TensorFlow 2.21 writes version 4, without one 3, without a bias 2.
+    "TRANSPOSE_CONV": "leave out the activation that follows Conv2DTranspose",
+    "TILE": "take UpSampling2D(interpolation='bilinear') where it comes of 'nearest'",
     "READ_VARIABLE": "freeze the variables before converting: the file holds no weights",
     "VAR_HANDLE": "freeze the variables before converting: the file holds no weights",
 }
@@ -28,7 +33,7 @@ OTHER_FIX: Final = "take another layer in Keras, or a newer runtime"
 
 @dataclass(frozen=True)
 class Report:
-    """What was found in a file for one runtime, the gravest first; of the Edge TPU also what it will compute."""
+    """What was found in a file for one runtime, the gravest first; of the Edge TPU also what it will compute, if it compiles."""
 
     runtime: Runtime
     findings: tuple[Finding, ...]
@@ -55,7 +60,8 @@ def lint(path: Path, name: str) -> Report:
     if where.is_edgetpu:
         found += edgetpu_findings(graph, where)
     findings = sorted(dict.fromkeys(found), key=lambda finding: SEVERITIES.index(finding.severity))
-    return Report(where, tuple(findings), forecast(graph, where) if where.is_edgetpu else None)
+    compiles = where.is_edgetpu and not any(finding.rule in REFUSED for finding in findings)
+    return Report(where, tuple(findings), forecast(graph, where) if compiles else None)
 
 
 def lines(path: Path, report: Report) -> Iterator[str]:
@@ -65,32 +71,43 @@ def lines(path: Path, report: Report) -> Iterator[str]:
         yield f"{path}: {each.severity}: {each.operation}{layer}: {each.rule}: {each.found}; {each.fix}"
     counts = [sum(each.severity == severity for each in report.findings) for severity in SEVERITIES]
     told = "{} error{}, {} warning{}, {} that may be".format(*_plural(counts[0]), *_plural(counts[1]), counts[2])
-    yield f"{path} for {report.runtime.told}: {told}{_forecast_told(report.forecast)}"
+    yield f"{path} for {report.runtime.told}: {told}{_forecast_told(report)}"
 
 
 def _plural(count: int) -> tuple[int, str]:
     return count, "" if count == 1 else "s"
 
 
-def _forecast_told(expected: Forecast | None) -> str:
+def _forecast_told(report: Report) -> str:
+    expected = report.forecast
     if expected is None:
-        return ""
+        return "; no forecast: the compiler refuses such a file" if report.runtime.is_edgetpu else ""
     told = f"{expected.mapped} of {expected.mapped + expected.cpu} operations on the Edge TPU, {expected.cpu} on the CPU"
     guessed = f"; {', '.join(expected.unconfirmed)} by an unconfirmed entry" if expected.unconfirmed else ""
-    return f"; forecast: {told}{guessed}, {expected.parameter_bytes / 1000:.1f} kB of parameters"
+    on_chip, off_chip = expected.memory.on_chip / 1000, expected.memory.off_chip / 1000
+    kept = f"about {on_chip:.1f} kB of parameters on the chip, {off_chip:.1f} kB sent each time"
+    return f"; forecast: {told}{guessed}, {kept} ({expected.parameter_bytes / 1000:.1f} kB in the file)"
 
 
 def _findings(operation: Operation, where: Runtime) -> Iterator[Finding]:
     if operation.custom is not None:
         yield _custom(operation, where)
     elif operation.is_grouped_convolution and where.highest.get("CONV_2D", 0) < GROUPED_CONVOLUTION:
-        found = f"{where.told} computes no convolution in groups"
+        found = f"{where.told} computes no convolution in groups{_place(operation)}"
         yield Finding(operation.name, operation.layer, "grouped-convolution", "error", found, FIXES["CONV_2D"])
     elif operation.version > where.highest.get(operation.name, 0):
         yield _too_new(operation, where)
     elif where.name in CONSTANT_DENSE and operation.is_per_channel_dense:
         found = f"{where.told} loads weights with a scale a channel without a word and answers the same to everything"
-        yield Finding(operation.name, operation.layer, "per-channel-dense", "error", found, PER_TENSOR_DENSE)
+        yield Finding(operation.name, operation.layer, "per-channel-dense", "error", found, OTHER_DENSE)
+
+
+def _place(operation: Operation) -> str:
+    """Return where a convolution stands whose weights have lost their layer's name, as those in groups do."""
+    image, weights = operation.inputs[:2]
+    if image is None or weights is None or KERAS_WEIGHTS.search(weights.name):
+        return ""
+    return f" (its own layer's name may be lost: it follows {layer_of(image.name)})"
 
 
 def _too_new(operation: Operation, where: Runtime) -> Finding:

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from exporters.edgetpu_memory import CHIP_BYTES, Memory, memory
 from exporters.finding import Finding
+from exporters.lint_limits import beyond, needs_runtime
 from exporters.runtimes import Runtime
 from exporters.tflite_graph import Graph, Operation, Tensor
 
 COMPILED: Final = "edgetpu-custom-op"
-# Holds the executable and the parameters; what does not fit is sent anew for every image.
-CACHE_BYTES: Final = 8 * 2**20
 INNERMOST: Final = 3
 # Operations whose second input must be constant at compile time.
 WEIGHTED: Final = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
@@ -26,21 +26,25 @@ FIXES: Final = {
     "GELU": "take relu, relu6 or silu in Keras",
     "ELU": "take relu or relu6 in Keras",
     "HARD_SWISH": "take relu6 or silu in Keras",
-    "LEAKY_RELU": "take PReLU(shared_axes=[1, 2]) or relu in Keras",
+    "LEAKY_RELU": "take relu or relu6 in Keras",
+    # Measured: TensorFlow 2.21 writes Keras' PReLU and LayerNormalization in pieces, their negation in float.
+    "NEG": "take relu or relu6 for PReLU, BatchNormalization for LayerNormalization",
     "ARG_MAX": "end the model in its scores and take the greatest on the host",
 }
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """How many operations the Edge TPU will compute, how many the CPU, and the bytes of parameters in the file.
+    """How many operations the Edge TPU will compute, how many the CPU, and where parameters will be.
 
+    ``parameter_bytes`` are those in the file; ``memory`` are those of the mapped operations as the chip wants them.
     ``unconfirmed`` are operations counted as mapped for which no public source is at hand.
     """
 
     mapped: int
     cpu: int
     parameter_bytes: int
+    memory: Memory
     unconfirmed: tuple[str, ...]
 
 
@@ -49,7 +53,8 @@ def forecast(graph: Graph, where: Runtime) -> Forecast:
     cut = _cut(graph, where)
     mapped = [operation for operation in graph.operations[:cut] if not _reads_float_input(operation, graph)]
     unconfirmed = sorted({operation.name for operation in mapped} & where.unconfirmed)
-    return Forecast(len(mapped), len(graph.operations) - len(mapped), graph.parameter_bytes, tuple(unconfirmed))
+    left = len(graph.operations) - len(mapped)
+    return Forecast(len(mapped), left, graph.parameter_bytes, memory(mapped), tuple(unconfirmed))
 
 
 def edgetpu_findings(graph: Graph, where: Runtime) -> Iterator[Finding]:
@@ -64,9 +69,10 @@ def edgetpu_findings(graph: Graph, where: Runtime) -> Iterator[Finding]:
         return
     yield from _unmapped(graph, where)
     yield from _dense(graph, where)
-    if graph.parameter_bytes > CACHE_BYTES:
+    if (kept := forecast(graph, where).memory).off_chip:
         found = (
-            f"{graph.parameter_bytes / 2**20:.1f} MiB of parameters, some 8 MiB of cache: the rest is sent each time (forecast)"
+            f"{(kept.on_chip + kept.off_chip) / 2**20:.1f} MiB of parameters beside {CHIP_BYTES // 2**20} MiB on the chip: "
+            f"{kept.off_chip / 2**20:.1f} MiB are sent for every image (forecast)"
         )
         yield Finding("model", "", "cache", "may", found, "take a narrower model, or split it over several Edge TPUs")
 
@@ -97,9 +103,22 @@ def _unmapped(graph: Graph, where: Runtime) -> Iterator[Finding]:
             after = len(graph.operations) - at - 1
             found = f"the Edge TPU may not take it, by its size; then it and the {after} after it run on the CPU"
             yield Finding(operation.name, operation.layer, "may-not-map", "may", found, "see the compiler's log")
+        elif at < cut:
+            yield from _doubtful(operation, where)
     if forecast(graph, where).mapped == 0:
         found = "nothing would run on the Edge TPU (forecast)"
         yield Finding("model", "", "nothing-mapped", "error", found, "mend the first operation named below")
+
+
+def _doubtful(operation: Operation, where: Runtime) -> Iterator[Finding]:
+    """Yield what is uncertain of an operation that counts as mapped."""
+    if (limit := beyond(operation)) is not None:
+        limits = f"said of it: {where.mapped[operation.name]}; no public copy of the list at hand says so"
+        found = f"{limit.found}, and it may be left to the CPU ({limits})"
+        yield Finding(operation.name, operation.layer, "limit", "may", found, limit.fix)
+    if (version := needs_runtime(operation)) is not None:
+        found = f"it is mapped for Edge TPU runtimes from {version} on (no public copy of the list says so)"
+        yield Finding(operation.name, operation.layer, "edgetpu-runtime", "may", found, f"have runtime {version} on the board")
 
 
 def _is_float(operation: Operation) -> bool:
@@ -126,7 +145,7 @@ def _dense(graph: Graph, where: Runtime) -> Iterator[Finding]:
     for at, operation in enumerate(graph.operations):
         if not operation.is_per_channel_dense:
             continue
-        fix = "export tflite-int8 with export.per_channel_dense = false"
+        fix = "export tflite-int8 with export.dense = 'per-tensor' or 'convolution'"
         if at < cut:
             found = (
                 "the Edge TPU computes a scale a channel rightly, but the uncompiled file answers a constant on the board's CPU"
@@ -164,6 +183,9 @@ def _obstacle(operation: Operation, where: Runtime) -> tuple[str, str, str] | No
     weights = operation.inputs[1] if operation.name in WEIGHTED and len(operation.inputs) > 1 else None
     if weights is not None and not weights.constant_bytes:
         return "parameters", "its weights are computed while the model runs: it is left to the CPU", "make them constants"
+    if operation.name in where.public and (limit := beyond(operation)) is not None:
+        found = f"{limit.found} (the list says: {where.mapped[operation.name]}): it is left to the CPU"
+        return "limit", found, limit.fix
     return None
 
 

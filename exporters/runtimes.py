@@ -20,13 +20,14 @@ class Runtime:
     """What reads a .tflite file: the highest version it accepts of each operation it has.
 
     ``mapped`` holds the operations that an Edge TPU computes, with their limits in words; it is empty of CPU runtimes.
-    ``unconfirmed`` are those of them for which no public source is at hand.
+    ``public`` are those of them whose entry stands in a public copy of the list, ``unconfirmed`` those with no source at hand.
     """
 
     name: str
     told: str
     highest: Mapping[str, int]
     mapped: Mapping[str, str] = field(default_factory=dict)
+    public: frozenset[str] = frozenset()
     unconfirmed: frozenset[str] = frozenset()
 
     @property
@@ -55,8 +56,13 @@ def runtime(name: str) -> Runtime:
         told=facts["runtime"],
         highest=facts["highest"] if "highest" in facts else _table(facts["versions_of"])["highest"],
         mapped={each: about["limits"] for each, about in operations.items()},
-        unconfirmed=frozenset(each for each, about in operations.items() if about["status"] == "unconfirmed"),
+        public=_of_status(operations, "public"),
+        unconfirmed=_of_status(operations, "unconfirmed"),
     )
+
+
+def _of_status(operations: Mapping[str, Any], status: str) -> frozenset[str]:
+    return frozenset(name for name, about in operations.items() if about["status"] == status)
 
 
 def _table(name: str) -> dict[str, Any]:

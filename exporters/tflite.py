@@ -5,9 +5,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from exporters.format import Format, Written
+from exporters.groups import without_groups
 from exporters.lint import lint
 from exporters.source import Source
 from exporters.tflite_metadata import with_metadata
+from exporters.tflite_rewrite import dense_as_convolution
 from models.artifact import Tensor, Tolerance
 from models.errors import EdgeError
 from models.files import write_whole
@@ -32,7 +34,7 @@ VARIABLE_OPERATIONS: Final = ("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE")
 
 def float32(source: Source, folder: "Path") -> Written:
     """Write the model as it is."""
-    return _write(source, folder, _converter(source), {})
+    return _write(source, folder, _converter(source).convert(), {})
 
 
 def float16(source: Source, folder: "Path") -> Written:
@@ -42,7 +44,7 @@ def float16(source: Source, folder: "Path") -> Written:
     converter = _converter(source)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.target_spec.supported_types = [tf.float16]
-    return _write(source, folder, converter, {})
+    return _write(source, folder, converter.convert(), {})
 
 
 def dynamic(source: Source, folder: "Path") -> Written:
@@ -51,7 +53,7 @@ def dynamic(source: Source, folder: "Path") -> Written:
 
     converter = _converter(source)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    return _write(source, folder, converter, {})
+    return _write(source, folder, converter.convert(), {})
 
 
 def int8(source: Source, folder: "Path") -> Written:
@@ -65,26 +67,24 @@ def int8(source: Source, folder: "Path") -> Written:
     options = source.spec.options
     pixels = source.calibration
     integer = tf.dtypes.as_dtype(options.int8_input_output)
-    converter = _converter(source)
+    ungrouped, groups = without_groups(source)
+    converter = _converter(ungrouped)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: _one_by_one(pixels, source)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = integer
-    if not options.per_channel_dense:
+    if options.dense == "per-tensor":
         if not hasattr(converter, PER_TENSOR_FLAG):
             raise EdgeError(
-                f"TensorFlow {tf.__version__} has no {PER_TENSOR_FLAG}; "
-                "set export.per_channel_dense = true, or use TensorFlow 2.21."
+                f"TensorFlow {tf.__version__} has no {PER_TENSOR_FLAG}; set export.dense = 'convolution', or use TensorFlow 2.21."
             )
         setattr(converter, PER_TENSOR_FLAG, True)
-    told = {
-        "calibration_images": len(pixels),
-        "input_output": options.int8_input_output,
-        "per_channel_dense": options.per_channel_dense,
-    }
-    written = _write(source, folder, converter, told)
-    _check_integer(folder / FILE, per_channel_dense=options.per_channel_dense)
-    return replace(written, notes=_wrong_on_boards(folder / FILE))
+    told = {"calibration_images": len(pixels), "input_output": options.int8_input_output, "dense": options.dense}
+    converted = converter.convert()
+    written = _write(source, folder, dense_as_convolution(converted) if options.dense == "convolution" else converted, told)
+    _check_integer(folder / FILE, per_channel_dense=options.dense == "per-channel")
+    notes = (f"{groups} convolutions in groups written as one a group, or depthwise",) if groups else ()
+    return replace(written, notes=(*notes, *_wrong_on_boards(folder / FILE)))
 
 
 def _wrong_on_boards(path: "Path") -> tuple[str, ...]:
@@ -105,8 +105,8 @@ def _one_by_one(pixels: "NDArray[np.uint8]", source: Source) -> "Iterator[list[N
             yield [image[None]]
 
 
-def _write(source: Source, folder: "Path", converter: Any, options: dict[str, Any]) -> Written:
-    model = with_metadata(converter.convert(), source.spec)
+def _write(source: Source, folder: "Path", converted: bytes, options: dict[str, Any]) -> Written:
+    model = with_metadata(converted, source.spec)
     write_whole(folder / FILE, model)
     inputs, outputs = read_tensors(model)
     variables = sorted({name for name in _operations(model) if name in VARIABLE_OPERATIONS})

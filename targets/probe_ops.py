@@ -32,7 +32,10 @@ NOT_PROBED: Final = ("CUSTOM", "DELEGATE", "PLACEHOLDER_FOR_GREATER_OP_CODES")
 LONGEST_S: Final = 300.0
 # Every runtime has these; a probe that finds otherwise asked wrongly.
 ALWAYS_THERE: Final = ("ADD", "SOFTMAX")
-NOT_INSTALLED: Final = "it is not installed (looked for {}); `make setup-old-runtimes` installs the old runtimes"
+NOT_INSTALLED: Final = (
+    "it is not installed (looked for {}); `make setup-old-runtimes` installs 2.5 and 2.7, "
+    "a virtual environment of that name with its wheel does for any other"
+)
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ def runtimes() -> dict[str, Runtime]:
     """Return the runtimes that have a table, by its name."""
     old = [
         Runtime(f"tflite-{version}", HOUSE.parent / f".venv-tflite-{version}" / "bin" / "python", ("tflite-runtime", "tflrt"))
-        for version in ("2.5", "2.7", "2.14")
+        for version in ("2.5", "2.7", "2.10", "2.14")
     ]
     new = Runtime("litert-2.3", Path(sys.executable), ("ai-edge-litert",))
     return {each.name: each for each in (*old, new)}

@@ -16,7 +16,7 @@ import pytest
 
 from exporters import edgetpu, tflite
 from exporters.lint import lines, lint
-from exporters.lint_edgetpu import CACHE_BYTES, edgetpu_findings
+from exporters.lint_edgetpu import edgetpu_findings
 from exporters.runtimes import FOLDER, runtime, runtime_names
 from exporters.source import Source
 from exporters.tflite_graph import layer_of, read_graph
@@ -25,7 +25,6 @@ from models.spec import ExportOptions
 from targets.tflite_runtime import TARGETS
 
 HOUSE: Final = Path(__file__).parents[2]
-CPU: Final = ("litert-2.3", "tflite-2.14", "tflite-2.5", "tflite-2.7")
 CASES: Final = (
     "plain", "per_channel", "grouped", "gelu", "elu", "hard_swish", "open_batch", "open_flatten", "conv3d"
 )  # fmt: skip
@@ -118,7 +117,8 @@ def test_a_dense_layer_with_a_scale_a_channel_is_an_error_before_2_10(converted:
 
 
 def test_it_is_none_later_and_a_warning_on_the_edge_tpu(converted: Any) -> None:
-    assert rules(converted("per_channel"), "tflite-2.14") == rules(converted("per_channel"), "litert-2.3") == []
+    assert rules(converted("per_channel"), "tflite-2.10") == rules(converted("per_channel"), "tflite-2.14") == []
+    assert rules(converted("per_channel"), "litert-2.3") == []
     assert rules(converted("per_channel"), "edgetpu") == [("warning", "per-channel-dense", "FULLY_CONNECTED")]
 
 
@@ -183,8 +183,15 @@ def test_a_resize_may_not_map(exported_digits: Any) -> None:
 
 def test_parameters_beyond_the_cache_are_forecast(exported_digits: Any) -> None:
     graph = read_graph(exported_digits.build / "tflite-int8" / "model.tflite")
-    large = replace(graph, parameter_bytes=CACHE_BYTES + 1)
-    assert [finding.rule for finding in edgetpu_findings(large, runtime("edgetpu"))] == ["cache"]
+    dense = next(each for each in graph.operations if each.name == "FULLY_CONNECTED")
+    image, weights, bias = dense.inputs
+    assert image is not None
+    assert weights is not None
+    large = replace(dense, inputs=(image, replace(weights, shape=(4096, 4096)), bias))
+    operations = tuple(large if each is dense else each for each in graph.operations)
+    (finding,) = edgetpu_findings(replace(graph, operations=operations), runtime("edgetpu"))
+    assert (finding.rule, finding.severity) == ("cache", "may")
+    assert "16.0 MiB are sent for every image" in finding.found
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -206,13 +213,13 @@ def test_the_compiler_is_not_called_for_what_cannot_run(
     (tmp_path / "tflite-int8").mkdir()
     (tmp_path / "tflite-int8" / "model.tflite").write_bytes(converted(case).read_bytes())
     (tmp_path / "edgetpu-int8").mkdir()
-    monkeypatch.setattr(edgetpu, "_run", lambda *_: pytest.fail("the compiler was called"))
+    monkeypatch.setattr(edgetpu, "compile_files", lambda *_: pytest.fail("the compiler was called"))
     with pytest.raises(EdgeError, match=r"^tflite-int8 cannot run on an Edge TPU: (CONV_2D|SHAPE|GELU) "):
         edgetpu.compile_(digits_source, tmp_path / "edgetpu-int8")
 
 
 def test_what_boards_would_answer_wrongly_is_noted_of_the_int8_artifact(digits_source: Source, tmp_path: Path) -> None:
-    spec = replace(digits_source.spec, options=ExportOptions(per_channel_dense=True))
+    spec = replace(digits_source.spec, options=ExportOptions(dense="per-channel"))
     (note,) = tflite.int8(replace(digits_source, spec=spec), tmp_path).notes
     assert note.startswith("for tflite-runtime 2.5.0.post1: FULLY_CONNECTED probabilities_1: ")
     assert tflite.int8(digits_source, tmp_path).notes == ()
@@ -250,7 +257,7 @@ def test_what_cannot_be_read_is_one_line_and_status_2(tmp_path: Path, content: b
 
 
 def test_an_unknown_runtime_is_refused_with_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(EdgeError, match="there are edgetpu, litert-2.3, tflite-2.14, tflite-2.5, tflite-2.7"):
+    with pytest.raises(EdgeError, match="there are edgetpu, litert-2.3, tflite-2.10, tflite-2.14, tflite-2.5, tflite-2.7"):
         lint(tmp_path / "model.tflite", "tflite-1.0")
 
 
@@ -284,6 +291,7 @@ def test_no_damage_ends_in_anything_but_a_report_or_one_error(converted: Any, tm
         ("digits_1/conv2d_1/Relu;digits_1/conv2d_1/BiasAdd", "conv2d_1"),
         ("StatefulPartitionedCall/net/dense_1/MatMul", "dense_1"),
         ("net/curve_1/Gelu/mul_2", "curve_1"),
+        ("net/batch_normalization_1/batchnorm/add_1;net/conv2d_1/BiasAdd", "batch_normalization_1"),
         ("MobilenetV1/MobilenetV1/Conv2d_0/Relu6", "Conv2d_0"),
         ("tfl.quantize", "tfl.quantize"),
         ("", ""),
@@ -291,6 +299,30 @@ def test_no_damage_ends_in_anything_but_a_report_or_one_error(converted: Any, tm
 )
 def test_the_layer_is_read_from_the_tensors_name(tensor: str, layer: str) -> None:
     assert layer_of(tensor) == layer
+
+
+def test_weights_name_the_layer_where_the_answer_bears_the_next_ones_name(converted: Any) -> None:
+    convolution = read_graph(converted("plain")).operations[0]
+    image, weights, bias = convolution.inputs
+    (answer,) = convolution.outputs
+    assert weights is not None
+    renamed = replace(answer, name="net/re_lu_1/Relu;net/batch_normalization_1/batchnorm/add_1")
+    folded = replace(convolution, outputs=(renamed,))
+    assert folded.layer == "first_1"
+    lost = replace(folded, inputs=(image, replace(weights, name="convolution"), bias))
+    assert lost.layer == "re_lu_1"
+
+
+def test_a_convolution_in_groups_whose_name_is_lost_is_placed_by_the_one_before(converted: Any) -> None:
+    (finding,) = lint(converted("grouped"), "tflite-2.5").findings
+    assert "it follows first_1" in finding.found
+
+
+def test_nothing_is_forecast_of_what_the_compiler_refuses(converted: Any) -> None:
+    path = converted("grouped")
+    report = lint(path, "edgetpu")
+    assert report.forecast is None
+    assert list(lines(path, report))[-1].endswith("; no forecast: the compiler refuses such a file")
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.json")), ids=lambda path: path.stem)
@@ -309,6 +341,6 @@ def test_a_table_is_whole(path: Path) -> None:
 
 
 def test_versions_never_fall_from_one_runtime_to_the_next() -> None:
-    tables = [runtime(name).highest for name in ("tflite-2.5", "tflite-2.7", "tflite-2.14", "litert-2.3")]
+    tables = [runtime(name).highest for name in ("tflite-2.5", "tflite-2.7", "tflite-2.10", "tflite-2.14", "litert-2.3")]
     for old, new in pairwise(tables):
         assert {name for name, version in old.items() if new.get(name, 0) < version} == set()

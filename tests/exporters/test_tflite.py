@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from ai_edge_litert.interpreter import Interpreter
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from exporters import tflite
 from exporters.source import Source
@@ -58,11 +58,51 @@ def test_dense_weights_have_one_scale(exported_digits: Any) -> None:
 
 
 def test_dense_weights_may_have_a_scale_a_channel_when_asked(digits_source: Source, tmp_path: Path) -> None:
-    spec = replace(digits_source.spec, options=ExportOptions(per_channel_dense=True, int8_input_output="int8"))
+    spec = replace(digits_source.spec, options=ExportOptions(dense="per-channel", int8_input_output="int8"))
     written = tflite.int8(replace(digits_source, spec=spec), tmp_path)
     scales = [tensor.Quantization().ScaleLength() for tensor in tflite._dense_weights((tmp_path / "model.tflite").read_bytes())]
     assert scales == [10]
     assert written.inputs[0].dtype == "int8"
+
+
+@pytest.mark.parametrize("integer", ["uint8", "int8"])
+def test_dense_as_a_convolution_keeps_a_scale_a_channel_and_answers_the_same_integers(
+    digits_source: Source, tmp_path: Path, integer: str
+) -> None:
+    answers = {}
+    for dense in ("per-channel", "convolution"):
+        folder = tmp_path / dense
+        folder.mkdir()
+        options = ExportOptions(dense=dense, int8_input_output=integer)
+        written = tflite.int8(replace(digits_source, spec=replace(digits_source.spec, options=options)), folder)
+        assert written.options["dense"] == dense
+        answers[dense] = _integers(folder / "model.tflite", np.load(digits_source.folder / "pixels.npy")[:100], integer)
+    assert "FULLY_CONNECTED" not in tflite._operations((tmp_path / "convolution" / "model.tflite").read_bytes())
+    assert len({answer.tobytes() for answer in answers["convolution"]}) > 10
+    np.testing.assert_array_equal(answers["convolution"], answers["per-channel"])
+    assert written.notes == ()
+
+
+def _integers(path: Path, pixels: Any, integer: str) -> Any:
+    own_kernels = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    interpreter = Interpreter(str(path), experimental_op_resolver_type=own_kernels)
+    interpreter.allocate_tensors()
+    takes, gives = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+    answers = []
+    for image in pixels.astype(np.int16) - (128 if integer == "int8" else 0):
+        interpreter.set_tensor(takes, image[None].astype(integer))
+        interpreter.invoke()
+        answers.append(interpreter.get_tensor(gives)[0].copy())
+    return np.stack(answers)
+
+
+def test_dense_that_comes_out_per_channel_unasked_is_refused(
+    digits_source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = replace(digits_source.spec, options=ExportOptions(dense="convolution"))
+    monkeypatch.setattr(tflite, "dense_as_convolution", lambda model: model)
+    with pytest.raises(EdgeError, match="came out per channel"):
+        tflite.int8(replace(digits_source, spec=spec), tmp_path)
 
 
 def test_an_operation_that_stays_in_float_is_refused(digits_source: Source, tmp_path: Path) -> None:

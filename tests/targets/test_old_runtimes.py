@@ -28,7 +28,7 @@ def source(exported_digits: Any) -> Source:
 def per_channel(exported_digits: Any, source: Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a full-integer artifact whose Dense weights have a scale a channel, as TensorFlow writes by default."""
     build = tmp_path_factory.mktemp("per-channel")
-    spec = replace(exported_digits.spec, options=ExportOptions(per_channel_dense=True))
+    spec = replace(exported_digits.spec, options=ExportOptions(dense="per-channel"))
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(worker, "_source", lambda spec, build: replace(source, spec=spec))
         worker.write(spec, build, "tflite-int8", "key", {})

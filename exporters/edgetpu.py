@@ -8,13 +8,14 @@ from exporters.edgetpu_compilation import LOG, Compilation, CompilationError, Ou
 from exporters.edgetpu_compiler import identity, missing
 from exporters.edgetpu_log import Compiled
 from exporters.format import Format, Written
+from exporters.inspection_parent import what_differs
 from exporters.lint import lint
 from exporters.runtimes import EDGETPU
 from exporters.source import Source
 from exporters.tflite import FILE as INT8_FILE
 from exporters.tflite import read_tensors
 from exporters.tflite_metadata import zip_of_labels
-from models.artifact import Tensor, Tolerance
+from models.artifact import Tolerance
 from models.errors import EdgeError
 from models.files import sha256_of, write_whole
 
@@ -38,7 +39,7 @@ def compile_(source: Source, folder: Path) -> Written:
         _print_log(folder / LOG)
     (folder / FILE).with_suffix(".log").unlink(missing_ok=True)
     compiled = (folder / FILE).read_bytes()
-    _refuse_another_model(compiled, parent)
+    _refuse_another_model(folder / FILE, parent)
     write_whole(folder / FILE, compiled + zip_of_labels(source.spec.labels))
     inputs, outputs = read_tensors(compiled)
     return Written(FILE, inputs, outputs, notes=notes_of(done.outputs[0].told), options=_recorded(done, done.outputs[0]))
@@ -70,16 +71,10 @@ def _print_log(log: Path) -> None:
         print(log.read_text(encoding="utf-8", errors="replace"))  # noqa: T201 - into export.log, which stays where the folder does not
 
 
-def _refuse_another_model(compiled: bytes, parent: Path) -> None:
-    """Refuse a file that is not its parent compiled; what is inside it is to be held to the parent here."""
-    sides = zip(("inputs", "outputs"), read_tensors(compiled), read_tensors(parent.read_bytes()), strict=True)
-    for side, found, expected in sides:
-        if list(map(_form, found)) != list(map(_form, expected)):
-            raise CompilationError(f"the compiled file's {side} are {found}, those of {PARENT} {expected}; is it another model?")
-
-
-def _form(tensor: Tensor) -> tuple[Any, ...]:
-    return tensor.shape, tensor.dtype, tensor.scale, tensor.zero_point
+def _refuse_another_model(compiled: Path, parent: Path) -> None:
+    """Refuse a file that is not its parent compiled, by all that it declares; how weights are laid out is the compiler's own."""
+    if why := what_differs(compiled, parent, weights=False):
+        raise CompilationError(f"what was compiled is not {PARENT}: {why}")
 
 
 def _recorded(done: Compilation, output: Output) -> dict[str, Any]:

@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """The two classifiers frozen, in the tests' own process."""
 
+import runpy
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 import flatbuffers
+import numpy as np
 import pytest
 
 from exporters.source import Source, read_source
 from exporters.tflite_graph import _schema
 
 STAND_IN: Final = Path(__file__).parent / "edgetpu_compiler_stand_in.py"
+PACKAGE_STAND_IN: Final = Path(__file__).parent / "edgetpu_package_stand_in.py"
 EDGETPU_LOGS: Final = Path(__file__).parent / "edgetpu_logs"
 
 
@@ -52,7 +55,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., P
 def looks_compiled(tmp_path: Path) -> Callable[[Path], Path]:
     """Return a function that writes a file with one edgetpu-custom-op between a .tflite file's inputs and outputs.
 
-    Nothing but the name of its operation is of an Edge TPU: it holds no program.
+    Its program is the stand-in's, between layers of those names, scales and zero points.
     """
 
     def written(parent: Path) -> Path:
@@ -62,6 +65,8 @@ def looks_compiled(tmp_path: Path) -> Callable[[Path], Path]:
         code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM
         code.customCode, code.version = b"edgetpu-custom-op", 1
         operator.inputs, operator.outputs = graph.inputs, graph.outputs
+        sides = [[_layer(graph.tensors[at]) for at in side] for side in (graph.inputs, graph.outputs)]
+        operator.customOptions = np.frombuffer(runpy.run_path(str(PACKAGE_STAND_IN))["program_between"](*sides), np.uint8)
         tree.operatorCodes, graph.operators = [code], [operator]
         builder = flatbuffers.Builder(1024)
         builder.Finish(tree.Pack(builder), b"TFL3")
@@ -70,6 +75,13 @@ def looks_compiled(tmp_path: Path) -> Callable[[Path], Path]:
         return place
 
     return written
+
+
+def _layer(tensor: Any) -> tuple[str, list[int], float, int]:
+    told, offset = tensor.quantization, 128 if tensor.type == _schema().TensorType.INT8 else 0
+    scale, zero_point = (float(told.scale[0]), int(told.zeroPoint[0])) if told and told.scale is not None else (1.0, 0)
+    name = tensor.name.decode() if isinstance(tensor.name, bytes) else tensor.name
+    return name, [int(size) for size in tensor.shape], scale, zero_point + offset
 
 
 @pytest.fixture

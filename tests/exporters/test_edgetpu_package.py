@@ -19,7 +19,7 @@ STAND_IN: Final = Path(__file__).parent / "edgetpu_package_stand_in.py"
 SMALL: Final = "mobilenet_v1_0.25_128_quant"
 LARGE: Final = "mobilenet_v1_0.5_160_quant"
 TOGETHER: Final = 0xE2C366FD5D62FA6B
-# Minimum runtime, bytes on chip, off chip, of instructions and of scratch, token; read with flatc's own classes, but for the last.
+# Minimum runtime; bytes on chip, off chip, of instructions, of scratch; token. Read with flatc's own classes, but for the last.
 EXPECTED: Final = {
     f"{SMALL}_edgetpu": (12, 566912, 0, 170032, 0, 0x6D146C3F97D6648C),
     f"{SMALL}_cocompiled_with_{LARGE}_edgetpu": (12, 566912, 0, 170032, 0, TOGETHER),

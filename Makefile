@@ -11,7 +11,7 @@ OLD_RUNTIMES := .venv-tflite-2.5 .venv-tflite-2.7
 WEB := targets/web
 
 .DEFAULT_GOAL := help
-.PHONY: help install setup-old-runtimes test export-all parity report serve-browser bench bench-coral lint format lock clean
+.PHONY: help install setup-old-runtimes test export-all parity report serve-browser bench bench-coral bench-mac lint format lock clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -42,6 +42,10 @@ bench: install ## time exports and the no-op run beside the converters' public r
 bench-coral: install ## run MODEL on a Coral board, HOST=user@board (ANEW=1 measures again), or on a USB Accelerator here, USB=1
 	@EDGEFERRY_CORAL="$(or $(HOST),$(EDGEFERRY_CORAL))" EDGEFERRY_CORAL_ANEW="$(ANEW)" $(PY) -m benchmarks parity "$(MODEL)" \
 	    --build "$(BUILD)" $(if $(USB),--target edgetpu-usb,--target coral-cpu --target coral-edgetpu) $(ARGS)
+
+bench-mac: install ## run MODEL's Core ML packages on this Mac and what is connected to it, or on another, HOST=me@mac
+	@EDGEFERRY_MAC="$(or $(HOST),$(EDGEFERRY_MAC))" $(PY) -m benchmarks parity "$(MODEL)" --build "$(BUILD)" \
+	    $(foreach target,all cpu gpu ane reference iphone,--target coreml-$(target)) $(ARGS)
 
 lint: install ## check style and types
 	@$(PY) -m ruff check .

@@ -47,6 +47,22 @@ def serve(
             Event().wait()
 
 
+@app.command("placement")
+def tell_placement(
+    path: Annotated[Path, typer.Argument(help="A Core ML package, as model.mlpackage.")],
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, with a schema number.")] = False,
+) -> None:
+    """Say what of a Core ML package may leave the Neural Engine, by published lists; a 'may', on any machine."""
+    import json
+
+    from targets.placement import lines, placement
+
+    with told():
+        found = placement(path)
+        typer.echo(json.dumps(found.as_json(), indent=2) if as_json else "\n".join(lines(path, found)))
+
+
 @app.command("probe-ops")
 def probe_operations(
     names: Annotated[

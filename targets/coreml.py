@@ -1,94 +1,168 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Core ML packages on a Mac, by Core ML itself."""
+"""Core ML packages on a Mac, by Core ML itself, one target for each choice of compute units; here, or on a Mac over ssh."""
 
+import os
+import platform
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from targets.installed import needs, runtime, versions
-from targets.target import Job, Run, Target
+from models.errors import EdgeError
+from targets.coreml_interface import feeds, interface_of, labels_in
+from targets.coreml_ssh import MAC, run_on_mac, settings
+from targets.installed import needs, runtime, versions_of
+from targets.target import Job, Run, Target, Unsupported
 from targets.timing import answer_and_time, timed
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    from targets.coreml_interface import Interface
 
-# What an accelerator's name on the command line means to Core ML; by default Core ML chooses.
-COMPUTE_UNITS: Final = {None: "ALL", "cpu": "CPU_ONLY", "gpu": "CPU_AND_GPU", "neural-engine": "CPU_AND_NE"}
+__all__ = ["TARGETS", "labels_in", "missing"]
+
+# By the target's name, coremltools' ComputeUnit; which of them run what, Core ML decides.
+UNITS: Final = {
+    "coreml-all": ("ALL", "CPU, GPU and Neural Engine"),
+    "coreml-cpu": ("CPU_ONLY", "CPU alone"),
+    "coreml-gpu": ("CPU_AND_GPU", "CPU and GPU"),
+    "coreml-ane": ("CPU_AND_NE", "CPU and Neural Engine"),
+}
+# coremltools refuses older ones: models/model.py of 9.0.
+MACOS: Final = {"ALL": 12, "CPU_ONLY": 12, "CPU_AND_GPU": 12, "CPU_AND_NE": 13}
+# The first macOS that reads a specification version; source: coremltools 9.0, mlmodel/format/Model.proto.
+MACOS_OF_SPECIFICATION: Final = {6: 12, 7: 13, 8: 14, 9: 15, 10: 26}
+NEEDS_MACOS: Final = (
+    "needs macOS, Core ML is nowhere else: `make install` and the same command on a Mac, or `make bench-mac HOST=me@mac` here"
+)
 
 
-def _missing() -> str | None:
-    if sys.platform != "darwin":
-        return "needs macOS, Core ML is nowhere else: run `make install` and the same command on a Mac"
-    return needs("coremltools")()
+def missing() -> str | None:
+    """Return why Core ML is not asked, or None; whether a Mac over ssh answers is found out by the run."""
+    if os.environ.get(MAC):
+        return None
+    return needs("coremltools")() if sys.platform == "darwin" else NEEDS_MACOS
 
 
-def _run(job: Job) -> Run:
-    """Return a run whose times include handing the picture over, as they do in an app."""
-    import coremltools
-    import numpy as np
+def macos() -> tuple[int, ...]:
+    """Return this Mac's version, as (14, 4, 1)."""
+    return tuple(int(part) for part in platform.mac_ver()[0].split(".") if part.isdigit())
 
-    if job.accelerator not in COMPUTE_UNITS:
-        known = ", ".join(name for name in COMPUTE_UNITS if name)
-        raise ValueError(f"Core ML has no accelerator {job.accelerator!r}; expected one of {known}")
-    units = COMPUTE_UNITS[job.accelerator]
-    load_ms, model = timed(lambda: coremltools.models.MLModel(str(job.main_file), compute_units=coremltools.ComputeUnit[units]))
-    spec = model.get_spec()
-    image, probabilities, labels = spec.description.input[0].name, spec.description.predictedProbabilitiesName, labels_in(spec)
 
-    def ready(picture: "Image") -> Callable[[], dict[str, float]]:
-        return lambda: model.predict({image: picture})[probabilities]
+def check_macos(found: tuple[int, ...], units: str, specification: int) -> None:
+    """Refuse a macOS that is older than compute units or a package need.
 
-    measured = answer_and_time(ready, _pictures(job), job)
+    Raises:
+        Unsupported: it is.
+    """
+    needed = max(MACOS[units], MACOS_OF_SPECIFICATION.get(specification, 0))
+    if found < (needed,):
+        told = ".".join(map(str, found)) or "unknown"
+        raise Unsupported(f"needs macOS {needed} for {units} and specification {specification}; this Mac has {told}")
+
+
+def run_here(job: Job, units: str) -> Run:
+    """Return a run whose times include handing the picture over, as they do in an app.
+
+    ``load_ms`` is Core ML's own, without the compilation that goes before it; the first prediction stands apart from both.
+
+    Raises:
+        Unsupported: this macOS is too old.
+        EdgeError: Core ML does not load the package.
+    """
+    from targets.mil.package import open_package
+
+    specification = open_package(job.main_file).specification
+    check_macos(macos(), units, specification.specificationVersion)
+    interface = interface_of(specification)
+    opened_ms, model = timed(lambda: opened(job.main_file, units))
+    measured = answer_and_time(_ready(model, interface), feeds(job, interface), job)
+    own_ns, loaded_ns = model.last_predict_duration_in_nano_seconds, model.load_duration_in_nano_seconds
     return Run(
-        scores=np.array([[answer[label] for label in labels] for answer in measured.answers], np.float32),
-        labels=labels,
+        scores=interface.scores(measured.answers),
+        labels=interface.labels,
         latencies_ms=measured.latencies_ms,
         first_ms=measured.first_ms,
-        load_ms=load_ms,
-        environment={**runtime("coremltools"), "compute_units": units, "system": _system()},
+        load_ms=opened_ms if loaded_ns is None else loaded_ns / 1e6,
+        environment={
+            **runtime("coremltools"),
+            "compute_units": units,
+            "system": f"macOS {platform.mac_ver()[0]} {platform.machine()}",
+            "compile_and_load_ms": opened_ms,
+            # The framework's call alone, of the last round, without what Python does around it.
+            "framework_ms": None if own_ns is None else own_ns / 1e6,
+            **about_devices(Path(model.get_compiled_model_path()), units),
+        },
     )
 
 
-def labels_in(spec: Any) -> tuple[str, ...]:
-    """Return the class labels that an ML Program's classify operation holds, in the order of its scores.
+def opened(package: Path, units: str) -> Any:
+    """Return a package that Core ML compiled and loaded.
 
     Raises:
-        RuntimeError: the program has no such operation.
+        EdgeError: it did not; coremltools itself only warns, and would fail at the first prediction.
     """
-    block = spec.mlProgram.functions["main"]
-    operations = block.block_specializations[block.opset].operations
-    constants = {operation.outputs[0].name: operation for operation in operations if operation.type == "const"}
-    classify = next((operation for operation in operations if operation.type == "classify"), None)
-    if classify is None:
-        raise RuntimeError("the package holds no class labels: its program has no classify operation")
-    classes = classify.inputs["classes"].arguments[0]
-    value = classes.value if classes.HasField("value") else constants[classes.name].attributes["val"]
-    return tuple(each.immediateValue.tensor.strings.values[0] for each in value.immediateValue.list.values)
+    import coremltools
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        model = coremltools.models.MLModel(str(package), compute_units=coremltools.ComputeUnit[units])
+    try:
+        model.get_compiled_model_path()
+    except Exception as error:
+        # coremltools raises nothing more particular here.
+        why = "; ".join(str(each.message) for each in told if issubclass(each.category, RuntimeWarning))
+        raise EdgeError(f"Core ML does not load the package: {why or error}") from error
+    return model
 
 
-def _pictures(job: Job) -> "list[Image]":
-    from PIL import Image
+def about_devices(compiled: Path, units: str) -> dict[str, Any]:
+    """Return this Mac's compute devices and the compute plan, for a run's environment."""
+    import coremltools
 
-    pixels, how = job.images(), job.artifact.preprocessing
-    if how.channels == 1:
-        return [Image.fromarray(image[..., 0]) for image in pixels]
-    # A picture is RGB; a package made for BGR turns it itself.
-    return [Image.fromarray(image[..., ::-1] if how.colour == "bgr" else image) for image in pixels]
+    from targets.coreml_plan import MACOS as PLAN_SINCE
+    from targets.coreml_plan import name_of, plan_told
 
-
-def _system() -> str:
-    import platform
-
-    return f"macOS {platform.mac_ver()[0]} {platform.machine()}"
+    told: dict[str, Any] = {"compute_plan": plan_told(compiled, units, macos())}
+    if macos() >= PLAN_SINCE:
+        told["compute_devices"] = sorted(name_of(each) for each in coremltools.models.MLModel.get_available_compute_devices())
+    return told
 
 
-TARGETS = (
+def _ready(model: Any, interface: "Interface") -> Callable[[dict[str, Any]], Callable[[], Mapping[str, Any]]]:
+    def ready(feed: dict[str, Any]) -> Callable[[], Mapping[str, Any]]:
+        def predict() -> Mapping[str, Any]:
+            # A copy, for coremltools puts its own conversion of an array into the dictionary.
+            answer: Mapping[str, Any] = model.predict(dict(feed))
+            # What is asked for is in host memory: a dictionary of numbers, or a numpy array.
+            return {interface.output: answer[interface.output]}
+
+        return predict
+
+    return ready
+
+
+def _run(job: Job, name: str) -> Run:
+    if job.accelerator is not None:
+        raise ValueError(f"Core ML has no accelerator {job.accelerator!r}; its targets are {', '.join(UNITS)}")
+    return run_on_mac(job, name) if os.environ.get(MAC) else run_here(job, UNITS[name][0])
+
+
+def _versions() -> Mapping[str, str]:
+    return versions_of("coremltools", "numpy", "pillow") | settings() | {"macos": platform.mac_ver()[0]}
+
+
+TARGETS = tuple(
     Target(
-        name="coreml",
-        summary="a Mac, by Core ML",
+        name=name,
+        summary=f"a Mac, by Core ML: {told}",
         reads=frozenset({"coreml"}),
-        missing=_missing,
-        run=_run,
-        versions=versions("coremltools", "numpy", "pillow"),
-    ),
+        missing=missing,
+        run=partial(_run, name=name),
+        versions=_versions,
+        # Where there is no Mac, one row says so.
+        asked_by_default=name == "coreml-all" or sys.platform == "darwin",
+    )
+    for name, (_, told) in UNITS.items()
 )

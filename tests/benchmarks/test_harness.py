@@ -60,8 +60,8 @@ def test_a_format_that_was_not_run_keeps_its_reason(few: Path) -> None:
 
 
 def test_an_artifact_that_nothing_here_can_run_is_not_checked(few: Path) -> None:
-    row = next(row for row in _rows(few, "coreml", "litert")[0] if row.format == "coreml-float16")
-    if choose(("coreml",))[0].missing() is None:
+    row = next(row for row in _rows(few, "coreml-all", "litert")[0] if row.format == "coreml-float16")
+    if choose(("coreml-all",))[0].missing() is None:
         pytest.skip("this is a Mac, which can run it")
     assert row.outcome == "not checked"
     assert "macOS" in row.reason

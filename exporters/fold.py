@@ -76,7 +76,9 @@ def _fold_one(multiply: "NodeDef", nodes: "dict[str, NodeDef]", uses: "Counter[s
     if bias is None:
         _replace(multiply, before.name, uses)
     else:
-        shift = constant_node(f"{multiply.name}/folded_bias", (bias.astype("float64") * scale).astype("float32"))
+        moved = (bias.astype("float64") * scale).astype("float32")
+        # Keras's scale may have four dimensions, of which BiasAdd takes one.
+        shift = constant_node(f"{multiply.name}/folded_bias", moved.reshape(-1) if addition.op == "BiasAdd" else moved)
         operand = 1 if node_of(addition.input[0]) == before.name else 0
         addition.input[operand] = _added(shift, graph, nodes, uses)
         _replace(multiply, addition.name, uses)

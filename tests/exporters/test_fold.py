@@ -24,6 +24,10 @@ def _conv_with_bias(x: Any) -> Any:
     return layers.BatchNormalization()(layers.Conv2D(6, 3, padding="same")(x))
 
 
+def _along_a_stated_axis(x: Any) -> Any:
+    return layers.BatchNormalization(axis=3)(layers.Conv2D(6, 3)(x))
+
+
 def _depthwise_multiplied(x: Any) -> Any:
     return layers.BatchNormalization()(layers.DepthwiseConv2D(3, depth_multiplier=3)(x))
 
@@ -66,6 +70,7 @@ def _before_convolution(x: Any) -> Any:
 FOLDED: dict[Callable[[Any], Any], int] = {
     _conv: 1,
     _conv_with_bias: 1,
+    _along_a_stated_axis: 1,
     _depthwise_multiplied: 1,
     _separable: 1,
     _dense: 1,

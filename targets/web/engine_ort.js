@@ -30,7 +30,6 @@ export function ortEngine() {
           version: ort.env.versions.web,
           backend: job.backend,
           threads: ort.env.wasm.numThreads,
-          simd: true,
         }),
       };
     };

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from models.spec import Preprocessing
-    from targets.mil.package import Image
+    from targets.mil.package import Image, Package
 
 CARRIER: Final = "coremltools"
 EXACT: Final = "float32, evaluated from its specification; not Core ML"
@@ -44,6 +44,7 @@ def _run(job: Job) -> Run:
     """Return a run whose times include neither laying out the picture nor reading the package."""
     import numpy as np
 
+    from targets.mil.memory import keep_memory
     from targets.mil.package import open_package
     from targets.mil.program import labels_of, read_program
     from targets.mil.threads import blas_threads
@@ -52,14 +53,15 @@ def _run(job: Job) -> Run:
         known = ", ".join(name for name in ARITHMETIC if name)
         raise ValueError(f"the evaluator has no accelerator {job.accelerator!r}; expected one of {known}")
     threads = blas_threads(job.threads)
+    keep_memory()
     package = open_package(job.main_file)
     load_ms, program = timed(lambda: read_program(package, rounds_to_float16=ARITHMETIC[job.accelerator]))
-    image, labels, output = package.image, labels_of(package), package.probabilities
+    name, labels, output = package.inputs[0].name, labels_of(package), package.probabilities
 
     def ready(picture: "NDArray[np.float32]") -> "Callable[[], NDArray[np.float32]]":
-        return lambda: _scores(program.evaluated({image.name: picture}), output, labels)
+        return lambda: _scores(program.evaluated({name: picture}), output, labels)
 
-    measured = answer_and_time(ready, _pictures(job, image), job)
+    measured = answer_and_time(ready, _pictures(job, package), job)
     rounded = program.rounds_to_float16 and program.declares_float16
     return Run(
         scores=np.stack(measured.answers),
@@ -86,10 +88,11 @@ def _scores(outputs: "dict[str, Any]", output: str, labels: tuple[str, ...] | No
     return np.array([probabilities[label] for label in labels], np.float32)
 
 
-def _pictures(job: Job, image: "Image") -> "list[NDArray[np.float32]]":
+def _pictures(job: Job, package: "Package") -> "list[NDArray[np.float32]]":
     import numpy as np
 
-    as_told = _in_colour_space(job.images(), job.artifact.preprocessing, image)
+    # An array of pixels is in the contract's own order.
+    as_told = job.images() if package.takes_array else _in_colour_space(job.images(), job.artifact.preprocessing, package.image)
     planes = np.ascontiguousarray(as_told.transpose(0, 3, 1, 2), np.float32)
     return [planes[at : at + 1] for at in range(len(planes))]
 

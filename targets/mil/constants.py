@@ -13,6 +13,7 @@ import numpy as np
 
 from models.errors import EdgeError
 from targets.mil.arrays import Array, unpacked
+from targets.mil.limits import allowed
 from targets.target import Unsupported
 
 
@@ -42,12 +43,12 @@ def constexpr_lut_to_dense(indices: Array, lut: Array, shape: Array | None = Non
     block of the indices; each vector is laid along ``vector_axis``.
     """
     if shape is not None:
-        sizes = tuple(map(int, shape))
+        sizes = allowed(shape, "weight")
         bits = int(log2(lut.size))
         _check(indices.size == -(-prod(sizes) * bits // 8), "constexpr_lut_to_dense has another number of indices than weights")
         dense: Array = lut[unpacked(indices.tobytes(), bits, prod(sizes))].reshape(sizes)
         return dense
-    tables = _spread(lut, (*indices.shape, *lut.shape[-2:]))
+    tables = _spread(lut, allowed((*indices.shape, *lut.shape[-2:]), "table"))
     chosen = np.take_along_axis(tables, indices[..., None, None].astype(np.intp), axis=-2)[..., 0, :]
     return chosen[..., 0] if vector_axis is None or lut.shape[-1] == 1 else _laid_along(chosen, int(vector_axis))
 
@@ -55,7 +56,7 @@ def constexpr_lut_to_dense(indices: Array, lut: Array, shape: Array | None = Non
 def constexpr_sparse_to_dense(nonzero_data: Array, mask: Array, shape: Array | None = None) -> Array:
     """Return zeros, and ``nonzero_data`` where the mask has ones; with ``shape`` its bits are packed, iOS 16, else iOS 18."""
     if shape is not None:
-        sizes = tuple(map(int, shape))
+        sizes = allowed(shape, "weight")
         _check(mask.size == -(-prod(sizes) // 8), "constexpr_sparse_to_dense has another number of bits than weights")
         mask = unpacked(mask.tobytes(), 1, prod(sizes)).reshape(sizes)
     _check(np.count_nonzero(mask) == nonzero_data.size, "constexpr_sparse_to_dense has another number of values than bits set")

@@ -10,12 +10,18 @@ from pathlib import Path
 from typing import Any, Final
 
 from models.errors import EdgeError
+from targets.mil.limits import damage
 from targets.mil.messages import enum_name, messages
 from targets.target import Unsupported
 
 MANIFEST: Final = "Manifest.json"
 DATA: Final = "Data"
 MAIN: Final = "main"
+# coremltools writes some 700 bytes.
+LARGEST_MANIFEST: Final = 2**20
+# iOS 15 to iOS 26: coremltools 9.0's specification versions, and its names of their operation sets.
+VERSIONS: Final = range(6, 11)
+OPERATION_SETS: Final = ("CoreML5", "CoreML6", "CoreML7", "CoreML8", "CoreML9")
 # Core ML's own limit on a protobuf message.
 LARGEST_SPECIFICATION: Final = 2**31 - 1
 
@@ -46,15 +52,29 @@ class Package:
         """
         if self.specification.WhichOneof("Type") != "mlProgram":
             raise Unsupported("the package holds no ML Program but another type of model, which the evaluator does not know")
+        version = self.specification.specificationVersion
+        if version not in VERSIONS:
+            raise Unsupported(
+                f"the package is of specification version {version}; the evaluator knows {VERSIONS[0]} to {VERSIONS[-1]}"
+            )
         functions = self.specification.mlProgram.functions
         if MAIN not in functions or functions[MAIN].opset not in functions[MAIN].block_specializations:
             raise Unsupported(f"the ML Program has no function {MAIN!r} for the operation set it names")
+        if functions[MAIN].opset not in OPERATION_SETS:
+            known = ", ".join(OPERATION_SETS)
+            raise Unsupported(f"the ML Program is of the operation set {functions[MAIN].opset!r}; the evaluator knows {known}")
         return functions[MAIN].block_specializations[functions[MAIN].opset]
 
     @property
     def inputs(self) -> Any:
         """Return the main function's inputs, each with its name and type."""
         return self.specification.mlProgram.functions[MAIN].inputs
+
+    @property
+    def takes_array(self) -> bool:
+        """Return whether the one input is an array of pixels, [1, channels, height, width], and no image."""
+        described = self.specification.description.input
+        return len(described) == 1 and described[0].type.WhichOneof("Type") == "multiArrayType"
 
     @property
     def image(self) -> Image:
@@ -82,7 +102,9 @@ def open_package(path: Path) -> Package:
         EdgeError: it is no package, or its manifest or specification is missing or damaged.
     """
     file = path / DATA / _root(path)
-    if not file.is_file():
+    with damage("manifest"):
+        found = file.is_file()
+    if not found:
         raise EdgeError(f"{path} lacks {file.relative_to(path)}, its specification; export it anew.")
     if file.stat().st_size > LARGEST_SPECIFICATION:
         raise EdgeError(f"{file} has {file.stat().st_size} bytes; expected at most {LARGEST_SPECIFICATION}.")
@@ -98,12 +120,16 @@ def open_package(path: Path) -> Package:
 def _root(path: Path) -> str:
     """Return the path of the specification, below the package's data folder, that the manifest names."""
     try:
+        size = (path / MANIFEST).stat().st_size
+        if size > LARGEST_MANIFEST:
+            raise EdgeError(f"{path / MANIFEST} has {size} bytes; expected at most {LARGEST_MANIFEST}.")
         told = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         root = str(told["itemInfoEntries"][told["rootModelIdentifier"]]["path"])
     except OSError as error:
         raise EdgeError(f"{path} is no model package: {MANIFEST} cannot be read ({error.strerror}).") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise EdgeError(f"{path / MANIFEST} cannot be read as a package's manifest ({error!r}); export it anew.") from None
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        told = f"{type(error).__name__}: {str(error)[:160]}"
+        raise EdgeError(f"{path / MANIFEST} cannot be read as a package's manifest ({told}); export it anew.") from None
     return inside(root, path)
 
 

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A program made ready once, then evaluated image by image: each operation in order, each result held to its declared type."""
+"""A package's program made ready: names checked, weights decompressed, what is constant bound to the operation that reads it."""
 
 import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,67 +12,14 @@ from typing import Any
 import numpy as np
 
 from models.errors import EdgeError
-from targets.mil.arrays import COMPUTED_IN, Array, rounded_to_float16
+from targets.mil.arrays import Array
 from targets.mil.constants import CONSTANT_EXPRESSIONS
-from targets.mil.operations import OPERATIONS
+from targets.mil.evaluation import Program, Step, Values, check_shape, classify
+from targets.mil.limits import LARGEST_CONSTANTS, allowed, damage
+from targets.mil.operations import MAKE_THEIR_OWN, OPERATIONS, OVERWRITING
 from targets.mil.package import Package
-from targets.mil.values import Constant, TensorType, constant, tensor_type
+from targets.mil.values import Constant, constant, tensor_type
 from targets.target import Unsupported
-
-Values = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Step:
-    """An operation ready to be called: what is constant is bound, what is not is named."""
-
-    name: str
-    operation: str
-    function: Callable[..., Any]
-    constants: Mapping[str, Any]
-    named: Mapping[str, str | tuple[str | None, ...]]
-    outputs: tuple[tuple[str, TensorType | None], ...]
-    released: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Program:
-    """A block's steps in order, and whether results declared float16 are rounded to it or kept in float32."""
-
-    inputs: tuple[tuple[str, TensorType | None], ...]
-    outputs: tuple[str, ...]
-    constants: Mapping[str, Any]
-    steps: tuple[Step, ...]
-    rounds_to_float16: bool
-
-    @property
-    def declares_float16(self) -> bool:
-        """Return whether any result is declared to be float16."""
-        return any(told is not None and told.data_type == "FLOAT16" for step in self.steps for _, told in step.outputs)
-
-    def evaluated(self, inputs: Mapping[str, Array]) -> Values:
-        """Return the outputs by name.
-
-        Raises:
-            EdgeError: a result is not what the program declares it to be, which a damaged program's are not.
-        """
-        values: Values = {
-            name: _as_declared(inputs[name], told, name, rounds=self.rounds_to_float16) for name, told in self.inputs
-        }
-        with np.errstate(all="ignore"):
-            for step in self.steps:
-                values.update(_results(step, values, rounds=self.rounds_to_float16))
-                for name in step.released:
-                    del values[name]
-        return {name: values[name] if name in values else self.constants[name] for name in self.outputs}
-
-
-def classify(probabilities: Array, classes: tuple[Any, ...]) -> tuple[str, dict[str, float]]:
-    """Return the label of what is largest, and each label's probability; source: iOS15/classify.py."""
-    if probabilities.size != len(classes):
-        raise EdgeError(f"the program holds {len(classes)} class labels for {probabilities.size} probabilities; export it anew.")
-    labels, scores = tuple(map(str, classes)), probabilities.ravel()
-    return labels[int(scores.argmax())], dict(zip(labels, scores.tolist(), strict=True))
 
 
 def read_program(package: Package, *, rounds_to_float16: bool) -> Program:
@@ -83,19 +31,17 @@ def read_program(package: Package, *, rounds_to_float16: bool) -> Program:
     """
     block = package.block
     _refuse_unknown(block)
-    constants: Values = {}
-    calls = []
-    for operation in block.operations:
-        if operation.type == "const" or operation.type in CONSTANT_EXPRESSIONS:
-            constants.update(_constant_results(operation, constants, package.model_folder))
-        else:
-            calls.append(operation)
+    constants = _constants(block, package.model_folder)
+    calls = [operation for operation in block.operations if operation.type not in {"const", *CONSTANT_EXPRESSIONS}]
     inputs = tuple((each.name, tensor_type(each.type)) for each in package.inputs)
     _check_names(block, calls, {*constants, *(name for name, _ in inputs)})
-    ready: Values = {name: _ready(value) for name, value in constants.items()}
-    last_used = _last_used(calls, tuple(block.outputs))
-    steps = tuple(_step(call, ready, last_used.get(number, ()), package.model_folder) for number, call in enumerate(calls))
-    return Program(inputs, tuple(block.outputs), ready, steps, rounds_to_float16)
+    last_used, owned = _last_used(calls, tuple(block.outputs)), _owned(calls, tuple(block.outputs))
+    steps = []
+    for number, call in enumerate(calls):
+        with damage(f"operation {call.type}"):
+            step = _step(call, constants, last_used.get(number, ()), package.model_folder)
+        steps.append(replace(step, function=OVERWRITING[call.type]) if step.named.get("x") in owned else step)
+    return Program(inputs, tuple(block.outputs), constants, tuple(steps), rounds_to_float16)
 
 
 def labels_of(package: Package) -> tuple[str, ...] | None:
@@ -104,14 +50,11 @@ def labels_of(package: Package) -> tuple[str, ...] | None:
     asked = next((each for each in operations if each.type == "classify"), None)
     if asked is None:
         return None
-    binding = asked.inputs["classes"].arguments[0]
-    if binding.WhichOneof("binding") == "value":
-        value = binding.value
-    else:
-        made = next(each for each in operations if any(output.name == binding.name for output in each.outputs))
-        value = made.attributes["val"]
-    found = constant(value, package.model_folder)
-    return tuple(map(str, found))
+    with damage("class labels"):
+        binding = asked.inputs["classes"].arguments[0]
+        made = [each for each in operations if any(output.name == binding.name for output in each.outputs)]
+        value = binding.value if binding.WhichOneof("binding") == "value" else made[0].attributes["val"]
+        return tuple(map(str, constant(value, package.model_folder)))
 
 
 def _refuse_unknown(block: Any) -> None:
@@ -127,9 +70,28 @@ def _check_names(block: Any, calls: list[Any], known: set[str]) -> None:
         asked = {each.name for told in call.inputs.values() for each in told.arguments if each.name}
         if missing := sorted(asked - known):
             raise EdgeError(f"the program's operation {call.type} reads {missing[0]!r}, which nothing before it writes.")
-        known |= {output.name for output in call.outputs}
+        made = [output.name for output in call.outputs]
+        if again := sorted(known.intersection(made)):
+            raise EdgeError(f"the program's operation {call.type} writes {again[0]!r}, which is there already.")
+        known.update(made)
     if missing := sorted(set(block.outputs) - known):
         raise EdgeError(f"the program answers {missing[0]!r}, which nothing in it writes.")
+
+
+def _constants(block: Any, model_folder: Path) -> Values:
+    """Return what is constant by name, decompressed, as it is computed with."""
+    stored: Values = {}
+    total = 0
+    for operation in block.operations:
+        if operation.type != "const" and operation.type not in CONSTANT_EXPRESSIONS:
+            continue
+        with damage(operation.type):
+            found = _constant_results(operation, stored, model_folder)
+        total += sum(value.nbytes for value in found.values() if isinstance(value, np.ndarray))
+        if total > LARGEST_CONSTANTS:
+            raise EdgeError(f"the program's constants have more than {LARGEST_CONSTANTS} bytes; export it anew.")
+        stored.update(found)
+    return {name: _ready(value) for name, value in stored.items()}
 
 
 def _constant_results(operation: Any, constants: Values, model_folder: Path) -> Values:
@@ -147,7 +109,7 @@ def _constant_results(operation: Any, constants: Values, model_folder: Path) -> 
     results = function(**told)
     results = results if isinstance(results, tuple) else (results,)
     for output, result in zip(operation.outputs, results, strict=True):
-        _check_shape(result, tensor_type(output.type), output.name)
+        check_shape(result, tensor_type(output.type), output.name)
     return {output.name: result for output, result in zip(operation.outputs, results, strict=True)}
 
 
@@ -167,9 +129,7 @@ def _step(call: Any, constants: Values, released: tuple[str, ...], model_folder:
     bound: Values = {}
     named: dict[str, str | tuple[str | None, ...]] = {}
     for name, told in call.inputs.items():
-        given = tuple(
-            constants.get(each.name) if each.name else _ready(constant(each.value, model_folder)) for each in told.arguments
-        )
+        given = tuple(constants.get(each.name) if each.name else _in_place(each.value, model_folder) for each in told.arguments)
         names = tuple(each.name if each.name and each.name not in constants else None for each in told.arguments)
         several = name == "values"
         if any(names):
@@ -178,7 +138,16 @@ def _step(call: Any, constants: Values, released: tuple[str, ...], model_folder:
             bound[name] = given if several else given[0]
     _check_inputs(call.type, function, {*bound, *named})
     outputs = tuple((output.name, tensor_type(output.type)) for output in call.outputs)
+    for name, told in outputs:
+        if told is not None:
+            allowed((size or 0 for size in told.shape), f"{call.type} {name}")
     return Step(outputs[0][0], call.type, function, bound, named, outputs, released)
+
+
+def _in_place(value: Any, model_folder: Path) -> Any:
+    if value.WhichOneof("value") == "blobFileValue":
+        raise Unsupported("the program binds a weight to an operation without a name, which the evaluator does not know")
+    return _ready(constant(value, model_folder))
 
 
 def _check_inputs(name: str, function: Callable[..., Any], given: set[str]) -> None:
@@ -193,6 +162,21 @@ def _check_inputs(name: str, function: Callable[..., Any], given: set[str]) -> N
 def _parameters(function: Callable[..., Any]) -> tuple[frozenset[str], frozenset[str]]:
     told = inspect.signature(function).parameters
     return frozenset(told), frozenset(name for name, each in told.items() if each.default is inspect.Parameter.empty)
+
+
+def _owned(calls: list[Any], kept: tuple[str, ...]) -> frozenset[str]:
+    """Return which results are read once, as x, by an operation that may write its own over it."""
+    reads = Counter(each.name for call in calls for told in call.inputs.values() for each in told.arguments)
+    made = {output.name for call in calls if call.type in MAKE_THEIR_OWN for output in call.outputs}
+    read = {
+        each.name
+        for call in calls
+        if call.type in OVERWRITING
+        for name, told in call.inputs.items()
+        if name == "x"
+        for each in told.arguments
+    }
+    return frozenset(name for name in made & read if reads[name] == 1 and name not in kept)
 
 
 def _last_used(calls: list[Any], kept: tuple[str, ...]) -> dict[int, tuple[str, ...]]:
@@ -210,46 +194,3 @@ def _last_used(calls: list[Any], kept: tuple[str, ...]) -> dict[int, tuple[str, 
         if name not in kept:
             steps[number] = (*steps.get(number, ()), name)
     return steps
-
-
-def _results(step: Step, values: Values, *, rounds: bool) -> Values:
-    given = dict(step.constants)
-    for name, source in step.named.items():
-        if isinstance(source, str):
-            given[name] = values[source]
-        else:
-            given[name] = tuple(held if at is None else values[at] for at, held in zip(source, step.constants[name], strict=True))
-    results = _called(step, given)
-    if len(results) != len(step.outputs):
-        raise EdgeError(f"the program's {step.operation} {step.name} gives {len(results)} results; expected {len(step.outputs)}.")
-    return {
-        name: _as_declared(result, told, name, rounds=rounds) for result, (name, told) in zip(results, step.outputs, strict=True)
-    }
-
-
-def _called(step: Step, given: Values) -> tuple[Any, ...]:
-    try:
-        results = step.function(**given)
-    except (ValueError, IndexError, TypeError, ZeroDivisionError) as error:
-        raise EdgeError(f"the program's {step.operation} {step.name} cannot be evaluated: {error}.") from error
-    return results if isinstance(results, tuple) else (results,)
-
-
-def _as_declared(result: Any, told: TensorType | None, name: str, *, rounds: bool) -> Any:
-    if told is None or isinstance(result, str):
-        return result
-    if told.data_type not in COMPUTED_IN:
-        raise Unsupported(f"the program's {name} is of {told.data_type}, which the evaluator does not know")
-    values = np.asarray(result, dtype=COMPUTED_IN[told.data_type])
-    _check_shape(values, told, name)
-    return rounded_to_float16(values) if rounds and told.data_type == "FLOAT16" else values
-
-
-def _check_shape(values: Array, told: TensorType | None, name: str) -> None:
-    if told is None:
-        return
-    fits = len(values.shape) == len(told.shape) and all(
-        declared in {None, size} for size, declared in zip(values.shape, told.shape, strict=True)
-    )
-    if not fits:
-        raise EdgeError(f"the program declares {name} to be {told.shape}; its operation gives {values.shape}. Export it anew.")

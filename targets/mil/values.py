@@ -24,6 +24,9 @@ MODEL_PATH: Final = "@model_path/"
 RECORD: Final = struct.Struct("<IIQQ")
 RECORD_BYTES: Final = 64
 SENTINEL: Final = 0xDEADBEEF
+# struct storage_header, at the file's beginning: number of records, version; 64 bytes with what is reserved.
+HEADER: Final = struct.Struct("<II")
+WEIGHT_FILE_VERSION: Final = 2
 # enum BlobDataType, for the types that a constant can have here.
 BLOB_TYPES: Final = {
     1: "FLOAT16",
@@ -74,7 +77,9 @@ def constant(value: Any, model_folder: Path) -> Constant:
         return tuple(_member(each, model_folder) for each in value.immediateValue.list.values)
     declared = tensor_type(value.type)
     if declared is None:
-        raise Unsupported(f"the program holds a constant of {value.type.WhichOneof('type')}, which the evaluator does not know")
+        raise Unsupported(
+            f"the program holds a constant of {value.type.WhichOneof('type') or 'no type'}, which the evaluator does not know"
+        )
     if value.WhichOneof("value") == "blobFileValue":
         return _from_weight_file(declared, value.blobFileValue, model_folder)
     return _immediate(declared, value.immediateValue.tensor)
@@ -114,11 +119,18 @@ def _from_weight_file(declared: TensorType, told: Any, model_folder: Path) -> Ar
         raise EdgeError(f"the package lacks {name}, its weights; export it anew.")
     size = path.stat().st_size
     with path.open("rb") as file:
+        _check_header(file.read(HEADER.size), name)
         offset = _checked_record(declared, file, told.offset, size)
     if offset + _bytes_of(declared) > size:
         raise EdgeError(f"{name} ends at byte {size}; a weight is to end at {offset + _bytes_of(declared)}. Export it anew.")
     data = np.memmap(path, np.uint8, "r", offset, _bytes_of(declared))
     return _from_bytes(declared, data.tobytes())
+
+
+def _check_header(header: bytes, name: str) -> None:
+    version = HEADER.unpack(header)[1] if len(header) == HEADER.size else None
+    if version is not None and version != WEIGHT_FILE_VERSION:
+        raise Unsupported(f"{name} is of version {version}; the evaluator knows {WEIGHT_FILE_VERSION}")
 
 
 def _checked_record(declared: TensorType, file: Any, offset: int, size: int) -> int:

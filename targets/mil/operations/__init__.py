@@ -25,3 +25,9 @@ FAMILIES: Final = (activation, convolution, elementwise, image, linear, normalis
 OPERATIONS: Final[Mapping[str, Callable[..., Any]]] = {
     name: function for family in FAMILIES for name, function in family.OPERATIONS.items()
 }
+# An operation's twin that writes its result over x, for an x that nothing else reads.
+OVERWRITING: Final[Mapping[str, Callable[..., Any]]] = activation.OVERWRITING
+# Operations whose result is memory of its own, no view of an input.
+MAKE_THEIR_OWN: Final = frozenset(
+    {"add", "avg_pool", "batch_norm", "conv", "conv_transpose", "linear", "matmul", "max_pool", "mul"}
+)

@@ -14,12 +14,12 @@ from targets.target import Unsupported
 
 def clamped_relu(x: Array, alpha: Array, beta: Array) -> Any:
     """Return ``min(beta, x)`` where ``x >= 0``, else ``min(beta, alpha * x)``."""
-    return np.minimum(beta, np.where(x >= 0, x, alpha * x))
+    return np.minimum(float(beta), np.where(x >= 0, x, float(alpha) * x))
 
 
 def elu(x: Array, alpha: Array) -> Any:
     """Return x where ``x > 0``, else ``alpha * (e^x - 1)``."""
-    return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
+    return np.where(x > 0, x, float(alpha) * np.expm1(np.minimum(x, 0)))
 
 
 def gelu(x: Array, mode: str = "EXACT") -> Any:
@@ -35,12 +35,12 @@ def gelu(x: Array, mode: str = "EXACT") -> Any:
 
 def leaky_relu(x: Array, alpha: Array) -> Any:
     """Return x where ``x >= 0``, else ``alpha * x``."""
-    return np.where(x >= 0, x, alpha * x)
+    return np.where(x >= 0, x, float(alpha) * x)
 
 
 def linear_activation(x: Array, alpha: Array, beta: Array) -> Any:
     """Return ``alpha * x + beta``."""
-    return alpha * x + beta
+    return float(alpha) * x + float(beta)
 
 
 def prelu(x: Array, alpha: Array) -> Any:
@@ -58,9 +58,19 @@ def relu6(x: Array) -> Any:
     return np.clip(x, 0, 6)
 
 
+def relu_over(x: Array) -> Any:
+    """Return what relu does, written over x."""
+    return np.maximum(x, 0, out=x)
+
+
+def relu6_over(x: Array) -> Any:
+    """Return what relu6 does, written over x."""
+    return np.clip(x, 0, 6, out=x)
+
+
 def scaled_tanh(x: Array, alpha: Array, beta: Array) -> Any:
     """Return ``alpha * tanh(beta * x)``."""
-    return alpha * np.tanh(beta * x)
+    return float(alpha) * np.tanh(float(beta) * x)
 
 
 def sigmoid(x: Array) -> Any:
@@ -70,7 +80,7 @@ def sigmoid(x: Array) -> Any:
 
 def sigmoid_hard(x: Array, alpha: Array, beta: Array) -> Any:
     """Return ``min(max(alpha * x + beta, 0), 1)``."""
-    return np.clip(alpha * x + beta, 0, 1)
+    return np.clip(float(alpha) * x + float(beta), 0, 1)
 
 
 def silu(x: Array) -> Any:
@@ -101,13 +111,14 @@ def softsign(x: Array) -> Any:
 
 def thresholded_relu(x: Array, alpha: Array) -> Any:
     """Return x where ``x >= alpha``, else 0."""
-    return np.where(x >= alpha, x, 0)
+    return np.where(x >= float(alpha), x, 0)
 
 
 def _by_channel(values: Array, x: Array) -> Array:
-    return values.reshape(-1, *[1] * (x.ndim - 2))
+    return values.reshape(x.shape[1], *[1] * (x.ndim - 2))
 
 
+OVERWRITING: Final[Mapping[str, Callable[..., Any]]] = {"relu": relu_over, "relu6": relu6_over}
 OPERATIONS: Final[Mapping[str, Callable[..., Any]]] = {
     function.__name__: function
     for function in (

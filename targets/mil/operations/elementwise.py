@@ -8,6 +8,7 @@ import numpy as np
 from scipy import special
 
 from targets.mil.arrays import Array
+from targets.mil.limits import allowed
 from targets.target import Unsupported
 
 CASTS: Final = {
@@ -35,6 +36,7 @@ def _binary(function: Callable[[Array, Array], Any]) -> Callable[..., Any]:
     """Return ``function(x, y)``, which broadcasts as numpy does, under MIL's names of the inputs."""
 
     def operation(x: Array, y: Array) -> Any:
+        _check_broadcast(x, y)
         return function(x, y)
 
     return operation
@@ -49,37 +51,44 @@ def cast(x: Array, dtype: str) -> Array:
 
 def clip(x: Array, alpha: Array, beta: Array) -> Array:
     """Return x within [alpha, beta]."""
-    return np.clip(x, alpha, beta)
+    return np.clip(x, float(alpha), float(beta))
 
 
 def log(x: Array, epsilon: float | Array = 1e-45) -> Any:
     """Return ``log(x + epsilon)``, the natural one."""
-    return np.log(x + np.float32(epsilon))
+    return np.log(x + float(epsilon))
 
 
 def rsqrt(x: Array, epsilon: float | Array = 1e-12) -> Any:
     """Return ``1 / sqrt(x + epsilon)``."""
-    return 1 / np.sqrt(x + np.float32(epsilon))
+    return 1 / np.sqrt(x + float(epsilon))
 
 
 def inverse(x: Array, epsilon: float | Array = 1e-4) -> Any:
     """Return ``1 / (x + epsilon)``."""
-    return 1 / (x + np.float32(epsilon))
+    return 1 / (x + float(epsilon))
 
 
 def threshold(x: Array, alpha: Array) -> Any:
     """Return ``max(x, alpha)``."""
-    return np.maximum(x, alpha)
+    return np.maximum(x, float(alpha))
 
 
 def select(cond: Array, a: Array, b: Array) -> Array:
     """Return a's elements where cond is true, b's elsewhere."""
+    _check_broadcast(cond, a, b)
     return np.where(cond, a, b)
 
 
 def identity(x: Array) -> Array:
     """Return x."""
     return x
+
+
+def _check_broadcast(*values: Array) -> None:
+    shapes = {np.shape(value) for value in values}
+    if len(shapes) > 1:
+        allowed(np.broadcast_shapes(*shapes), "broadcast result")
 
 
 OPERATIONS: Final[Mapping[str, Callable[..., Any]]] = {

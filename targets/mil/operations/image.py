@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from targets.mil.arrays import Array
+from targets.mil.limits import allowed
 from targets.target import Unsupported
 
 
@@ -48,17 +49,23 @@ def resize_bilinear(
 
 
 def _nearest(x: Array, axis: int, size: int) -> Array:
+    _check(x, axis, size)
     taken: Array = np.take(x, np.arange(size) * x.shape[axis] // size, axis=axis)
     return taken
 
 
 def _linear(x: Array, axis: int, size: int, mode: str) -> Any:
+    _check(x, axis, size)
     last = x.shape[axis] - 1
     points = np.clip(_points(x.shape[axis], size, mode), 0, last)
     lower = np.floor(points).astype(np.intp)
     share = (points - lower).astype(np.float32).reshape(-1, *[1] * (-1 - axis))
     below, above = np.take(x, lower, axis=axis), np.take(x, np.minimum(lower + 1, last), axis=axis)
     return below + (above - below) * share
+
+
+def _check(x: Array, axis: int, size: int) -> None:
+    allowed((x.size // max(1, x.shape[axis]), size), "resized image")
 
 
 def _points(found: int, wanted: int, mode: str) -> Array:

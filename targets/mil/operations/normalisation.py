@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from targets.mil.arrays import Array
+from targets.mil.limits import allowed
 from targets.mil.operations.window import padded
 
 
@@ -19,15 +20,15 @@ def batch_norm(  # noqa: PLR0913, PLR0917 - MIL's inputs
     epsilon: float | Array = 1e-5,
 ) -> Any:
     """Return ``gamma * (x - mean) / sqrt(variance + epsilon) + beta``, all one for each channel, the second axis."""
-    sizes = (-1, *[1] * (x.ndim - 2))
-    y = (x - mean.reshape(sizes)) / np.sqrt(variance + np.float32(epsilon)).reshape(sizes)
+    sizes = (x.shape[1], *[1] * (x.ndim - 2))
+    y = (x - mean.reshape(sizes)) / np.sqrt(variance + float(epsilon)).reshape(sizes)
     return _scaled(y, gamma, beta, sizes)
 
 
 def instance_norm(x: Array, gamma: Array | None = None, beta: Array | None = None, epsilon: float | Array = 1e-5) -> Any:
     """Return each image's channels with their own mean taken off and divided by their own deviation."""
     y = _standardised(x, tuple(range(2, x.ndim)), epsilon)
-    return _scaled(y, gamma, beta, (-1, *[1] * (x.ndim - 2)))
+    return _scaled(y, gamma, beta, (x.shape[1], *[1] * (x.ndim - 2)))
 
 
 def layer_norm(
@@ -45,7 +46,7 @@ def layer_norm(
 
 def l2_norm(x: Array, epsilon: float | Array = 1e-6) -> Any:
     """Return ``x / sqrt(sum of x^2 + epsilon)``, the sum over the last three axes."""
-    return x / np.sqrt(np.square(x).sum(axis=(-3, -2, -1), keepdims=True) + np.float32(epsilon))
+    return x / np.sqrt(np.square(x).sum(axis=(-3, -2, -1), keepdims=True) + float(epsilon))
 
 
 def local_response_norm(
@@ -53,14 +54,15 @@ def local_response_norm(
 ) -> Any:
     """Return ``x / (k + alpha / size * sum of x^2 over `size` neighbouring channels)^beta``."""
     count, channels = int(size), x.shape[1]
+    allowed((x.size + 1, count), "local_response_norm's neighbours")
     squares = padded(np.square(x).swapaxes(1, 2), ((count // 2, (count - 1) // 2), *((0, 0),) * (x.ndim - 3))).swapaxes(1, 2)
     total = sum(squares[:, at : at + channels] for at in range(count))
-    return x / (np.float32(k) + np.float32(alpha) / count * total) ** np.float32(beta)
+    return x / (float(k) + float(alpha) / count * total) ** float(beta)
 
 
 def _standardised(x: Array, axes: tuple[int, ...], epsilon: float | Array) -> Any:
     centred = x - x.mean(axis=axes, keepdims=True)
-    return centred / np.sqrt(np.square(centred).mean(axis=axes, keepdims=True) + np.float32(epsilon))
+    return centred / np.sqrt(np.square(centred).mean(axis=axes, keepdims=True) + float(epsilon))
 
 
 def _scaled(y: Array, gamma: Array | None, beta: Array | None, sizes: tuple[int, ...]) -> Any:

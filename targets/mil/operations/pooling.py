@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from targets.mil.arrays import Array
+from targets.mil.limits import check_work
 from targets.mil.operations.window import Window, padded, padding, steps, window_of
 from targets.target import Unsupported
 
@@ -69,6 +70,7 @@ def _window(name: str, kernel_sizes: Array, strides: Array | None, *, ceil_mode:
 def _slid(x: Array, window: Window, combine: Callable[[Array, Array], Array]) -> Array:
     """Return a window's elements combined, one axis after the other."""
     for axis, (size, stride) in enumerate(zip(window.sizes, window.strides, strict=True), start=2):
+        check_work(x.size * size, "pooling")
         last = (steps(x.shape[axis], size, stride) - 1) * stride + 1
         parts = (x[(slice(None),) * axis + (slice(at, at + last, stride),)] for at in range(size))
         x = _combined(parts, combine)

@@ -6,7 +6,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from models.errors import EdgeError
 from targets.mil.arrays import Array
+from targets.mil.limits import allowed
 from targets.target import Unsupported
 
 PAD_MODES: Final = {"constant": "constant", "reflect": "reflect", "replicate": "edge"}
@@ -14,6 +16,7 @@ PAD_MODES: Final = {"constant": "constant", "reflect": "reflect", "replicate": "
 
 def concat(values: tuple[Array, ...], axis: Array, *, interleave: bool | Array = False) -> Any:
     """Return the values one after the other along an axis; interleaved, one slice of each in turn."""
+    allowed((sum(value.size for value in values),), "concat")
     if not interleave:
         return np.concatenate(values, axis=int(axis))
     at = int(axis) % values[0].ndim
@@ -23,12 +26,15 @@ def concat(values: tuple[Array, ...], axis: Array, *, interleave: bool | Array =
 
 def stack(values: tuple[Array, ...], axis: Array) -> Any:
     """Return the values side by side along a new axis."""
+    allowed((sum(value.size for value in values),), "stack")
     return np.stack(values, axis=int(axis))
 
 
 def split(x: Array, axis: Array, num_splits: Array | None = None, split_sizes: Array | None = None) -> tuple[Array, ...]:
     """Return x in parts along an axis: so many of one size, or of the sizes given."""
     where = int(np.asarray(num_splits)) if split_sizes is None else np.cumsum(split_sizes)[:-1]
+    if split_sizes is None and not 0 < where <= x.shape[int(axis)]:
+        raise EdgeError(f"split makes {where} parts of an axis of {x.shape[int(axis)]}; export it anew.")
     return tuple(np.split(x, where, axis=int(axis)))
 
 
@@ -96,13 +102,15 @@ def pad(x: Array, pad: Array, mode: str = "constant", constant_val: float | Arra
         raise Unsupported(f"pad has the mode {mode!r}, which the evaluator does not know")
     pairs = [(int(before), int(after)) for before, after in pad.reshape(-1, 2)]
     widths = [(0, 0)] * (x.ndim - len(pairs)) + pairs
+    allowed((size + sum(pair) for size, pair in zip(x.shape, widths, strict=True)), "pad")
     if mode == "constant":
-        return np.pad(x, widths, constant_values=constant_val)
+        return np.pad(x, widths, constant_values=float(constant_val))
     return np.pad(x, widths, PAD_MODES[mode])  # type: ignore[call-overload]
 
 
 def tile(x: Array, reps: Array) -> Any:
     """Return x repeated along each axis."""
+    allowed((x.size, *reps), "tile")
     return np.tile(x, tuple(map(int, reps)))
 
 
@@ -117,6 +125,7 @@ def gather(
     """Return x's slices along an axis, in the order of the indices."""
     if batch_dims:
         raise Unsupported("gather with batch_dims is not known to the evaluator")
+    allowed((x.size // max(1, x.shape[int(axis)]), indices.size), "gather")
     return np.take(x, indices, axis=int(axis))
 
 
@@ -140,6 +149,7 @@ def space_to_batch(x: Array, block_shape: Array, paddings: Array) -> Any:
     """Return the pixels of each remainder of the block's sizes as an image of its own, after padding with zeros."""
     down, right = map(int, block_shape)
     widths = [(int(before), int(after)) for before, after in paddings]
+    allowed((size + sum(pair) for size, pair in zip(x.shape[2:], widths, strict=True)), "space_to_batch")
     around = np.pad(x, ((0, 0), (0, 0), *widths))
     n, channels, height, width = around.shape
     blocks = around.reshape(n, channels, height // down, down, width // right, right)

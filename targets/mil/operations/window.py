@@ -6,13 +6,18 @@ TensorFlow's rule, which it is converted from: ``same`` puts the odd one at the 
 """
 
 from dataclasses import dataclass
-from typing import Any
+from math import prod
+from typing import Any, Final
 
 import numpy as np
 
 from models.errors import EdgeError
 from targets.mil.arrays import Array
+from targets.mil.limits import allowed
 from targets.target import Unsupported
+
+# Elements of one window; a global pooling of a picture of 1024 x 1024 has as many.
+WIDEST_WINDOW: Final = 2**20
 
 Pads = tuple[tuple[int, int], ...]
 
@@ -41,6 +46,8 @@ def window_of(sizes: Any, strides: Any, dilations: Any = None) -> Window:
     told = [tuple(map(int, each)) if each is not None else (1,) * rank for each in (sizes, strides, dilations)]
     if any(len(each) != rank or min(each, default=1) < 1 for each in told):
         raise EdgeError(f"a window has the sizes, strides and dilations {told}; expected {rank} positive numbers each.")
+    if prod(told[0]) > WIDEST_WINDOW:
+        raise EdgeError(f"a window has the sizes {told[0]}; expected at most {WIDEST_WINDOW} elements.")
     return Window(*told)
 
 
@@ -67,8 +74,12 @@ def padded(x: Array, pads: Pads, value: float = 0.0) -> Array:
     if not any(map(any, pads)):
         return x
     sizes = [size + sum(pair) for size, pair in zip(x.shape[2:], pads, strict=True)]
-    around: Array = np.full((*x.shape[:2], *sizes), value, x.dtype)
+    around: Array = np.empty(allowed((*x.shape[:2], *sizes), "padded input"), x.dtype)
     inner = tuple(slice(before, before + size) for (before, _), size in zip(pads, x.shape[2:], strict=True))
+    for axis, part in enumerate(inner, start=2):
+        every = (slice(None),) * axis
+        around[(*every, slice(None, part.start))] = value
+        around[(*every, slice(part.stop, None))] = value
     around[(slice(None), slice(None), *inner)] = x
     return around
 

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A program evaluated image by image: each operation in order, each result held to its declared type."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from models.errors import EdgeError
+from targets.mil.arrays import COMPUTED_IN, Array, rounded_to_float16
+from targets.mil.limits import MOST_HELD, damage
+from targets.mil.values import TensorType
+from targets.target import Unsupported
+
+Values = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Step:
+    """An operation ready to be called: what is constant is bound, what is not is named."""
+
+    name: str
+    operation: str
+    function: Callable[..., Any]
+    constants: Mapping[str, Any]
+    named: Mapping[str, str | tuple[str | None, ...]]
+    outputs: tuple[tuple[str, TensorType | None], ...]
+    released: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Program:
+    """A block's steps in order, and whether results declared float16 are rounded to it or kept in float32."""
+
+    inputs: tuple[tuple[str, TensorType | None], ...]
+    outputs: tuple[str, ...]
+    constants: Mapping[str, Any]
+    steps: tuple[Step, ...]
+    rounds_to_float16: bool
+
+    @property
+    def declares_float16(self) -> bool:
+        """Return whether any result is declared to be float16."""
+        return any(told is not None and told.data_type == "FLOAT16" for step in self.steps for _, told in step.outputs)
+
+    def evaluated(self, inputs: Mapping[str, Array]) -> Values:
+        """Return the outputs by name.
+
+        Raises:
+            EdgeError: a result is not what the program declares it to be, which a damaged program's are not.
+        """
+        if missing := sorted({name for name, _ in self.inputs} - inputs.keys()):
+            raise EdgeError(f"the program takes an input {missing[0]!r}; given are {', '.join(inputs)}. Export it anew.")
+        values: Values = {
+            name: as_declared(inputs[name], told, name, rounds=self.rounds_to_float16) for name, told in self.inputs
+        }
+        held = 0
+        with np.errstate(all="ignore"):
+            for step in self.steps:
+                results = _results(step, values, rounds=self.rounds_to_float16)
+                values.update(results)
+                held = _check_held(held + sum(map(np.size, results.values())))
+                held -= sum(np.size(values.pop(name)) for name in step.released)
+        return {name: values[name] if name in values else self.constants[name] for name in self.outputs}
+
+
+def classify(probabilities: Array, classes: tuple[Any, ...]) -> tuple[str, dict[str, float]]:
+    """Return the label of what is largest, and each label's probability; source: iOS15/classify.py."""
+    if probabilities.size != len(classes):
+        raise EdgeError(f"the program holds {len(classes)} class labels for {probabilities.size} probabilities; export it anew.")
+    labels, scores = tuple(map(str, classes)), probabilities.ravel()
+    return labels[int(scores.argmax())], dict(zip(labels, scores.tolist(), strict=True))
+
+
+def as_declared(result: Any, told: TensorType | None, name: str, *, rounds: bool) -> Any:
+    """Return a result in the type that the program declares, rounded to float16 where that is declared and ``rounds``."""
+    if told is None or isinstance(result, str):
+        return result
+    if told.data_type not in COMPUTED_IN:
+        raise Unsupported(f"the program's {name} is of {told.data_type}, which the evaluator does not know")
+    with damage(name):
+        values = np.asarray(result, dtype=COMPUTED_IN[told.data_type])
+    check_shape(values, told, name)
+    return rounded_to_float16(values) if rounds and told.data_type == "FLOAT16" else values
+
+
+def check_shape(values: Array, told: TensorType | None, name: str) -> None:
+    """Refuse a result of another shape than the program declares."""
+    if told is None:
+        return
+    fits = len(values.shape) == len(told.shape) and all(
+        declared in {None, size} for size, declared in zip(values.shape, told.shape, strict=True)
+    )
+    if not fits:
+        raise EdgeError(f"the program declares {name} to be {told.shape}; its operation gives {values.shape}. Export it anew.")
+
+
+def _results(step: Step, values: Values, *, rounds: bool) -> Values:
+    given = dict(step.constants)
+    for name, source in step.named.items():
+        if isinstance(source, str):
+            given[name] = values[source]
+        else:
+            given[name] = tuple(held if at is None else values[at] for at, held in zip(source, step.constants[name], strict=True))
+    results = _called(step, given)
+    if len(results) != len(step.outputs):
+        raise EdgeError(f"the program's {step.operation} {step.name} gives {len(results)} results; expected {len(step.outputs)}.")
+    return {
+        name: as_declared(result, told, name, rounds=rounds) for result, (name, told) in zip(results, step.outputs, strict=True)
+    }
+
+
+def _called(step: Step, given: Values) -> tuple[Any, ...]:
+    with damage(f"{step.operation} {step.name}"):
+        results = step.function(**given)
+    return results if isinstance(results, tuple) else (results,)
+
+
+def _check_held(count: int) -> int:
+    if count > MOST_HELD:
+        raise EdgeError(f"the program holds more than {MOST_HELD} values at a time; export it anew.")
+    return count

@@ -23,7 +23,7 @@ def list_() -> None:
 
     table = Table("format", "what it is", "here")
     for form in formats().values():
-        table.add_row(form.name, form.summary, form.missing() or "yes")
+        table.add_row(form.name, form.summary, form.missing() or ("yes" if form.asked_by_default else "yes, when named"))
     Console().print(table)
 
 
@@ -32,7 +32,8 @@ def export(
     model: Annotated[Path, typer.Argument(help="A model's TOML file.")],
     build: Annotated[Path, typer.Option(help="Where everything is written.")] = Path("build"),
     only: Annotated[
-        list[str] | None, typer.Option("--format", help="A format; may be given more than once. Default: all.")
+        list[str] | None,
+        typer.Option("--format", help="A format; may be given more than once. Default: all but those to be named."),
     ] = None,
 ) -> None:
     """Export a classifier; artifacts that are still right are kept."""

@@ -54,6 +54,19 @@ def fold_batchnorm(graph: "GraphDef", output: str) -> "tuple[GraphDef, int]":
     return reachable(_with_bias_adds(reachable(folded, output)), output), count
 
 
+def spell_out_erfc(graph: "GraphDef") -> None:
+    """Write erfc(x), of which exact GELU is made and which few converters know, as 1 - erf(x)."""
+    import numpy as np
+
+    for node in [each for each in graph.node if each.op == "Erfc"]:
+        error = graph.node.add(name=f"{node.name}/erf", op="Erf", input=list(node.input))
+        error.attr["T"].CopyFrom(node.attr["T"])
+        one = constant_node(f"{node.name}/one", np.asarray(1, np.float32))
+        graph.node.append(one)
+        node.op = "Sub"
+        node.input[:] = [one.name, error.name]
+
+
 def _fold_one(multiply: "NodeDef", nodes: "dict[str, NodeDef]", uses: "Counter[str]", graph: "GraphDef") -> bool:
     """Fold one multiplication by a constant into the linear operation before it; say whether that could be done."""
     found = _variable_and_constant(multiply, nodes)

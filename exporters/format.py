@@ -43,6 +43,7 @@ class Format:
     targets read it. ``tools`` are the distributions whose versions it follows from. ``missing()`` says why it cannot be
     written on this machine and how to get what it needs, or None. ``after`` names the format whose artifact it starts from.
     ``identity()`` tells which program outside Python writes it, by a digest, or None; another one makes the artifact stale.
+    A format that is not ``asked_by_default`` is written when it is named.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Format:
     after: str | None = None
     missing: Callable[[], str | None] = _always
     identity: Callable[[], str | None] = _always
+    asked_by_default: bool = True
 
 
 @cache
@@ -65,11 +67,11 @@ def formats() -> dict[str, Format]:
 
 
 def choose(names: tuple[str, ...] | None) -> tuple[Format, ...]:
-    """Return the formats named, or all of them, in the order they are made.
+    """Return the formats named, or all that are asked by default, in the order they are made.
 
     Raises:
         EdgeError: a name is not a format.
     """
     known = formats()
     refuse_unknown(names or (), known, "format")
-    return tuple(form for form in known.values() if names is None or form.name in names)
+    return tuple(form for form in known.values() if (form.asked_by_default if names is None else form.name in names))

@@ -41,7 +41,8 @@ def write(source: Source, folder: Path) -> Written:
     for tensor in (*model.graph.input, *model.graph.output):
         tensor.type.tensor_type.shape.dim[0].dim_param = BATCH_AXIS
     told = {"labels": list(source.spec.labels), "preprocessing": asdict(source.spec.preprocessing), "output": source.output}
-    onnx.helper.set_model_props(model, {name: json.dumps(value, ensure_ascii=False) for name, value in told.items()})
+    made_by = {name: value for name in ("author", "licence", "version") if (value := getattr(source.spec.options, name))}
+    onnx.helper.set_model_props(model, made_by | {name: json.dumps(value, ensure_ascii=False) for name, value in told.items()})
     onnx.save(model, folder / FILE)
     read = onnx.load(folder / FILE)
     onnx.checker.check_model(read, full_check=True)

@@ -25,7 +25,8 @@ FOLD_TOLERANCE: Final = 1e-4
 LOOPS: Final = ("While", "StatelessWhile")
 
 
-@dataclass(frozen=True)
+# Equal to itself alone, so that what was made of it can be kept.
+@dataclass(frozen=True, eq=False)
 class Source:
     """What an exporter starts from.
 

@@ -9,7 +9,7 @@ an activation whose input something else needs too. So biases and activations ar
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
-from exporters.fold import LINEAR, constant_node, copy_of, node_of, reachable, value_of
+from exporters.fold import LINEAR, constant_node, copy_of, node_of, reachable, spell_out_erfc, value_of
 
 if TYPE_CHECKING:
     from tensorflow.core.framework.graph_pb2 import GraphDef
@@ -39,7 +39,7 @@ def prepared(graph: "GraphDef", output: str) -> "GraphDef":
     """
     changed = copy_of(graph)
     _state_shapes(changed)
-    _spell_out_erfc(changed)
+    spell_out_erfc(changed)
     _give_biases(changed)
     _fuse(changed)
     return reachable(changed, output)
@@ -72,18 +72,6 @@ def _state_shapes(graph: "GraphDef") -> None:
         if stated.count(-1) == 1 and 0 not in stated:
             node.input[1] = _added(constant_node(f"{node.name}/stated_shape", np.asarray(stated, np.int32)), graph)
             node.attr["Tshape"].type = graph.node[-1].attr["dtype"].type
-
-
-def _spell_out_erfc(graph: "GraphDef") -> None:
-    """Write erfc(x), of which exact GELU is made, as 1 - erf(x)."""
-    import numpy as np
-
-    for node in [each for each in graph.node if each.op == "Erfc"]:
-        error = graph.node.add(name=f"{node.name}/erf", op="Erf", input=list(node.input))
-        error.attr["T"].CopyFrom(node.attr["T"])
-        one = _added(constant_node(f"{node.name}/one", np.asarray(1, np.float32)), graph)
-        node.op = "Sub"
-        node.input[:] = [one, error.name]
 
 
 def _give_biases(graph: "GraphDef") -> None:

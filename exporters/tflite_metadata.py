@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     import flatbuffers
 
-    from models.spec import ModelSpec
+    from models.spec import ExportOptions, ModelSpec
 
 IDENTIFIER: Final = b"M001"
 MODEL_IDENTIFIER: Final = b"TFL3"
@@ -59,9 +59,15 @@ def _metadata(spec: "ModelSpec") -> bytes:
         builder.CreateString(spec.name),
         builder.CreateString("Image classifier"),
     )
-    version = builder.CreateString("1.0.0")
-    builder.Finish(_table(builder, 8, {0: name, 1: description, 3: graphs, 7: version}), IDENTIFIER)
+    least_parser = builder.CreateString("1.0.0")
+    made_by = _made_by(builder, spec.options)
+    builder.Finish(_table(builder, 8, {0: name, 1: description, 3: graphs, 7: least_parser} | made_by), IDENTIFIER)
     return bytes(builder.Output())
+
+
+def _made_by(builder: "flatbuffers.Builder", options: "ExportOptions") -> dict[int, int]:
+    told = {2: options.version, 4: options.author, 5: options.licence}
+    return {field: builder.CreateString(text) for field, text in told.items() if text}
 
 
 def _image_tensor(builder: "flatbuffers.Builder", spec: "ModelSpec") -> int:

@@ -59,6 +59,9 @@ class ExportOptions:
     coreml_target: str = "iOS16"
     tfjs_shard_bytes: int = 4 * 1024 * 1024
     tfjs_structured_output: bool = False
+    author: str = ""
+    licence: str = ""
+    version: str = ""
     edgetpu: EdgeTpuOptions = field(default_factory=EdgeTpuOptions)
 
 
@@ -218,6 +221,9 @@ def _options(export: Table) -> ExportOptions:
         coreml_target=export.text("coreml_target", default.coreml_target),
         tfjs_shard_bytes=_shard_bytes(export, default.tfjs_shard_bytes),
         tfjs_structured_output=export.flag("tfjs_structured_output", default.tfjs_structured_output),
+        author=export.text("author", default.author),
+        licence=export.text("licence", default.licence),
+        version=export.text("version", default.version),
         edgetpu=read_edgetpu_options(export.table("edgetpu", optional=True)),
     )
 

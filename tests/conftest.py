@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import pytest
 
 from exporters.export import Export, export_all
+from exporters.format import formats
 from models.images import find_images, normalise, read_labels, read_pixels
 from models.spec import ModelSpec, read_spec
 
@@ -130,5 +131,5 @@ def exported_colours(colours: ModelSpec, tmp_path_factory: pytest.TempPathFactor
 
 
 def _exported(spec: ModelSpec, build: Path) -> Exported:
-    exports = export_all(spec, build, None, lambda step: None)
+    exports = export_all(spec, build, tuple(formats()), lambda step: None)
     return Exported(spec, build, {export.format: export for export in exports})

@@ -64,7 +64,8 @@ def test_its_manifest_tells_everything(name: str, exported_digits: Any) -> None:
     assert artifact.labels == spec.labels
     assert artifact.preprocessing == spec.preprocessing
     assert artifact.main_file in artifact.files or (exported_digits.build / name / artifact.main_file).is_dir()
-    assert [tensor.shape[1:] for tensor in artifact.inputs] == [(32, 32, 1)]
+    # Channels stand first in an array for Core ML.
+    assert [tensor.shape[1:] for tensor in artifact.inputs] == [(1, 32, 32) if name == "coreml-arrays" else (32, 32, 1)]
     assert [tensor.shape[-1] for tensor in artifact.outputs] == [10]
     assert artifact.tool_versions
     assert artifact.tolerance == formats()[name].tolerance
@@ -106,3 +107,8 @@ def test_the_manifest_has_a_schema_number(exported_digits: Any) -> None:
 def test_an_unknown_format_is_refused_by_name() -> None:
     with pytest.raises(EdgeError, match="'tflite-int4' is not a format; there are .*tflite-int8"):
         choose(("tflite-int4",))
+
+
+def test_what_breaks_many_classifiers_is_written_only_when_named() -> None:
+    assert {form.name for form in choose(None)} == set(NAMES) - {"coreml-palettized4"}
+    assert [form.name for form in choose(("coreml-palettized4",))] == ["coreml-palettized4"]

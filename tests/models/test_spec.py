@@ -227,6 +227,11 @@ def test_a_mistake_about_export_and_parity_is_named(read: Read, more: str, said:
         read(more=more)
 
 
+def test_who_made_a_model_may_be_stated(read: Read) -> None:
+    options = read(more='[export]\nauthor = "A. Trainer"\nlicence = "CC0-1.0"\nversion = "3.1"\n').options
+    assert (options.author, options.licence, options.version) == ("A. Trainer", "CC0-1.0", "3.1")
+
+
 def test_the_options_of_the_edgetpu_compiler_have_a_table_of_their_own(read: Read) -> None:
     options = read(more="[export.edgetpu]\nmost_cpu_operations = 3\n").options.edgetpu
     assert (options.most_cpu_operations, options.timeout_s) == (3, 180)

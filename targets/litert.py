@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """TF Lite files on this machine's CPU, by LiteRT, the current runtime, with its default XNNPACK kernels."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from targets.installed import needs, runtime, versions
-from targets.target import Job, Run, Target
+from targets.target import Job, Run, Session, Target
 from targets.tflite_file import delegate_told, dequantized, labels_in, quantized
-from targets.timing import answer_and_time, normalised_images, timed
+from targets.timing import run_of, timed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +19,10 @@ DISTRIBUTION: Final = "ai-edge-litert"
 
 
 def _run(job: Job) -> Run:
-    import numpy as np
+    return run_of(_open(job), job)
+
+
+def _open(job: Job) -> Session:
     from ai_edge_litert.interpreter import Interpreter
 
     load_ms, interpreter = timed(lambda: _allocated(Interpreter(model_path=str(job.main_file), num_threads=job.threads)))
@@ -33,12 +37,10 @@ def _run(job: Job) -> Run:
         copied: NDArray[np.generic] = interpreter.get_tensor(answers["index"])
         return copied
 
-    measured = answer_and_time(ready, normalised_images(job), job)
-    return Run(
-        scores=dequantized(np.concatenate(measured.answers), answers),
+    return Session(
+        ready=ready,
+        as_scores=partial(dequantized, tensor=answers),
         labels=labels_in(job.main_file),
-        latencies_ms=measured.latencies_ms,
-        first_ms=measured.first_ms,
         load_ms=load_ms,
         environment={**runtime(DISTRIBUTION), "threads": job.threads, "delegate": delegate_told(_partitions(interpreter))},
     )
@@ -62,5 +64,6 @@ TARGETS = (
         missing=needs("ai_edge_litert"),
         run=_run,
         versions=versions(DISTRIBUTION, "numpy"),
+        open=_open,
     ),
 )

@@ -5,8 +5,8 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from targets.installed import needs, runtime, versions
-from targets.target import Job, Run, Target
-from targets.timing import answer_and_time, normalised_images, timed
+from targets.target import Job, Run, Session, Target
+from targets.timing import run_of, timed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +19,10 @@ PROVIDER: Final = "CPUExecutionProvider"
 
 
 def _run(job: Job) -> Run:
-    import numpy as np
+    return run_of(_open(job), job)
+
+
+def _open(job: Job) -> Session:
     from onnxruntime import InferenceSession
 
     options = _options(job.threads)
@@ -27,15 +30,13 @@ def _run(job: Job) -> Run:
     if session.get_providers() != [PROVIDER]:
         raise RuntimeError(f"{PROVIDER} was asked for, {', '.join(session.get_providers())} is what ran")
 
-    def ready(image: "NDArray[np.float32]") -> "Callable[[], NDArray[np.float32]]":
+    def ready(image: "NDArray[np.float32]") -> "Callable[[], NDArray[np.generic]]":
         return lambda: session.run(None, {INPUT: image})[0]
 
-    measured = answer_and_time(ready, normalised_images(job), job)
-    return Run(
-        scores=np.concatenate(measured.answers).astype(np.float32),
+    return Session(
+        ready=ready,
+        as_scores=lambda scores: scores.astype("float32"),
         labels=_labels(session),
-        latencies_ms=measured.latencies_ms,
-        first_ms=measured.first_ms,
         load_ms=load_ms,
         environment={**runtime("onnxruntime"), "threads": job.threads, "provider": PROVIDER},
     )
@@ -65,5 +66,6 @@ TARGETS = (
         missing=needs("onnxruntime"),
         run=_run,
         versions=versions("onnxruntime", "numpy"),
+        open=_open,
     ),
 )

@@ -81,12 +81,28 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Session:
+    """An artifact that is loaded and can be asked call by call.
+
+    ``ready`` puts an image, float32, [1, height, width, channels], normalised, where the runtime reads it and returns the call
+    that answers it; the call ends with the answer in host memory. ``as_scores`` turns raw answers into scores.
+    """
+
+    ready: "Callable[[NDArray[np.float32]], Callable[[], NDArray[np.generic]]]"
+    as_scores: "Callable[[NDArray[np.generic]], NDArray[np.float32]]"
+    labels: tuple[str, ...] | None
+    load_ms: float
+    environment: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Target:
     """A place where artifacts run.
 
     ``reads`` names the kinds of artifact it takes, or single formats. ``missing()`` says why it cannot run here and how to change
     that, or None; it is cheap and imports no framework. ``run(job)`` is called in a child process. ``versions()`` says what its
-    results depend on. A target that is not ``asked_by_default`` runs when it is named.
+    results depend on. A target that is not ``asked_by_default`` runs when it is named. ``open(job)`` is there where the target
+    runs in this process and can be asked in turns with others; places that time themselves have none.
     """
 
     name: str
@@ -96,6 +112,7 @@ class Target:
     run: Callable[[Job], Run]
     versions: Callable[[], Mapping[str, str]]
     asked_by_default: bool = True
+    open: Callable[[Job], Session] | None = None
 
     def takes(self, artifact: Artifact) -> bool:
         """Say whether it reads an artifact, by its kind or its format."""

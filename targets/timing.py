@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from models.images import normalise
-from targets.target import Job
+from targets.target import Job, Run, Session
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,6 +44,21 @@ def answer_and_time(ready: Callable[[Image], Callable[[], Answer]], images: Sequ
     for _ in range(job.warmup):
         inference()
     return Measured(answers, first_ms, tuple(timed(inference)[0] for _ in range(job.rounds)))
+
+
+def run_of(session: Session, job: Job) -> Run:
+    """Return the run of a job by a session."""
+    import numpy as np
+
+    measured = answer_and_time(session.ready, normalised_images(job), job)
+    return Run(
+        scores=session.as_scores(np.concatenate(measured.answers)),
+        labels=session.labels,
+        latencies_ms=measured.latencies_ms,
+        first_ms=measured.first_ms,
+        load_ms=session.load_ms,
+        environment=session.environment,
+    )
 
 
 def timed(call: Callable[[], Answer]) -> tuple[float, Answer]:

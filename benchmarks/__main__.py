@@ -68,6 +68,31 @@ def report(model: Model, build: Build = Path("build")) -> None:
     _finish(last, place, anew=True)
 
 
+@app.command()
+def compare(  # noqa: PLR0913, PLR0917 - an argument an option
+    old: Annotated[Path, typer.Argument(help="The folder of an artifact, build/<model>/<format>.")],
+    new: Annotated[Path, typer.Argument(help="Another's.")],
+    target: Annotated[str, typer.Option(help="Where both run.")] = "litert",
+    launches: Annotated[int, typer.Option(help="How often each is started.")] = 5,
+    rounds: Annotated[int, typer.Option(help="Turns of each in every launch.")] = 30,
+    minimum_effect: Annotated[float, typer.Option(help="What counts as a regression: 0.05 is 5 %.")] = 0.05,
+    write: Annotated[Path | None, typer.Option("--json", help="Write everything, raw times included, to this file.")] = None,
+) -> None:
+    """Time two artifacts in turns in one run; status 1 where the new one is slower by more than the minimum effect."""
+    from benchmarks.compare import Effort, told_in_lines
+    from benchmarks.compare import compare as compared
+    from models.files import write_json
+
+    with told():
+        with progress() as step:
+            found = compared(old, new, target, Effort(launches, rounds, minimum_effect), step)
+        if write:
+            write_json(write, found.as_json())
+    for line in told_in_lines(found):
+        typer.echo(line)
+    raise typer.Exit(1 if found.is_regression else 0)
+
+
 def _spec(model: Path) -> ModelSpec:
     if model.suffix == ".toml" or not model.suffix:
         return read_spec(model)

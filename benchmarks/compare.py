@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Is a new artifact slower than an old one? Both, and the old one beside itself, timed in turns in one run."""
+
+import statistics
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.harness import REFERENCE
+from benchmarks.interleave import Contestant, Times, in_turns, time_in_turns
+from benchmarks.percentiles import percentile_told
+from benchmarks.ratio import Ratio, Verdict, is_regression, paired_ratio, verdict
+from models.artifact import read_artifact, what_changed
+from models.errors import EdgeError
+from models.reference import PIXELS
+from models.terminal import Step
+from targets.target import Job, choose
+
+SCHEMA: Final = 1
+PERCENTILES: Final = (50, 90, 99)
+# Below this share of the wall's time the processor was somebody else's as well.
+LEAST_SHARE: Final = 0.9
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long is measured, and which difference counts as a regression: 0.05 is 5 %."""
+
+    launches: int = 5
+    rounds: int = 30
+    minimum_effect: float = 0.05
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a run found: CPU time decides, the wall's ratio is told beside it; ``null`` is the old one beside itself."""
+
+    old: str
+    new: str
+    target: str
+    cpu: Ratio
+    wall: Ratio
+    null: Ratio
+    verdict: Verdict
+    is_regression: bool
+    minimum_effect: float
+    times: dict[str, Times]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what is written as JSON: everything, raw times included."""
+        rest = {name: value for name, value in asdict(self).items() if name != "times"}
+        times = {name: _times_told(each) for name, each in self.times.items()}
+        return {"schema": SCHEMA, **rest, "times": times}
+
+
+def compare(old: Path, new: Path, target: str, effort: Effort, step: Step) -> Comparison:
+    """Return how an artifact's folder compares with another's on a target of this machine.
+
+    Raises:
+        EdgeError: a folder holds no sound artifact or has no golden images beside it, the target cannot be asked in turns, or
+            an artifact did not run.
+    """
+    _refuse(target, effort)
+    with tempfile.TemporaryDirectory(prefix="edgeferry-") as work:
+        jobs = [_job(folder, target, Path(work)) for folder in (old, new)]
+        contestants = [
+            Contestant(*each) for each in (("old", jobs[0], target), ("new", jobs[1], target), ("null", jobs[0], target))
+        ]
+        times = time_in_turns(contestants, effort.launches, effort.rounds, step)
+    try:
+        cpu = paired_ratio(times["old"].cpu_ms, times["new"].cpu_ms)
+        null = paired_ratio(times["old"].cpu_ms, times["null"].cpu_ms)
+        wall = paired_ratio(times["old"].wall_ms, times["new"].wall_ms)
+    except ValueError as error:
+        raise EdgeError(f"nothing can be compared: {error}; measure again.") from None
+    slower = is_regression(cpu, null, effort.minimum_effect)
+    found = verdict(cpu, null)
+    return Comparison(str(old), str(new), target, cpu, wall, null, found, slower, effort.minimum_effect, times)
+
+
+def told_in_lines(found: Comparison) -> Iterator[str]:
+    """Yield the comparison as lines of text."""
+    for name, path in (("old", found.old), ("new", found.new)):
+        yield f"{name}  {path} on {found.target}: {_latencies(found.times[name])}"
+    yield f"CPU time, new to old:     {_ratio_told(found.cpu)}"
+    yield f"wall time, new to old:    {_ratio_told(found.wall)}"
+    yield f"the old one beside itself: {_ratio_told(found.null)}; less than {100 * (found.null.reach - 1):.1f} % is not claimed"
+    yield from (f"warning: {each}" for each in warnings(found))
+    effect = f"a minimum effect of {100 * found.minimum_effect:g} %"
+    yield f"{found.verdict}; {'a regression beyond' if found.is_regression else 'no regression beyond'} {effect}"
+
+
+def warnings(found: Comparison) -> Iterator[str]:
+    """Yield what a reader of the figures must know, each with what to do."""
+    share = min(float((times.cpu_ms / times.wall_ms).mean()) for times in found.times.values())
+    if share < LEAST_SHARE:
+        yield (
+            f"the processes had the processor for {100 * share:.0f} % of the time; "
+            "the verdict is of CPU time, the wall's figures want a quiet machine"
+        )
+    if found.null.low > 1 or found.null.high < 1:
+        yield "the old artifact beside itself seems to differ: the machine changed within the run; take more launches"
+
+
+def _refuse(target: str, effort: Effort) -> None:
+    (place,) = choose((target,))
+    if place.open is None:
+        raise EdgeError(f"{target} times itself and cannot be asked in turns; name one of {', '.join(in_turns())}.")
+    if why := place.missing():
+        raise EdgeError(f"{target} cannot run here: {why}.")
+    if effort.launches < 2 or effort.rounds < 2:
+        raise EdgeError(f"{effort.launches} launches of {effort.rounds} rounds make no interval; take at least 2 of each.")
+    if effort.minimum_effect < 0:
+        raise EdgeError(f"a minimum effect of {effort.minimum_effect:g} is negative; 0.05 is 5 %.")
+
+
+def _job(folder: Path, target: str, work: Path) -> Job:
+    artifact = read_artifact(folder)
+    if changed := what_changed(artifact, folder):
+        raise EdgeError(f"{folder}: {changed}; run `make export-all`.")
+    if not choose((target,))[0].takes(artifact):
+        raise EdgeError(f"{target} does not read {artifact.format}, which {folder} holds; name another with --target.")
+    pixels = folder.resolve().parent / REFERENCE / PIXELS
+    if not pixels.is_file():
+        raise EdgeError(f"{folder} has no golden images beside it, expected at {pixels}; compare folders below build/<model>/.")
+    return Job(folder.resolve(), pixels, work)
+
+
+def _latencies(times: Times) -> str:
+    flat = [float(value) for value in times.wall_ms.ravel()]
+    if times.calls > 1:
+        return f"median {statistics.median(flat):.3g} ms, each the mean of up to {times.calls} calls"
+    return ", ".join(f"p{each} {percentile_told(flat, each)}" for each in PERCENTILES)
+
+
+def _ratio_told(found: Ratio) -> str:
+    return f"{found.ratio:.3f} [{found.low:.3f}, {found.high:.3f}]"
+
+
+def _times_told(times: Times) -> dict[str, Any]:
+    told = {"wall_ms": times.wall_ms.tolist(), "cpu_ms": times.cpu_ms.tolist()}
+    return {**told, "calls": times.calls, "environment": times.environment}

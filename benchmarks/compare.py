@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Is a new artifact slower than an old one? Both, and the old one beside itself, timed in turns in one run."""
 
+import shutil
 import statistics
 import tempfile
+import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.harness import REFERENCE
-from benchmarks.interleave import Contestant, Times, in_turns, time_in_turns
+from benchmarks.interleave import Contestant, Times, opener, time_in_turns
 from benchmarks.percentiles import percentile_told
 from benchmarks.ratio import Ratio, Verdict, is_regression, paired_ratio, verdict
 from models.artifact import read_artifact, what_changed
@@ -63,12 +65,12 @@ def compare(old: Path, new: Path, target: str, effort: Effort, step: Step) -> Co
             an artifact did not run.
     """
     _refuse(target, effort)
-    with tempfile.TemporaryDirectory(prefix="edgeferry-") as work:
-        jobs = [_job(folder, target, Path(work)) for folder in (old, new)]
-        contestants = [
-            Contestant(*each) for each in (("old", jobs[0], target), ("new", jobs[1], target), ("null", jobs[0], target))
-        ]
-        times = time_in_turns(contestants, effort.launches, effort.rounds, step)
+    # Where an artifact does not run, the error names its log here, so the folder goes only when all went well.
+    work = Path(tempfile.gettempdir()) / f"edgeferry-{uuid.uuid4().hex}"
+    jobs = [_job(folder, target, work) for folder in (old, new)]
+    contestants = [Contestant(*each) for each in (("old", jobs[0], target), ("new", jobs[1], target), ("null", jobs[0], target))]
+    times = time_in_turns(contestants, effort.launches, effort.rounds, step)
+    shutil.rmtree(work)
     try:
         cpu = paired_ratio(times["old"].cpu_ms, times["new"].cpu_ms)
         null = paired_ratio(times["old"].cpu_ms, times["null"].cpu_ms)
@@ -84,8 +86,8 @@ def told_in_lines(found: Comparison) -> Iterator[str]:
     """Yield the comparison as lines of text."""
     for name, path in (("old", found.old), ("new", found.new)):
         yield f"{name}  {path} on {found.target}: {_latencies(found.times[name])}"
-    yield f"CPU time, new to old:     {_ratio_told(found.cpu)}"
-    yield f"wall time, new to old:    {_ratio_told(found.wall)}"
+    yield f"CPU time, new to old:      {_ratio_told(found.cpu)}"
+    yield f"wall time, new to old:     {_ratio_told(found.wall)}"
     yield f"the old one beside itself: {_ratio_told(found.null)}; less than {100 * (found.null.reach - 1):.1f} % is not claimed"
     yield from (f"warning: {each}" for each in warnings(found))
     effect = f"a minimum effect of {100 * found.minimum_effect:g} %"
@@ -106,8 +108,7 @@ def warnings(found: Comparison) -> Iterator[str]:
 
 def _refuse(target: str, effort: Effort) -> None:
     (place,) = choose((target,))
-    if place.open is None:
-        raise EdgeError(f"{target} times itself and cannot be asked in turns; name one of {', '.join(in_turns())}.")
+    opener(target)
     if why := place.missing():
         raise EdgeError(f"{target} cannot run here: {why}.")
     if effort.launches < 2 or effort.rounds < 2:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from models.child import Child, ChildError
 from models.errors import EdgeError
 from models.terminal import Step
-from targets.target import Job, targets
+from targets.target import Job, Session, targets
 
 if TYPE_CHECKING:
     import numpy as np
@@ -97,13 +97,22 @@ def _load(target: str, job: Job) -> tuple[int, dict[str, Any]]:
     """Load the artifact in this process and warm it up; return the calls a turn is made of, and what runs it."""
     from targets.timing import normalised_images
 
-    opened = targets()[target].open
-    if opened is None:
-        raise EdgeError(f"{target} times itself and cannot be asked in turns; name one of {', '.join(in_turns())}.")
-    session = opened(job)
+    session = opener(target)(job)
     _Ready.infer = session.ready(normalised_images(job)[0])
     _Ready.calls = max(1, int(LEAST_TURN_S / _warm_up(_Ready.infer)))
     return _Ready.calls, dict(session.environment)
+
+
+def opener(target: str) -> Callable[[Job], Session]:
+    """Return what opens an artifact on a target.
+
+    Raises:
+        EdgeError: the target times itself.
+    """
+    opened = targets()[target].open
+    if opened is None:
+        raise EdgeError(f"{target} times itself and cannot be asked in turns; name one of {', '.join(in_turns())}.")
+    return opened
 
 
 def in_turns() -> tuple[str, ...]:

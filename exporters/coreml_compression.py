@@ -8,6 +8,7 @@ operations ``constexpr_affine_dequantize`` (iOS 16), ``constexpr_blockwise_shift
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any, Final
 
@@ -107,7 +108,4 @@ def _is_large(operation: Any) -> bool:
 
 
 def _size(kind: Any) -> int:
-    size = 1
-    for dimension in kind.dimensions:
-        size *= dimension.constant.size
-    return size
+    return prod(dimension.constant.size for dimension in kind.dimensions)

@@ -2,9 +2,7 @@
 """A package's program made ready: names checked, weights decompressed, what is constant bound to the operation that reads it."""
 
 import inspect
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,8 +13,9 @@ from models.errors import EdgeError
 from targets.mil.arrays import Array
 from targets.mil.constants import CONSTANT_EXPRESSIONS
 from targets.mil.evaluation import Program, Step, Values, check_shape, classify
+from targets.mil.fusion import fused
 from targets.mil.limits import LARGEST_CONSTANTS, allowed, damage
-from targets.mil.operations import MAKE_THEIR_OWN, OPERATIONS, OVERWRITING
+from targets.mil.operations import OPERATIONS
 from targets.mil.package import Package
 from targets.mil.values import Constant, constant, tensor_type
 from targets.target import Unsupported
@@ -35,13 +34,13 @@ def read_program(package: Package, *, rounds_to_float16: bool) -> Program:
     calls = [operation for operation in block.operations if operation.type not in {"const", *CONSTANT_EXPRESSIONS}]
     inputs = tuple((each.name, tensor_type(each.type)) for each in package.inputs)
     _check_names(block, calls, {*constants, *(name for name, _ in inputs)})
-    last_used, owned = _last_used(calls, tuple(block.outputs)), _owned(calls, tuple(block.outputs))
+    last_used = _last_used(calls, tuple(block.outputs))
     steps = []
     for number, call in enumerate(calls):
         with damage(f"operation {call.type}"):
             step = _step(call, constants, last_used.get(number, ()), package.model_folder)
-        steps.append(replace(step, function=OVERWRITING[call.type]) if step.named.get("x") in owned else step)
-    return Program(inputs, tuple(block.outputs), constants, tuple(steps), rounds_to_float16)
+        steps.append(step)
+    return Program(inputs, tuple(block.outputs), constants, fused(steps, tuple(block.outputs)), rounds_to_float16)
 
 
 def labels_of(package: Package) -> tuple[str, ...] | None:
@@ -162,21 +161,6 @@ def _check_inputs(name: str, function: Callable[..., Any], given: set[str]) -> N
 def _parameters(function: Callable[..., Any]) -> tuple[frozenset[str], frozenset[str]]:
     told = inspect.signature(function).parameters
     return frozenset(told), frozenset(name for name, each in told.items() if each.default is inspect.Parameter.empty)
-
-
-def _owned(calls: list[Any], kept: tuple[str, ...]) -> frozenset[str]:
-    """Return which results are read once, as x, by an operation that may write its own over it."""
-    reads = Counter(each.name for call in calls for told in call.inputs.values() for each in told.arguments)
-    made = {output.name for call in calls if call.type in MAKE_THEIR_OWN for output in call.outputs}
-    read = {
-        each.name
-        for call in calls
-        if call.type in OVERWRITING
-        for name, told in call.inputs.items()
-        if name == "x"
-        for each in told.arguments
-    }
-    return frozenset(name for name in made & read if reads[name] == 1 and name not in kept)
 
 
 def _last_used(calls: list[Any], kept: tuple[str, ...]) -> dict[int, tuple[str, ...]]:

@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 import pytest
 
+from targets.mil import program
 from targets.mil.package import open_package
 from targets.mil.program import read_program
 
@@ -101,6 +102,37 @@ def test_a_mobilenet_in_float32_answers_as_keras_does(tmp_path: Path) -> None:
     assert abs(scores - expected).max() < 1e-3
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["FLOAT32", "FLOAT16"])
+def test_operations_done_together_answer_the_same_to_the_bit(precision: str, tmp_path: Path, monkeypatch: Any) -> None:
+    keras = pytest.importorskip("keras", reason="Keras is not installed")
+    keras.utils.set_random_seed(1)
+    _converted(_telling_apart(_padded(keras), keras, SMALL), SMALL, tmp_path / "model.mlpackage", precision)
+    package = open_package(tmp_path / "model.mlpackage")
+    together = read_program(package, rounds_to_float16=True)
+    monkeypatch.setattr(program, "fused", lambda steps, kept: tuple(steps))
+    apart = read_program(package, rounds_to_float16=True)
+    assert [step.operation for step in apart.steps].count("pad") == 3
+    assert [step.operation for step in together.steps].count("pad") == 1  # the one that is read twice
+    planes = _pixels(SMALL).transpose(0, 3, 1, 2)
+    for at in range(IMAGES):
+        image = {"image": planes[at : at + 1]}
+        assert together.evaluated(image) == apart.evaluated(image)
+
+
+def _padded(keras: Any) -> Any:
+    """Return convolutions, in steps of 1 and more, after zeros that one or two layers read, with activations after them."""
+    layers = keras.layers
+    image = layers.Input((SMALL, SMALL, 3))
+    x = layers.ReLU(6.0)(layers.Conv2D(16, 3, 2)(layers.ZeroPadding2D(((0, 1), (0, 1)))(image)))
+    x = layers.ReLU(6.0)(layers.DepthwiseConv2D(3, 1, padding="same")(x))
+    x = layers.ReLU()(layers.DepthwiseConv2D(5, 2)(layers.ZeroPadding2D(((2, 1), (1, 2)))(x)))
+    x = layers.ZeroPadding2D(1)(x)
+    y = layers.Conv2D(24, 3)(x)
+    x = layers.Concatenate()([layers.ReLU()(layers.Conv2D(8, 3, padding="valid")(x)), layers.ReLU(6.0)(y), y])
+    return keras.Model(image, _answer(keras, layers.GlobalAveragePooling2D()(x)))
+
+
 def _telling_apart(model: Any, keras: Any, side: int) -> Any:
     """Return the network with perturbed batch statistics and a head that tells random pictures apart."""
     rng, pictures = np.random.default_rng(0), _scaled(side)
@@ -123,13 +155,13 @@ def _evaluated(model: Any, side: int, folder: Path) -> Any:
     """Return what the evaluator makes of the network, converted to float32 and saved: [images, classes]."""
     _converted(model, side, folder / "model.mlpackage")
     package = open_package(folder / "model.mlpackage")
-    program = read_program(package, rounds_to_float16=False)
+    read = read_program(package, rounds_to_float16=False)
     planes = _pixels(side).transpose(0, 3, 1, 2)
-    answers = [program.evaluated({"image": planes[at : at + 1]})[package.probabilities] for at in range(IMAGES)]
+    answers = [read.evaluated({"image": planes[at : at + 1]})[package.probabilities] for at in range(IMAGES)]
     return np.array([[answer[str(label)] for label in range(CLASSES)] for answer in answers])
 
 
-def _converted(model: Any, side: int, path: Path) -> None:
+def _converted(model: Any, side: int, path: Path, precision: str = "FLOAT32") -> None:
     import coremltools as ct
     import tensorflow as tf
     from coremltools.converters.mil import Builder as mb  # noqa: N813 - its usual name
@@ -148,7 +180,7 @@ def _converted(model: Any, side: int, path: Path) -> None:
         convert_to="mlprogram",
         inputs=[ct.ImageType(name="image", shape=(1, side, side, 3), scale=1 / 127.5, bias=[-1, -1, -1])],
         classifier_config=ct.ClassifierConfig(list(map(str, range(CLASSES)))),
-        compute_precision=ct.precision.FLOAT32,
+        compute_precision=ct.precision[precision],
         minimum_deployment_target=ct.target.iOS16,
         skip_model_load=True,
     ).save(str(path))

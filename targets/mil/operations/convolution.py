@@ -4,7 +4,7 @@
 from collections.abc import Callable, Mapping
 from itertools import product
 from math import prod
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided, sliding_window_view
@@ -14,10 +14,21 @@ from targets.mil.arrays import Array
 from targets.mil.limits import allowed, check_work
 from targets.mil.operations.window import Pads, Window, padded, padding, steps, window_of
 
-# So many shifted floats of a depthwise convolution are worked on at a time that they stay in a processor's second cache.
-DEPTHWISE_FLOATS: Final = 512 * 1024
+# So many floats that a row of a depthwise kernel meets are worked on at a time that they stay in a processor's second cache.
+DEPTHWISE_FLOATS: Final = 320 * 1024
 # So many results of a product are made at a time that the bias is added while they are in that cache.
 PRODUCT_FLOATS: Final = 256 * 1024
+
+
+Activation = Callable[[Array], Array]
+
+
+class Layer(NamedTuple):
+    """A convolution's weights, its bias, and what is written over its results."""
+
+    weight: Array
+    bias: Array
+    over: Activation
 
 
 def conv(  # noqa: PLR0913, PLR0917 - MIL's inputs
@@ -34,6 +45,21 @@ def conv(  # noqa: PLR0913, PLR0917 - MIL's inputs
 
     x is [n, C_in, *d_in], weight [C_out, C_in / groups, *K]; 1, 2 or 3 spatial axes.
     """
+    return conv_and(_as_it_is, x, weight, bias, strides, pad_type, pad, dilations, groups)
+
+
+def conv_and(  # noqa: PLR0913, PLR0917 - MIL's inputs
+    over: Activation,
+    x: Array,
+    weight: Array,
+    bias: Array | None = None,
+    strides: Array | None = None,
+    pad_type: str = "valid",
+    pad: Array | None = None,
+    dilations: Array | None = None,
+    groups: int | Array = 1,
+) -> Any:
+    """Return what conv does, an activation written over each part of it while that is in the processor's cache."""
     groups, channels = int(groups), x.shape[1]
     window = window_of(weight.shape[2:], strides, dilations)
     if weight.shape[1] * groups != channels or weight.shape[0] % groups:
@@ -42,8 +68,9 @@ def conv(  # noqa: PLR0913, PLR0917 - MIL's inputs
     depthwise = weight.shape[1] == 1 and x.ndim == 4 and weight.shape[0] == groups > 1
     each = np.zeros(len(weight), np.float32) if bias is None else bias.reshape(len(weight))
     if depthwise:
-        return _depthwise(x, (weight, each), window, pads)
-    return _grouped(padded(x, pads), (weight.reshape(groups, len(weight) // groups, -1), each.reshape(groups, -1, 1)), window)
+        return _depthwise(x, Layer(weight, each, over), window, pads)
+    rows = weight.reshape(groups, len(weight) // groups, -1)
+    return _grouped(padded(x, pads), Layer(rows, each.reshape(groups, -1, 1), over), window)
 
 
 def conv_transpose(  # noqa: PLR0913, PLR0917 - MIL's inputs
@@ -76,9 +103,13 @@ def conv_transpose(  # noqa: PLR0913, PLR0917 - MIL's inputs
     return y if bias is None else _add_in_place(y, bias)
 
 
-def _grouped(x: Array, layer: tuple[Array, Array], window: Window) -> Array:
+def _as_it_is(y: Array) -> Array:
+    return y
+
+
+def _grouped(x: Array, layer: Layer, window: Window) -> Array:
     """Return the convolution as one matrix product a group, weights [C_out, C_in * K] by windows [C_in * K, places]."""
-    (weight, bias), batch, places = layer, x.shape[0], _places(x.shape[2:], window)
+    weight, batch, places = layer.weight, x.shape[0], _places(x.shape[2:], window)
     groups, filters = weight.shape[:2]
     allowed((batch, x.shape[1], prod(window.sizes), prod(places)), "conv's windows")
     allowed((batch, groups, filters, *places), "conv")
@@ -89,7 +120,8 @@ def _grouped(x: Array, layer: tuple[Array, Array], window: Window) -> Array:
     for start in range(0, prod(places), width):
         part = y[..., start : start + width]
         np.matmul(weight, columns[..., start : start + width], out=part)
-        part += bias
+        part += layer.bias
+        layer.over(part)
     return y.reshape(batch, groups * filters, *places)
 
 
@@ -104,61 +136,66 @@ def _windows(x: Array, window: Window) -> Array:
     return windows.transpose(0, 1, *range(2 + rank, 2 + 2 * rank), *range(2, 2 + rank))
 
 
-def _depthwise(x: Array, layer: tuple[Array, Array], window: Window, pads: Pads) -> Array:
-    """Return each channel convolved with its own kernel: one row of weights by that channel's shifted copies.
-
-    For each remainder of a step the input is laid out without gaps, so that a shift is one run of memory; what it wraps around
-    at a row's end falls behind the last place and is cut off.
-    """
-    weight, bias = layer
+def _depthwise(x: Array, layer: Layer, window: Window, pads: Pads) -> Array:
+    """Return each channel convolved with its own kernel: a row of weights by that channel's shifted copies."""
     sizes = tuple(size + sum(pair) for size, pair in zip(x.shape[2:], pads, strict=True))
     places = _places(sizes, window)
-    rows, columns = (-(-size // stride) for size, stride in zip(sizes, window.strides, strict=True))
-    # Whole steps, and one more of rows: the last shift reads past the last row's end by less than a row.
-    ends = ((rows + 1) * window.strides[0] - sizes[0], columns * window.strides[1] - sizes[1])
-    whole = tuple((before, after + more) for (before, after), more in zip(pads, ends, strict=True))
     check_work(prod(x.shape[:2]) * prod(places) * prod(window.sizes), "conv")
     allowed((*x.shape[:2], *sizes), "conv")
-    allowed((rows * columns, prod(window.sizes)), "conv's windows")
+    allowed((*sizes, prod(window.sizes)), "conv's windows")
     y: Array = np.empty((*x.shape[:2], *places), np.float32)
-    block = max(1, DEPTHWISE_FLOATS // (rows * columns * prod(window.sizes)))
+    convolved = _stepping_by_one if max(window.strides) == 1 else _stepping
+    block = max(1, DEPTHWISE_FLOATS // (sizes[0] * places[1] * window.sizes[1]))
     for image, start in product(range(x.shape[0]), range(0, x.shape[1], block)):
         channels = slice(start, start + block)
-        copies = _shifted(padded(x[image : image + 1, channels], whole)[0], window, (places[0], columns))
-        summed = np.matmul(weight[channels].reshape(-1, 1, copies.shape[1]), copies)
-        summed = summed.reshape(-1, places[0], columns)[:, :, : places[1]]
-        np.add(summed, bias[channels].reshape(-1, 1, 1), out=y[image, channels])
+        part = y[image, channels]
+        summed = convolved(x[image : image + 1, channels], layer.weight[channels], window, pads)
+        np.add(summed, layer.bias[channels].reshape(-1, 1, 1), out=part)
+        layer.over(part)
     return y
 
 
-def _shifted(x: Array, window: Window, sizes: tuple[int, int]) -> Array:
-    """Return [channels, kernel elements, places], what each element of the kernel meets at each place."""
-    places, columns = sizes
-    length, phases = places * columns, {}
-    if max(window.strides) == 1:
-        return _overlapping(x, window, length)
-    copies: Array = np.empty((len(x), prod(window.sizes), length), np.float32)
-    for number, tap in enumerate(product(*map(range, window.sizes))):
-        (down, top), (right, left) = (
-            divmod(at * dilation, stride) for at, dilation, stride in zip(tap, window.dilations, window.strides, strict=True)
-        )
-        if (top, left) not in phases:
-            phases[top, left] = x[:, top :: window.strides[0], left :: window.strides[1]].reshape(len(x), -1)
-        shift = down * columns + right
-        copies[:, number] = phases[top, left][:, shift : shift + length]
-    return copies
+def _stepping_by_one(x: Array, weight: Array, window: Window, pads: Pads) -> Array:
+    """Return channels, [1, channels, *d_in], convolved in steps of 1: [channels, *places].
 
-
-def _overlapping(x: Array, window: Window, length: int) -> Array:
-    """Return the shifted copies of a window that steps by 1, in one go.
-
-    The last one ends at ``rows * columns + extent - 1``, within the row that is laid out beyond the last.
+    The input is laid out without gaps, so that a shift is one run of memory; what it wraps around at a row's end falls behind the
+    last place and is cut off. The last shift reads past the last row's end by less than a row, so one more is laid out.
     """
-    flat = x.reshape(len(x), -1)
-    channel, element = flat.strides
+    laid_out = padded(x, ((pads[0][0], pads[0][1] + 1), pads[1]))[0]
+    channels, height, columns = laid_out.shape
+    rows, width = _places((height - 1, columns), window)
+    channel, row, element = laid_out.strides
     down, right = window.dilations
-    jumps = (channel, down * x.shape[2] * element, right * element, element)
-    return as_strided(flat, (len(x), *window.sizes, length), jumps, writeable=False).reshape(len(x), -1, length)
+    jumps = (channel, down * row, right * element, element)
+    shifts = as_strided(laid_out, (channels, *window.sizes, rows * columns), jumps, writeable=False)
+    summed = np.matmul(weight.reshape(channels, 1, -1), shifts.reshape(channels, prod(window.sizes), -1))
+    y: Array = summed.reshape(channels, rows, columns)[:, :, :width]
+    return y
+
+
+def _stepping(x: Array, weight: Array, window: Window, pads: Pads) -> Array:
+    """Return channels, [1, channels, *d_in], convolved in larger steps: [channels, *places].
+
+    What a row of the kernel meets is laid out once for each remainder of the step, every step on an axis of its own; the kernel's
+    next row with that remainder meets the same, some rows further on.
+    """
+    laid_out = padded(x, pads)[0]
+    channels, places = len(laid_out), _places(laid_out.shape[1:], window)
+    (stride, step), (down, right) = window.strides, window.dilations
+    met: dict[int, Array] = {}
+    summed: Array = np.zeros((), np.float32)
+    for number in range(window.sizes[0]):
+        skipped, remainder = divmod(number * down, stride)
+        if remainder not in met:
+            rows = laid_out[:, remainder::stride]
+            columns: Array = np.empty((channels, window.sizes[1], rows.shape[1], places[1]), np.float32)
+            for at in range(window.sizes[1]):
+                columns[:, at] = rows[:, :, at * right :: step][:, :, : places[1]]
+            met[remainder] = columns.reshape(channels, window.sizes[1], -1)
+        first = skipped * places[1]
+        share = np.matmul(weight[:, :, number], met[remainder][:, :, first : first + prod(places)])
+        summed = np.add(summed, share, out=share)
+    return summed.reshape(channels, *places)
 
 
 def _places(sizes: tuple[int, ...], window: Window) -> tuple[int, ...]:

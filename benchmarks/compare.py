@@ -69,17 +69,29 @@ def compare(old: Path, new: Path, target: str, effort: Effort, step: Step) -> Co
     work = Path(tempfile.gettempdir()) / f"edgeferry-{uuid.uuid4().hex}"
     jobs = [_job(folder, target, work) for folder in (old, new)]
     contestants = [Contestant(*each) for each in (("old", jobs[0], target), ("new", jobs[1], target), ("null", jobs[0], target))]
-    times = time_in_turns(contestants, effort.launches, effort.rounds, step)
+    taken = time_in_turns(contestants, effort.launches, effort.rounds, step)
+    if taken.interrupted:
+        shutil.rmtree(work)
+        raise KeyboardInterrupt
+    times = taken.times
+    for each in contestants:
+        if problem := times[each.name].problem:
+            raise EdgeError(f"{each.name}, {each.job.folder} on {target}: {problem}")
     shutil.rmtree(work)
     try:
-        cpu = paired_ratio(times["old"].cpu_ms, times["new"].cpu_ms)
-        null = paired_ratio(times["old"].cpu_ms, times["null"].cpu_ms)
-        wall = paired_ratio(times["old"].wall_ms, times["new"].wall_ms)
+        cpu, null = (_ratio(times, other, "cpu_ms") for other in ("new", "null"))
+        wall = _ratio(times, "new", "wall_ms")
     except ValueError as error:
         raise EdgeError(f"nothing can be compared: {error}; measure again.") from None
     slower = is_regression(cpu, null, effort.minimum_effect)
     found = verdict(cpu, null)
     return Comparison(str(old), str(new), target, cpu, wall, null, found, slower, effort.minimum_effect, times)
+
+
+def _ratio(times: dict[str, Times], other: str, clock: str) -> Ratio:
+    import numpy as np
+
+    return paired_ratio(*(np.array(getattr(times[name], clock)) for name in ("old", other)))
 
 
 def told_in_lines(found: Comparison) -> Iterator[str]:
@@ -96,7 +108,7 @@ def told_in_lines(found: Comparison) -> Iterator[str]:
 
 def warnings(found: Comparison) -> Iterator[str]:
     """Yield what a reader of the figures must know, each with what to do."""
-    share = min(float((times.cpu_ms / times.wall_ms).mean()) for times in found.times.values())
+    share = min(_share(times) for times in found.times.values())
     if share < LEAST_SHARE:
         yield (
             f"the processes had the processor for {100 * share:.0f} % of the time; "
@@ -104,6 +116,11 @@ def warnings(found: Comparison) -> Iterator[str]:
         )
     if found.null.low > 1 or found.null.high < 1:
         yield "the old artifact beside itself seems to differ: the machine changed within the run; take more launches"
+
+
+def _share(times: Times) -> float:
+    """Return the share of the time that a contestant had the processor."""
+    return sum(map(sum, times.cpu_ms)) / sum(map(sum, times.wall_ms))
 
 
 def _refuse(target: str, effort: Effort) -> None:
@@ -130,7 +147,7 @@ def _job(folder: Path, target: str, work: Path) -> Job:
 
 
 def _latencies(times: Times) -> str:
-    flat = [float(value) for value in times.wall_ms.ravel()]
+    flat = [time for launch in times.wall_ms for time in launch]
     if times.calls > 1:
         return f"median {statistics.median(flat):.3g} ms, each the mean of up to {times.calls} calls"
     return ", ".join(f"p{each} {percentile_told(flat, each)}" for each in PERCENTILES)
@@ -141,5 +158,5 @@ def _ratio_told(found: Ratio) -> str:
 
 
 def _times_told(times: Times) -> dict[str, Any]:
-    told = {"wall_ms": times.wall_ms.tolist(), "cpu_ms": times.cpu_ms.tolist()}
+    told = {"wall_ms": times.wall_ms, "cpu_ms": times.cpu_ms, "load_ms": times.load_ms, "first_ms": times.first_ms}
     return {**told, "calls": times.calls, "environment": times.environment}

@@ -8,13 +8,13 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from models.child import Child, ChildError
 from models.errors import EdgeError
 from models.terminal import Step
-from targets.target import Job, Session, targets
+from targets.target import Job, Session, Unsupported, targets
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +25,7 @@ WINDOW: Final = 10
 MOST_WARMUP_S: Final = 5.0
 # A turn lasts so long at the least: a clock read costs 0.1 microseconds, and a call may take no more than that.
 LEAST_TURN_S: Final = 0.002
+LOAD_TIMEOUT_S: Final = 600.0
 TURN_TIMEOUT_S: Final = 120.0
 
 
@@ -37,70 +38,134 @@ class Contestant:
     target: str
 
 
-@dataclass(frozen=True)
+@dataclass
 class Times:
-    """A contestant's times in milliseconds a call, [launches, rounds], by the wall's and by its process's CPU clock.
+    """A contestant's times in milliseconds a call, a list a launch, by the wall's and by its process's CPU clock.
 
-    ``calls`` is how many calls a turn was made of, the largest of all launches; more than one makes a time a mean.
+    ``calls`` is how many calls a turn was made of, the largest of all launches; more than one makes a time a mean. ``load_ms``,
+    ``first_ms`` (the first call of all) and ``scores``, [1, classes], the answer to the last timed call, have one entry a launch.
+    ``problem`` says why it ended before its time, with what it had measured by then; ``absent`` that it never could run here.
     """
 
-    wall_ms: "NDArray[np.float64]"
-    cpu_ms: "NDArray[np.float64]"
+    wall_ms: list[list[float]] = field(default_factory=list)
+    cpu_ms: list[list[float]] = field(default_factory=list)
+    calls: int = 1
+    environment: dict[str, Any] = field(default_factory=dict)
+    load_ms: list[float] = field(default_factory=list)
+    first_ms: list[float] = field(default_factory=list)
+    scores: "list[NDArray[np.float32]]" = field(default_factory=list)
+    labels: tuple[str, ...] | None = None
+    problem: str = ""
+    absent: bool = False
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a process tells of the artifact that it has loaded and warmed up."""
+
     calls: int
+    load_ms: float
+    first_ms: float
+    labels: tuple[str, ...] | None
     environment: dict[str, Any]
 
 
-def time_in_turns(contestants: Sequence[Contestant], launches: int, rounds: int, step: Step) -> dict[str, Times]:
-    """Return every contestant's times by name; turns of the same round are pairs.
+@dataclass(frozen=True)
+class Taken:
+    """Every contestant's times by name; turns of the same round are pairs. An interruption leaves what was taken before it."""
+
+    times: dict[str, Times]
+    interrupted: bool
+
+
+def time_in_turns(contestants: Sequence[Contestant], launches: int, rounds: int, step: Step) -> Taken:
+    """Return the times of contestants that take turns; one that does not load, or dies, leaves the others to go on.
 
     Raises:
-        EdgeError: a contestant's target cannot be asked in turns, or a contestant did not run, or died.
+        EdgeError: a contestant's target cannot be asked in turns.
     """
-    import numpy as np
-
+    for each in contestants:
+        opener(each.target)
+    times = {each.name: Times() for each in contestants}
     order = random.Random(0)  # noqa: S311 - an order, not a secret
-    taken: dict[str, list[NDArray[np.float64]]] = {each.name: [] for each in contestants}
-    told: dict[str, tuple[int, dict[str, Any]]] = {}
-    for launch in range(launches):
-        with ExitStack() as stack:
-            children = {each.name: stack.enter_context(Child()) for each in contestants}
-            step(f"launch {launch + 1} of {launches}, {rounds} rounds")
-            for each in contestants:
-                calls, environment = _call(children[each.name], each, "before its first turn", _load, each.target, each.job)
-                told[each.name] = max(calls, told.get(each.name, (0,))[0]), environment
-            turns: dict[str, list[tuple[float, float]]] = {each.name: [] for each in contestants}
-            for number in range(rounds):
-                for each in order.sample(list(contestants), len(contestants)):
-                    where = f"in round {number + 1} of launch {launch + 1}"
-                    turns[each.name].append(_call(children[each.name], each, where, _turn))
-        for name, pairs in turns.items():
-            taken[name].append(np.array(pairs).T)
-    stacked = {name: np.stack(parts, axis=1) for name, parts in taken.items()}
-    return {name: Times(times[0], times[1], *told[name]) for name, times in stacked.items()}
-
-
-def _call(child: Child, each: Contestant, where: str, function: Callable[..., Any], *arguments: Any) -> Any:
     try:
-        return child.call(function, *arguments, log=each.job.work / f"{each.name}.log", timeout_s=TURN_TIMEOUT_S)
-    except ChildError as error:
-        raise EdgeError(f"{each.name}, {each.job.folder} on {each.target}, ended {where}: {error}") from None
+        for launch in range(launches):
+            running = [each for each in contestants if not times[each.name].problem]
+            step(f"launch {launch + 1} of {launches}: {rounds} rounds of {len(running)} artifacts in turns")
+            _launch(running, times, (launch, rounds), order)
+    except KeyboardInterrupt:
+        return Taken(times, interrupted=True)
+    return Taken(times, interrupted=False)
+
+
+def _launch(running: list[Contestant], times: dict[str, Times], size: tuple[int, int], order: random.Random) -> None:
+    """Add one launch's times: a process for each contestant, all of them loaded, then rounds in random order."""
+    launch, rounds = size
+    with ExitStack() as stack:
+        children = {each.name: stack.enter_context(Child()) for each in running}
+
+        def asked(each: Contestant, where: str, function: Callable[..., Any], *arguments: Any) -> Any:
+            return _asked(children[each.name], each, times[each.name], (where, function, *arguments))
+
+        for each in running:
+            loaded = asked(each, "before its first turn", _load, each.target, each.job)
+            if loaded is not None:
+                _note(times[each.name], loaded)
+        for number in range(rounds):
+            for each in order.sample(running, len(running)):
+                if times[each.name].problem:
+                    continue
+                turn = asked(each, f"in round {number + 1} of launch {launch + 1}", _turn)
+                if turn is not None:
+                    times[each.name].wall_ms[-1].append(turn[0])
+                    times[each.name].cpu_ms[-1].append(turn[1])
+        for each in running:
+            if not times[each.name].problem and (scores := asked(each, "after its last turn", _last_answer)) is not None:
+                times[each.name].scores.append(scores)
+
+
+def _note(times: Times, loaded: Loaded) -> None:
+    times.wall_ms.append([])
+    times.cpu_ms.append([])
+    times.load_ms.append(loaded.load_ms)
+    times.first_ms.append(loaded.first_ms)
+    times.calls = max(loaded.calls, times.calls)
+    times.environment, times.labels = loaded.environment, loaded.labels
+
+
+def _asked(child: Child, each: Contestant, times: Times, call: tuple[Any, ...]) -> Any:
+    """Return what a contestant's process answers, or None where that is its end, which is noted."""
+    where, function, *arguments = call
+    timeout_s = LOAD_TIMEOUT_S if function is _load else TURN_TIMEOUT_S
+    try:
+        return child.call(function, *arguments, log=each.job.work / f"{each.name}.log", timeout_s=timeout_s)
+    except Unsupported as error:
+        times.problem, times.absent = str(error), True
+    except (ChildError, EdgeError) as error:
+        times.problem = f"it ended {where}: {error}"
+    return None
 
 
 class _Ready:
-    """What this process has loaded: one call, and how many of them make a turn."""
+    """What this process has loaded: one call, how many of them make a turn, and the last answer."""
 
+    session: Session
     infer: Callable[[], Any]
     calls: int
+    answer: Any
 
 
-def _load(target: str, job: Job) -> tuple[int, dict[str, Any]]:
+def _load(target: str, job: Job) -> Loaded:
     """Load the artifact in this process and warm it up; return the calls a turn is made of, and what runs it."""
-    from targets.timing import normalised_images
+    from targets.timing import images_of
 
-    session = opener(target)(job)
-    _Ready.infer = session.ready(normalised_images(job)[0])
-    _Ready.calls = max(1, int(LEAST_TURN_S / _warm_up(_Ready.infer)))
-    return _Ready.calls, dict(session.environment)
+    _Ready.session = session = opener(target)(job)
+    _Ready.infer = session.ready(images_of(session, job)[0])
+    start = time.perf_counter_ns()
+    _Ready.infer()
+    first_ms = (time.perf_counter_ns() - start) / 1e6
+    _Ready.calls = max(1, int(LEAST_TURN_S / warm_up(_Ready.infer)))
+    return Loaded(_Ready.calls, session.load_ms, first_ms, session.labels, dict(session.environment))
 
 
 def opener(target: str) -> Callable[[Job], Session]:
@@ -120,23 +185,23 @@ def in_turns() -> tuple[str, ...]:
     return tuple(name for name, target in targets().items() if target.open is not None)
 
 
-def _warm_up(infer: Callable[[], Any]) -> float:
+def warm_up(infer: Callable[[], Any]) -> float:
     """Call until the times are stable; return the last window's median in seconds."""
     ends, last = time.perf_counter() + MOST_WARMUP_S, float("inf")
     while True:
-        now = _median_s(infer)
+        now = _median_s(infer, ends)
         if now >= last or time.perf_counter() > ends:
             return max(now, 1e-7)
         last = now
 
 
-def _median_s(infer: Callable[[], Any]) -> float:
-    times = []
-    for _ in range(WINDOW):
+def _median_s(infer: Callable[[], Any], ends: float) -> float:
+    times: list[float] = []
+    while len(times) < WINDOW and (not times or time.perf_counter() < ends):
         start = time.perf_counter()
         infer()
         times.append(time.perf_counter() - start)
-    return sorted(times)[WINDOW // 2]
+    return sorted(times)[len(times) // 2]
 
 
 def _turn() -> tuple[float, float]:
@@ -145,6 +210,14 @@ def _turn() -> tuple[float, float]:
     infer()
     wall, cpu = time.perf_counter_ns(), time.process_time_ns()
     for _ in range(calls):
-        infer()
+        answer = infer()
     cpu_ms, wall_ms = (time.process_time_ns() - cpu) / 1e6, (time.perf_counter_ns() - wall) / 1e6
+    _Ready.answer = answer
     return wall_ms / calls, cpu_ms / calls
+
+
+def _last_answer() -> "NDArray[np.float32]":
+    """Return the scores of the last call that was timed, [1, classes]."""
+    import numpy as np
+
+    return _Ready.session.as_scores(np.asarray(_Ready.answer).reshape(1, -1))

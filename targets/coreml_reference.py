@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from targets.installed import needs, versions
-from targets.target import Job, Run, Target
-from targets.timing import answer_and_time, timed
+from targets.target import Job, Run, Session, Target
+from targets.timing import run_of, timed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +41,11 @@ def _missing() -> str | None:
 
 
 def _run(job: Job) -> Run:
-    """Return a run whose times include neither laying out the picture nor reading the package."""
+    return run_of(_open(job), job)
+
+
+def _open(job: Job) -> Session:
+    """Return a session whose calls include neither laying out the picture nor reading the package."""
     import numpy as np
 
     from targets.mil.memory import keep_memory
@@ -58,17 +62,16 @@ def _run(job: Job) -> Run:
     load_ms, program = timed(lambda: read_program(package, rounds_to_float16=ARITHMETIC[job.accelerator]))
     name, labels, output = package.inputs[0].name, labels_of(package), package.probabilities
 
-    def ready(picture: "NDArray[np.float32]") -> "Callable[[], NDArray[np.float32]]":
-        return lambda: _scores(program.evaluated({name: picture}), output, labels)
+    def ready(picture: "NDArray[np.float32]") -> "Callable[[], NDArray[np.generic]]":
+        return lambda: _scores(program.evaluated({name: picture}), output, labels)[np.newaxis]
 
-    measured = answer_and_time(ready, _pictures(job, package), job)
     rounded = program.rounds_to_float16 and program.declares_float16
-    return Run(
-        scores=np.stack(measured.answers),
+    return Session(
+        ready=ready,
+        as_scores=lambda scores: scores.astype(np.float32),
         labels=labels,
-        latencies_ms=measured.latencies_ms,
-        first_ms=measured.first_ms,
         load_ms=load_ms,
+        images=_pictures(job, package),
         environment={
             "runtime": "edgeferry evaluator of ML Programs",
             "version": np.__version__,
@@ -123,5 +126,6 @@ TARGETS = (
         missing=_missing,
         run=_run,
         versions=versions(CARRIER, "numpy", "protobuf", "scipy"),
+        open=_open,
     ),
 )

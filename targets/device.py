@@ -6,7 +6,7 @@
 
 Python 3.7 and numpy 1.16 are enough; it needs a TF Lite runtime and imports nothing else. job.json holds ``model``, ``images``
 (.npy, [count, height, width, channels], normalised float32 or the file's integers), ``warmup``, ``rounds``, ``threads``, where to
-write ``scores`` (.npy, raw answers) and ``result`` (JSON), and may hold ``builtin`` (no XNNPACK) and ``delegate``, {library,
+write ``scores`` (.npy, raw answers) and ``result`` (JSON), and may hold ``delegate``, {library,
 options}. The result holds ``error``, {kind, message}, where something went wrong; the status is then 2.
 """
 
@@ -208,9 +208,6 @@ def load_delegate(wanted: Facts, model: Path, runtime: Any, result: Facts, begin
 def opened(job: Facts, runtime: Any, delegate: Any) -> Any:
     """Return the interpreter, its tensors allocated. A delegate that does not take what was compiled for it is told here."""
     options = {"num_threads": job["threads"], **({} if delegate is None else {"experimental_delegates": [delegate]})}
-    kinds = getattr(runtime, "OpResolverType", None)
-    if job.get("builtin") and kinds is not None:
-        options["experimental_op_resolver_type"] = kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     try:
         interpreter = runtime.Interpreter(model_path=job["model"], **options)
         interpreter.allocate_tensors()

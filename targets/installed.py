@@ -6,6 +6,10 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import distributions
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Final
+
+# NVIDIA's driver makes it for the first device.
+CUDA_DEVICE: Final = Path("/dev/nvidia0")
 
 
 def versions_of(*names: str, below: Path | None = None) -> dict[str, str]:
@@ -32,6 +36,13 @@ def runtime(*names: str) -> dict[str, str]:
 def versions(*names: str) -> Callable[[], Mapping[str, str]]:
     """Return a target's ``versions``: those of the distributions named."""
     return lambda: versions_of(*names)
+
+
+def no_cuda(then: str) -> str | None:
+    """Return why nothing can run on an NVIDIA GPU here, or None; ``then`` says what to do on a machine that has one."""
+    if CUDA_DEVICE.exists():
+        return None
+    return f"no CUDA device: {CUDA_DEVICE} is absent; on a machine with an NVIDIA GPU and its driver, {then}"
 
 
 def needs(module: str) -> Callable[[], str | None]:

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The original itself and SavedModels, on this machine's CPU, by TensorFlow: what the exported copies are compared with."""
+"""The original itself and SavedModels, by TensorFlow on a CPU or a GPU: what the exported copies are compared with."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from models.load import load_model
-from targets.installed import needs, runtime, versions
-from targets.target import Job, Run, Target
-from targets.timing import answer_and_time, normalised_images, timed
+from targets.installed import needs, no_cuda, runtime, versions
+from targets.target import Job, Run, Session, Target, Unsupported
+from targets.timing import run_of, timed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,28 +20,36 @@ INPUT: Final = "image"
 DISTRIBUTIONS: Final = ("tensorflow", "tensorflow-cpu")
 
 
-def _run(job: Job) -> Run:
+def _run(job: Job, device: str = "CPU") -> Run:
+    return run_of(_open(job, device), job)
+
+
+def _open(job: Job, device: str = "CPU") -> Session:
     import keras  # noqa: F401 - so that loading is timed without it
     import numpy as np
     import tensorflow as tf
 
+    gpus = tf.config.list_physical_devices("GPU")
+    if device == "GPU" and not gpus:
+        raise Unsupported(
+            "TensorFlow sees no GPU here; `.venv/bin/python -m pip install tensorflow[and-cuda]` installs one that may"
+        )
+    tf.config.set_visible_devices(gpus[:1] if device == "GPU" else [], "GPU")
+    tf.config.experimental.enable_tensor_float_32_execution(False)  # noqa: FBT003 - TensorFlow's own
     tf.config.threading.set_intra_op_parallelism_threads(job.threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     load_ms, predict = timed(lambda: _loaded(job))
 
-    def ready(image: "NDArray[np.float32]") -> "Callable[[], NDArray[np.float32]]":
+    def ready(image: "NDArray[np.float32]") -> "Callable[[], NDArray[np.generic]]":
         tensor = tf.constant(image)
         return lambda: np.asarray(predict(tensor))
 
-    with tf.device("/CPU:0"):
-        measured = answer_and_time(ready, normalised_images(job), job)
-    return Run(
-        scores=np.concatenate(measured.answers).astype(np.float32),
+    return Session(
+        ready=ready,
+        as_scores=lambda scores: scores.astype(np.float32),
         labels=None,
-        latencies_ms=measured.latencies_ms,
-        first_ms=measured.first_ms,
         load_ms=load_ms,
-        environment={**runtime(*DISTRIBUTIONS), "threads": job.threads, "device": "CPU"},
+        environment={**runtime(*DISTRIBUTIONS), "threads": job.threads, "device": device},
     )
 
 
@@ -69,5 +78,16 @@ TARGETS = (
         missing=needs("tensorflow"),
         run=_run,
         versions=versions(*DISTRIBUTIONS, "keras", "numpy"),
+        open=_open,
+    ),
+    Target(
+        name="keras-gpu",
+        summary="an NVIDIA GPU, by TensorFlow",
+        reads=frozenset({"keras", "savedmodel"}),
+        missing=lambda: no_cuda("`make install`, then `.venv/bin/python -m pip install tensorflow[and-cuda]`"),
+        run=partial(_run, device="GPU"),
+        versions=versions(*DISTRIBUTIONS, "keras", "numpy"),
+        asked_by_default=False,
+        open=partial(_open, device="GPU"),
     ),
 )

@@ -23,9 +23,15 @@ def _run(job: Job) -> Run:
 
 
 def _open(job: Job) -> Session:
+    return opened(job)
+
+
+def opened(job: Job, **options: Any) -> Session:
+    """Return a session of LiteRT's interpreter; ``options`` are more of its own."""
     from ai_edge_litert.interpreter import Interpreter
 
-    load_ms, interpreter = timed(lambda: _allocated(Interpreter(model_path=str(job.main_file), num_threads=job.threads)))
+    model = {"model_path": str(job.main_file), "num_threads": job.threads}
+    load_ms, interpreter = timed(lambda: _allocated(Interpreter(**model, **options)))
     takes, answers = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
 
     def ready(image: "NDArray[np.float32]") -> "Callable[[], NDArray[np.generic]]":
@@ -42,7 +48,7 @@ def _open(job: Job) -> Session:
         as_scores=partial(dequantized, tensor=answers),
         labels=labels_in(job.main_file),
         load_ms=load_ms,
-        environment={**runtime(DISTRIBUTION), "threads": job.threads, "delegate": delegate_told(_partitions(interpreter))},
+        environment={**runtime(DISTRIBUTION), "threads": job.threads, **_delegated(interpreter)},
     )
 
 
@@ -51,9 +57,24 @@ def _allocated(interpreter: Any) -> Any:
     return interpreter
 
 
-def _partitions(interpreter: Any) -> int:
+def _delegated(interpreter: Any) -> dict[str, Any]:
+    """Return what took parts of the graph off LiteRT's own kernels, and how many operations it left to them."""
     # Told by the interpreter, not assumed: XNNPACK takes only the operations it knows. There is no public way to ask.
-    return sum(operation["op_name"] == "DELEGATE" for operation in interpreter._get_ops_details())  # noqa: SLF001
+    listed = interpreter._get_ops_details()  # noqa: SLF001
+    parts = [each for each in listed if each["op_name"] == "DELEGATE"]
+    # What a delegate took stays in the list: it is what leads from the part's outputs back to its inputs.
+    operations = [each for each in listed if each["op_name"] != "DELEGATE"]
+    makers = {int(tensor): at for at, each in enumerate(operations) for tensor in each["outputs"]}
+    taken: set[int] = set()
+    for part in parts:
+        open_ends, given = [int(tensor) for tensor in part["outputs"]], {int(tensor) for tensor in part["inputs"]}
+        while open_ends:
+            tensor = open_ends.pop()
+            at = makers.get(tensor)
+            if at is not None and tensor not in given and at not in taken:
+                taken.add(at)
+                open_ends += [int(each) for each in operations[at]["inputs"]]
+    return {"delegate": delegate_told(len(parts)), "nodes": len(operations), "delegated_nodes": len(taken)}
 
 
 TARGETS = (

@@ -4,20 +4,26 @@
 XNNPACK, LiteRT's default, rounds integers otherwise; TF Lite's own kernels are what the Edge TPU and old runtimes follow.
 """
 
-import sys
-from pathlib import Path
+from dataclasses import replace
 from typing import Final
 
 from targets.installed import needs, versions
-from targets.target import Job, Run, Target
-from targets.tflite_runtime import as_run, run_on_device
+from targets.litert import opened
+from targets.target import Job, Run, Session, Target
+from targets.timing import run_of
 
 NAME: Final = "litert-builtin"
 
 
 def _run(job: Job) -> Run:
-    result = run_on_device(job, Path(sys.executable), builtin=True)
-    return as_run(job, result, (job.work / "scores.npy").read_bytes())
+    return run_of(_open(job), job)
+
+
+def _open(job: Job) -> Session:
+    from ai_edge_litert.interpreter import OpResolverType
+
+    session = opened(job, experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
+    return replace(session, keeps_integers=True)
 
 
 TARGETS = (
@@ -29,5 +35,6 @@ TARGETS = (
         run=_run,
         versions=versions("ai-edge-litert", "numpy"),
         asked_by_default=False,
+        open=_open,
     ),
 )

@@ -3,24 +3,26 @@
 
 from typing import Final
 
-from targets.target import Job, Run, Target
-from targets.timing import answer_and_time, normalised_images
+from targets.target import Job, Run, Session, Target
+from targets.timing import run_of
 
 KINDS: Final = frozenset({"coreml", "edgetpu", "keras", "onnx", "savedmodel", "tflite", "tfjs"})
 
 
 def _run(job: Job) -> Run:
+    return run_of(_open(job), job)
+
+
+def _open(job: Job) -> Session:
     import numpy as np
 
     nothing = np.zeros((1, len(job.artifact.labels)), np.float32)
-    measured = answer_and_time(lambda _: lambda: nothing, normalised_images(job), job)
-    return Run(
-        scores=np.concatenate(measured.answers),
+    return Session(
+        ready=lambda _: lambda: nothing,
+        as_scores=lambda scores: scores.astype(np.float32),
         labels=None,
-        latencies_ms=measured.latencies_ms,
-        first_ms=measured.first_ms,
         load_ms=0.0,
-        environment={"runtime": "none", "threads": 1},
+        environment={"runtime": "none", "version": "none", "threads": 1},
     )
 
 
@@ -33,5 +35,6 @@ TARGETS = (
         run=_run,
         versions=dict,
         asked_by_default=False,
+        open=_open,
     ),
 )

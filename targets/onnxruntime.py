@@ -1,34 +1,67 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ONNX files on this machine's CPU, by ONNX Runtime."""
+"""ONNX files by ONNX Runtime: on this machine's CPU, and by the execution providers of other wheels and devices."""
 
 import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from targets.installed import needs, runtime, versions
-from targets.target import Job, Run, Session, Target
+from targets.installed import needs, no_cuda, runtime, versions
+from targets.target import Job, Run, Session, Target, Unsupported
 from targets.timing import run_of, timed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import numpy as np
     from numpy.typing import NDArray
 
 INPUT: Final = "image"
-PROVIDER: Final = "CPUExecutionProvider"
+CPU: Final = "CPUExecutionProvider"
+DISTRIBUTIONS: Final = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")
 
 
-def _run(job: Job) -> Run:
-    return run_of(_open(job), job)
+@dataclass(frozen=True)
+class _Provider:
+    """An execution provider: the library that a wheel has for it, how to get that wheel, and the provider's options."""
+
+    name: str
+    library: str
+    wheel: str
+    options: Mapping[str, str] = field(default_factory=dict)
+    on_cuda: bool = False
+    system: str = sys.platform
+
+    def missing(self) -> str | None:
+        """Return why it cannot run here, or None."""
+        if self.system != sys.platform:
+            return "needs macOS, Core ML is nowhere else: `make install` and the same command on a Mac"
+        if self.on_cuda and (why := no_cuda(self.wheel)):
+            return why
+        if why := needs("onnxruntime")():
+            return why
+        folders = getattr(find_spec("onnxruntime"), "submodule_search_locations", None) or []
+        if not [found for folder in folders for found in (Path(folder) / "capi").glob(self.library)]:
+            return f"the onnxruntime that is installed has no {self.name}; {self.wheel}"
+        return None
 
 
-def _open(job: Job) -> Session:
+def _run(job: Job, provider: str = CPU, told: Mapping[str, str] | None = None) -> Run:
+    return run_of(_open(job, provider, told), job)
+
+
+def _open(job: Job, provider: str = CPU, told: Mapping[str, str] | None = None) -> Session:
     from onnxruntime import InferenceSession
 
     options = _options(job.threads)
-    load_ms, session = timed(lambda: InferenceSession(job.main_file, options, providers=[PROVIDER]))
-    if session.get_providers() != [PROVIDER]:
-        raise RuntimeError(f"{PROVIDER} was asked for, {', '.join(session.get_providers())} is what ran")
+    wanted = [(provider, dict(told or {}))]
+    load_ms, session = timed(lambda: InferenceSession(job.main_file, options, providers=wanted))
+    if session.get_providers()[0] != provider:
+        # It falls back to the CPU with a warning where a library of CUDA's or a device is missing.
+        raise Unsupported(f"{provider} was asked for, {', '.join(session.get_providers())} is what ran: it did not start here")
 
     def ready(image: "NDArray[np.float32]") -> "Callable[[], NDArray[np.generic]]":
         return lambda: session.run(None, {INPUT: image})[0]
@@ -38,7 +71,12 @@ def _open(job: Job) -> Session:
         as_scores=lambda scores: scores.astype("float32"),
         labels=_labels(session),
         load_ms=load_ms,
-        environment={**runtime("onnxruntime"), "threads": job.threads, "provider": PROVIDER},
+        environment={
+            **runtime(*DISTRIBUTIONS),
+            "threads": job.threads,
+            "provider": provider,
+            **_assigned(session, provider),
+        },
     )
 
 
@@ -50,7 +88,20 @@ def _options(threads: int) -> Any:
     options.inter_op_num_threads = 1
     # Threads that spin between calls slow whatever is measured next.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     return options
+
+
+def _assigned(session: Any, provider: str) -> dict[str, int]:
+    """Return how many nodes of the graph there are, and how many of them the provider took, where that is told."""
+    if not hasattr(session, "get_provider_graph_assignment_info"):
+        return {}
+    nodes = Counter[str]()
+    for part in session.get_provider_graph_assignment_info():
+        nodes[part.ep_name] += len(part.get_nodes())
+    if provider != CPU and not nodes[provider]:
+        raise Unsupported(f"{provider} took none of the {nodes.total()} nodes of this file; the CPU would have run it")
+    return {"nodes": nodes.total(), "delegated_nodes": nodes[provider]}
 
 
 def _labels(session: Any) -> tuple[str, ...] | None:
@@ -58,6 +109,21 @@ def _labels(session: Any) -> tuple[str, ...] | None:
     return None if told is None else tuple(json.loads(told))
 
 
+def _target(name: str, summary: str, provider: _Provider, *, asked_by_default: bool = False) -> Target:
+    return Target(
+        name=name,
+        summary=summary,
+        reads=frozenset({"onnx"}),
+        missing=provider.missing,
+        run=partial(_run, provider=provider.name, told=provider.options),
+        versions=versions(*DISTRIBUTIONS, "numpy"),
+        asked_by_default=asked_by_default,
+        open=partial(_open, provider=provider.name, told=provider.options),
+    )
+
+
+GPU_WHEEL: Final = "`.venv/bin/python -m pip install onnxruntime-gpu` installs what it needs, in place of onnxruntime"
+LIBRARY: Final = "onnxruntime_providers_{}.dll" if sys.platform == "win32" else "libonnxruntime_providers_{}.so"
 TARGETS = (
     Target(
         name="onnxruntime-cpu",
@@ -65,7 +131,35 @@ TARGETS = (
         reads=frozenset({"onnx"}),
         missing=needs("onnxruntime"),
         run=_run,
-        versions=versions("onnxruntime", "numpy"),
+        versions=versions(*DISTRIBUTIONS, "numpy"),
         open=_open,
+    ),
+    _target(
+        "onnxruntime-cuda",
+        "an NVIDIA GPU, by ONNX Runtime",
+        # Tensor cores round float32 to 10 bits of fraction where TF32 is on, which it is by default.
+        _Provider("CUDAExecutionProvider", LIBRARY.format("cuda"), GPU_WHEEL, {"use_tf32": "0"}, on_cuda=True),
+        asked_by_default=True,
+    ),
+    _target(
+        "onnxruntime-tensorrt",
+        "an NVIDIA GPU, by TensorRT under ONNX Runtime",
+        _Provider("TensorrtExecutionProvider", LIBRARY.format("tensorrt"), f"{GPU_WHEEL}, and TensorRT", on_cuda=True),
+    ),
+    _target(
+        "onnxruntime-openvino",
+        "this CPU, by OpenVINO under ONNX Runtime",
+        _Provider(
+            "OpenVINOExecutionProvider",
+            LIBRARY.format("openvino"),
+            "`.venv/bin/python -m pip install onnxruntime-openvino` installs one that has, in place of onnxruntime",
+            {"device_type": "CPU", "precision": "FP32"},
+        ),
+    ),
+    _target(
+        "onnxruntime-coreml",
+        "this Mac, by Core ML under ONNX Runtime",
+        # The Mac's wheel has it built in.
+        _Provider("CoreMLExecutionProvider", "*.so", "`make install` installs one that has", system="darwin"),
     ),
 )

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a target is, what it is handed and what comes back; which there are: the folder is the registry."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -84,8 +84,10 @@ class Run:
 class Session:
     """An artifact that is loaded and can be asked call by call.
 
-    ``ready`` puts an image, float32, [1, height, width, channels], normalised, where the runtime reads it and returns the call
-    that answers it; the call ends with the answer in host memory. ``as_scores`` turns raw answers into scores.
+    ``ready`` puts an image where the runtime reads it and returns the call that answers it; the call ends with the answer, raw,
+    [1, classes], in host memory. Images are float32, [1, height, width, channels], normalised, where ``images`` gives no others.
+    ``as_scores`` turns raw answers, [count, classes], into scores. ``keeps_integers`` says that raw answers are what the file's
+    own kernels answer, which compiled files are held to.
     """
 
     ready: "Callable[[NDArray[np.float32]], Callable[[], NDArray[np.generic]]]"
@@ -93,6 +95,8 @@ class Session:
     labels: tuple[str, ...] | None
     load_ms: float
     environment: Mapping[str, Any]
+    images: "Sequence[NDArray[np.float32]] | None" = None
+    keeps_integers: bool = False
 
 
 @dataclass(frozen=True)

@@ -46,18 +46,25 @@ def answer_and_time(ready: Callable[[Image], Callable[[], Answer]], images: Sequ
     return Measured(answers, first_ms, tuple(timed(inference)[0] for _ in range(job.rounds)))
 
 
+def images_of(session: Session, job: Job) -> "Sequence[NDArray[np.float32]]":
+    """Return the golden images one by one, as a session takes them."""
+    return normalised_images(job) if session.images is None else session.images
+
+
 def run_of(session: Session, job: Job) -> Run:
     """Return the run of a job by a session."""
     import numpy as np
 
-    measured = answer_and_time(session.ready, normalised_images(job), job)
+    measured = answer_and_time(session.ready, images_of(session, job), job)
+    answers = np.concatenate(measured.answers)
     return Run(
-        scores=session.as_scores(np.concatenate(measured.answers)),
+        scores=session.as_scores(answers),
         labels=session.labels,
         latencies_ms=measured.latencies_ms,
         first_ms=measured.first_ms,
         load_ms=session.load_ms,
         environment=session.environment,
+        stored=answers if session.keeps_integers and np.issubdtype(answers.dtype, np.integer) else None,
     )
 
 

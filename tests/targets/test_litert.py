@@ -43,3 +43,10 @@ def test_a_file_without_metadata_has_no_labels(build: Path, tmp_path: Path, answ
 
 def test_the_delegate_is_told_by_the_interpreter(answer: Answer) -> None:
     assert answer("litert", "tflite-float32").environment["delegate"].startswith("XNNPACK")
+
+
+def test_the_nodes_that_the_delegate_took_are_counted(answer: Answer) -> None:
+    whole, partly = (answer("litert", form).environment for form in ("tflite-float32", "tflite-int8"))
+    assert whole["delegated_nodes"] == whole["nodes"] >= 5
+    assert 0 < partly["delegated_nodes"] < partly["nodes"]
+    assert answer("litert-builtin", "tflite-int8").environment["delegated_nodes"] == 0

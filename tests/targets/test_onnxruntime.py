@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from models.child import ChildError
-from targets.target import Run
+from targets import installed
+from targets.target import Run, Unsupported, targets
 
 Answer = Callable[..., Run]
 
@@ -31,3 +33,30 @@ def test_a_file_without_labels_has_none(build: Path, tmp_path: Path, answer: Ans
     del model.metadata_props[:]
     onnx.save(model, folder / "model.onnx")
     assert answer("onnxruntime-cpu", folder).labels is None
+
+
+def test_every_node_is_told_with_who_took_it(answer: Answer) -> None:
+    told = answer("onnxruntime-cpu", "onnx-float32").environment
+    assert told["delegated_nodes"] == told["nodes"] > 5
+
+
+def test_a_provider_that_does_not_start_is_no_cpu_run_in_its_name(answer: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("onnxruntime-cuda", "onnxruntime-tensorrt"):
+        if targets()[name].missing() is None:
+            pytest.skip("there is an NVIDIA GPU here")
+        monkeypatch.setitem(targets(), name, replace(targets()[name], missing=lambda: None))
+        with pytest.raises(Unsupported, match="CPUExecutionProvider is what ran"):
+            answer(name, "onnx-float32")
+
+
+def test_a_machine_without_an_nvidia_gpu_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(installed, "CUDA_DEVICE", tmp_path / "nvidia0")
+    for name in ("onnxruntime-cuda", "onnxruntime-tensorrt", "keras-gpu"):
+        assert str(targets()[name].missing()).startswith("no CUDA device")
+
+
+def test_a_wheel_without_the_provider_is_told_with_the_one_that_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "nvidia0").touch()
+    monkeypatch.setattr(installed, "CUDA_DEVICE", tmp_path / "nvidia0")
+    why = targets()["onnxruntime-cuda"].missing()
+    assert why is None or "has no CUDAExecutionProvider; `.venv/bin/python -m pip install onnxruntime-gpu`" in why

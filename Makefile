@@ -11,7 +11,7 @@ OLD_RUNTIMES := .venv-tflite-2.5 .venv-tflite-2.7
 WEB := targets/web
 
 .DEFAULT_GOAL := help
-.PHONY: help install setup-old-runtimes test export-all parity report serve-browser bench bench-coral bench-mac lint format lock clean
+.PHONY: help install setup-old-runtimes test export-all parity report serve-browser bench bench-own bench-coral bench-mac lint format lock clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -36,8 +36,11 @@ serve-browser: install ## try MODEL in a page of this machine, beside what the o
 test: install ## run the tests
 	@$(PY) -m pytest $(ARGS)
 
-bench: install ## time exports and the no-op run beside the converters' public recipes
-	@$(PY) -m pytest benchmarks --benchmark-only $(ARGS)
+bench: install ## measure the latency of MODEL's artifacts on every target here, in pytest-benchmark's table and files
+	@EDGEFERRY_MODEL="$(MODEL)" EDGEFERRY_BUILD="$(BUILD)" $(PY) -m pytest benchmarks/bench_latency.py --benchmark-only $(ARGS)
+
+bench-own: install ## time this toolkit itself beside the converters' public recipes and other ways to measure
+	@$(PY) -m pytest benchmarks --ignore benchmarks/bench_latency.py --benchmark-only $(ARGS)
 
 bench-coral: install ## run MODEL on a Coral board, HOST=user@board (ANEW=1 measures again), or on a USB Accelerator here, USB=1
 	@EDGEFERRY_CORAL="$(or $(HOST),$(EDGEFERRY_CORAL))" EDGEFERRY_CORAL_ANEW="$(ANEW)" $(PY) -m benchmarks parity "$(MODEL)" \

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,7 +15,10 @@ from models.errors import EdgeError
 from models.files import sha256_of
 from models.reference import Reference, what_of_contract_changed
 from models.spec import ModelSpec, read_spec
-from models.terminal import Step, model_build, progress, told
+from models.terminal import INTERRUPTED, Step, model_build, progress, told
+
+if TYPE_CHECKING:
+    from benchmarks.latencies import Latencies
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Export, check and report.")
 Model = Annotated[Path, typer.Argument(help="A model's TOML file, or a .keras file.")]
@@ -91,6 +94,53 @@ def compare(  # noqa: PLR0913, PLR0917 - an argument an option
     for line in told_in_lines(found):
         typer.echo(line)
     raise typer.Exit(1 if found.is_regression else 0)
+
+
+@app.command()
+def latency(  # noqa: PLR0913, PLR0917 - an argument an option
+    model: Model,
+    build: Build = Path("build"),
+    formats: Formats = None,
+    targets: Targets = None,
+    threads: Annotated[list[int] | None, typer.Option(help="Threads; may be given more than once.")] = None,
+    launches: Annotated[int, typer.Option(help="How often each is started.")] = 3,
+    percentile: Annotated[float, typer.Option(help="The highest percentile wanted: 90 needs 64 samples, 99 needs 662.")] = 90,
+    baseline: Annotated[str | None, typer.Option(help="What the others are compared with: FORMAT@TARGET.")] = None,
+) -> None:
+    """Measure every artifact on every target in one run; status 0 measured, 1 something failed, 2 nothing was measured."""
+    from benchmarks.latency import Asked, Effort, baseline_named, measure
+
+    with told():
+        spec = _spec(model)
+        place = model_build(build, spec.name)
+        with progress() as step:
+            from targets.target import choose
+
+            asked = Asked(place, tuple(formats or ()), choose(tuple(targets or ()) or None), baseline_named(baseline))
+            found = measure(asked, Effort(launches, percentile, tuple(threads or (1,))), step)
+        _keep_latencies(found, place)
+    states = {case.state for case in found.cases}
+    if found.interrupted:
+        raise typer.Exit(INTERRUPTED)
+    raise typer.Exit(1 if "failed" in states else 0 if "measured" in states else 2)
+
+
+def _keep_latencies(found: "Latencies", place: Path) -> None:
+    """Write what was measured, into the report too where there is one, and print it."""
+    from rich.console import Console
+
+    from benchmarks.latencies import append_history, write_latencies
+    from benchmarks.latency_text import print_latency
+    from benchmarks.report import read_report, write_report
+
+    write_latencies(found, place)
+    append_history(found, place)
+    with suppress(EdgeError):
+        write_report(read_report(place / "report.json"), place)
+    print_latency(found, Console())
+    if found.interrupted:
+        typer.echo("edgeferry: interrupted; what was measured is kept.", err=True)
+    typer.echo(f"\n{place / 'latency.json'}")
 
 
 def _spec(model: Path) -> ModelSpec:

@@ -14,7 +14,7 @@ from benchmarks.results import Row
 from models.artifact import Artifact, read_artifact, what_changed
 from models.child import Child, ChildError
 from models.errors import EdgeError
-from models.files import digest, digest_of_code, told_as_edge_error
+from models.files import append_line, digest, digest_of_code, told_as_edge_error
 from models.reference import PIXELS, Reference, read_reference
 from models.terminal import Step
 from targets.target import Absent, Job, Run, Target, Unsupported, targets
@@ -246,11 +246,4 @@ def _known(build: Path) -> dict[str, Row]:
 
 def _keep(build: Path, key: str, row: Row, latencies: tuple[float, ...]) -> None:
     line = json.dumps({"schema": SCHEMA, "key": key, "row": asdict(row), "latencies_ms": latencies}, ensure_ascii=False)
-    path = build / RESULTS
-    with told_as_edge_error(path), path.open("a+", encoding="utf-8") as file:
-        # A line that an interruption cut short must not swallow this one.
-        file.write(line + "\n") if _ends_whole(path) else file.write("\n" + line + "\n")
-
-
-def _ends_whole(path: Path) -> bool:
-    return path.stat().st_size == 0 or path.read_bytes()[-1:] == b"\n"
+    append_line(build / RESULTS, line)

@@ -79,6 +79,13 @@ def write_json(path: Path, value: Any) -> None:
     write_whole(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
+def append_line(path: Path, line: str) -> None:
+    """Append a line to a file; one that an interruption cut short must not swallow it."""
+    with told_as_edge_error(path), path.open("a+", encoding="utf-8") as file:
+        whole = path.stat().st_size == 0 or path.read_bytes()[-1:] == b"\n"
+        file.write(line + "\n" if whole else "\n" + line + "\n")
+
+
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder that takes ``path``'s place when the block ends well and vanishes when it does not.

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model's artifacts on every target here, one case each, in pytest-benchmark's table, files and comparisons.
+
+The model is EDGEFERRY_MODEL (default: the digits classifier), its artifacts stand below EDGEFERRY_BUILD. All cases are measured
+in one run, in turns, before the first of them is told; what is told is replayed: each round lasts what a sample took, whether it
+was taken here, in a browser or on a board. Rounds are calls, or means of calls where one is too short for a clock.
+"""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from benchmarks.latencies import Case, Latencies, append_history, write_latencies
+from benchmarks.latency import Asked, Effort, Entry, entries_of, measure
+from models.errors import EdgeError
+from models.spec import read_spec
+from models.terminal import model_build, progress
+from targets.target import choose
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HOUSE: Final = Path(__file__).resolve().parent.parent
+FACTS: Final = ("artifact_sha256", "bytes", "threads", "load_ms", "first_ms", "calls", "in_turns", "environment")
+
+
+class Replay:
+    """A clock that stands still until a sample is played, and then has gone on by it."""
+
+    def __init__(self) -> None:
+        """Start at zero."""
+        self._now_s = 0.0
+        self._left_ms: Iterator[float] = iter(())
+
+    def __call__(self) -> float:
+        """Return the time in seconds."""
+        return self._now_s
+
+    def load(self, samples_ms: list[float]) -> None:
+        """Take samples that are to be played next."""
+        self._now_s, self._left_ms = 0.0, iter(samples_ms)
+
+    def play(self) -> None:
+        """Let a sample's time pass."""
+        self._now_s += next(self._left_ms) / 1000
+
+
+CLOCK: Final = Replay()
+
+
+def _asked() -> Asked:
+    spec = read_spec(Path(os.environ.get("EDGEFERRY_MODEL", HOUSE / "models" / "digits.toml")))
+    place = model_build(Path(os.environ.get("EDGEFERRY_BUILD", HOUSE / "build")), spec.name)
+    return Asked(place, (), choose(tuple(os.environ.get("EDGEFERRY_TARGETS", "").split()) or None))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Make a case of every artifact on every target that reads it."""
+    if "entry" not in metafunc.fixturenames:
+        return
+    try:
+        entries: list[Any] = list(entries_of(_asked()))
+    except EdgeError as error:
+        entries = [pytest.param(None, marks=pytest.mark.skip(reason=str(error)), id="nothing exported")]
+    metafunc.parametrize("entry", entries or [None], ids=lambda entry: entry.name.replace(" on ", "@") if entry else "nothing")
+
+
+@pytest.fixture(scope="module")
+def measured(request: pytest.FixtureRequest) -> Latencies:
+    """Return one run of all cases that were selected, written to latency.json and the history as well."""
+    cases = [item for item in request.session.items if isinstance(item, pytest.Function) and "entry" in item.fixturenames]
+    chosen = [item.callspec.params["entry"] for item in cases]
+    entries = [entry for entry in chosen if isinstance(entry, Entry)]
+    asked = _asked()
+    with progress() as step:
+        found = measure(asked, Effort(), step, entries)
+    write_latencies(found, asked.build)
+    append_history(found, asked.build)
+    if found.interrupted:
+        raise KeyboardInterrupt
+    return found
+
+
+@pytest.mark.benchmark(group="latency", timer=CLOCK)
+def bench_latency(benchmark: Any, entry: Entry, measured: Latencies) -> None:
+    """One artifact on one target."""
+    case = _case_of(entry, measured)
+    if case.state == "not run":
+        pytest.skip(case.reason)
+    assert case.state == "measured", case.reason
+    samples = case.samples_ms
+    CLOCK.load(samples)
+    benchmark.group = f"{measured.model}: all artifacts, in one run"
+    benchmark.extra_info.update({name: getattr(case, name) for name in FACTS} | _trust(case))
+    benchmark.pedantic(CLOCK.play, rounds=len(samples), iterations=1, warmup_rounds=0)
+
+
+def _case_of(entry: Entry, found: Latencies) -> Case:
+    asked = (entry.artifact.format, entry.target.name, entry.threads)
+    return next(case for case in found.cases if (case.format, case.target, case.threads) == asked)
+
+
+def _trust(case: Case) -> dict[str, Any]:
+    return {"grade": case.grade, "warnings": [f"{one.what}: {one.advice}" for one in case.warnings]}

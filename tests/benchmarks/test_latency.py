@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every artifact of the default classifier measured for real, and what happens when one of them does not go along."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pytest
+
+from benchmarks import interleave
+from benchmarks.latencies import HISTORY, LATENCY, Latencies, append_history, read_latencies, write_latencies
+from benchmarks.latency import Asked, Effort, baseline_named, measure
+from benchmarks.latency_text import latency_lines, percentile, row_of
+from models.child import Child
+from models.errors import EdgeError
+from targets.target import choose
+
+HOUSE: Final = Path(__file__).parent.parent.parent
+FORMATS: Final = ("keras", "onnx-float32", "tflite-float32", "tflite-int8")
+SHORT: Final = Effort(launches=2, percentile=50)
+LITERT: Final = ("tflite-float32", "litert")
+
+
+def _quiet(_: str) -> None:
+    return
+
+
+def _measured(build: Path, *names: str, formats: tuple[str, ...] = FORMATS, **more: Any) -> Latencies:
+    return measure(Asked(build, formats, choose(names), more.pop("baseline", None)), more.pop("effort", SHORT), _quiet)
+
+
+@pytest.fixture
+def own(exported_digits: Any, tmp_path: Path) -> Path:
+    """Return a copy of the default classifier's artifacts, to be spoiled."""
+    for name in (*FORMATS, "reference"):
+        shutil.copytree(exported_digits.build / name, tmp_path / name)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def found(exported_digits: Any) -> Latencies:
+    return _measured(exported_digits.build, "keras", "litert", "onnxruntime-cpu", "onnxruntime-cuda", "tflite-runtime")
+
+
+@pytest.mark.slow
+def test_every_case_is_measured_or_says_why_not(found: Latencies) -> None:
+    states = {(case.format, case.target): case.state for case in found.cases}
+    assert states["keras", "keras"] == states[LITERT] == states["onnx-float32", "onnxruntime-cpu"] == "measured"
+    assert states["onnx-float32", "onnxruntime-cuda"] in {"not run", "measured"}
+    for case in found.cases:
+        assert bool(case.samples_ms) == (case.state == "measured")
+        assert bool(case.reason) == (case.state != "measured")
+        if case.state == "measured":
+            assert case.grade
+            assert case.agrees
+            assert len(case.load_ms) == len(case.first_ms) == len(case.wall_ms) == 2
+            assert {len(launch) for launch in case.wall_ms} == {SHORT.rounds}
+            assert {"runtime", "version", "threads"} <= set(case.environment)
+
+
+@pytest.mark.slow
+def test_litert_is_faster_than_the_original_and_the_original_is_the_baseline(found: Latencies) -> None:
+    assert found.baseline == ["keras", "keras"]
+    assert found.null is not None
+    against = next(each for each in found.compared if (each.format, each.target) == LITERT)
+    assert against.verdict == "faster"
+    assert against.by == "CPU time"
+    assert not [each for each in found.compared if each.target == "tflite-runtime"], "it was not timed in turns"
+
+
+@pytest.mark.slow
+def test_what_was_measured_is_written_and_read_back(found: Latencies, tmp_path: Path) -> None:
+    write_latencies(found, tmp_path)
+    assert read_latencies(tmp_path / LATENCY) == found
+    append_history(found, tmp_path)
+    append_history(found, tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / HISTORY).read_text().splitlines()]
+    assert [line["schema"] for line in lines] == [1, 1]
+    assert {case["format"] for case in lines[0]["cases"]} == set(FORMATS)
+
+
+@pytest.mark.slow
+def test_the_table_says_what_was_measured_and_what_not(found: Latencies) -> None:
+    rows = {row[:2]: row for row in (row_of(case, found) for case in found.cases)}
+    assert rows["keras", "keras"][4] == "baseline"
+    assert rows[LITERT][6] == "faster"
+    lines = "\n".join(latency_lines(found))
+    assert "beside itself" in lines
+    assert "not claimed" in lines
+
+
+def test_no_percentile_is_said_without_its_samples() -> None:
+    case = replace(_case(), wall_ms=[[1.0] * 32, [1.1] * 31])
+    assert percentile(case, 90) == "needs 64, has 63"
+    assert percentile(replace(case, wall_ms=[[1.0] * 64]), 90) == "1.00 ms"
+    assert percentile(replace(case, calls=9, wall_ms=[[1.0] * 64]), 90) == "-"
+
+
+def _case() -> Any:
+    from benchmarks.latencies import Case
+
+    return Case("tflite-float32", "litert", "measured", "")
+
+
+@pytest.mark.parametrize(("wanted", "rounds"), [(50, 30), (90, 30), (99, 221)])
+def test_there_are_as_many_rounds_as_the_percentile_needs(wanted: float, rounds: int) -> None:
+    assert Effort(launches=3, percentile=wanted).rounds == rounds
+
+
+class _Killing(Child):
+    """A child whose process is killed in the eighth turn of tflite-int8."""
+
+    turns = 0
+
+    def call(self, function: Any, *arguments: Any, log: Path, timeout_s: float = 60) -> Any:
+        self.turns += function is interleave._turn and "tflite-int8" in str(log)
+        if self.turns == 8 and self._process is not None and self._process.pid is not None:
+            os.kill(self._process.pid, signal.SIGKILL)
+        return super().call(function, *arguments, log=log, timeout_s=timeout_s)
+
+
+def test_one_that_dies_keeps_its_samples_and_the_others_go_on(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interleave, "Child", _Killing)
+    found = _measured(own, "litert")
+    dead, alive = (next(case for case in found.cases if case.format == form) for form in ("tflite-int8", "tflite-float32"))
+    assert dead.state == "failed"
+    assert "in round 8 of launch 1: the process was killed by SIGKILL" in dead.reason
+    assert [len(launch) for launch in dead.wall_ms] == [7]
+    assert alive.state == "measured"
+    assert [len(launch) for launch in alive.wall_ms] == [30, 30]
+
+
+def test_an_artifact_that_changed_since_is_refused(own: Path) -> None:
+    file = own / "tflite-float32" / "model.tflite"
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(EdgeError, match=r"model.tflite.*make export-all"):
+        _measured(own, "litert")
+
+
+def test_answers_that_are_wrong_while_timed_fail(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interleave, "_last_answer", partial(np.zeros, (1, 10), np.float32))
+    found = _measured(own, "litert", formats=("tflite-float32",))
+    assert [case.state for case in found.cases] == ["failed"]
+    assert "while it was timed, a probability differed from the original's by" in found.cases[0].reason
+
+
+def test_answers_that_are_no_numbers_while_timed_fail(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interleave, "_last_answer", partial(np.full, (1, 10), np.nan))
+    found = _measured(own, "litert", formats=("tflite-float32",))
+    assert [case.state for case in found.cases] == ["failed"]
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"effort": Effort(launches=1)}, "makes no interval"),
+        ({"effort": Effort(percentile=100)}, "between 0 and 100"),
+        ({"effort": Effort(threads=(0,))}, "0 threads"),
+        (
+            {"baseline": ("tflite-int8", "litertt")},
+            r"tflite-int8@litertt is not timed in turns here; there are .*@litert",
+        ),
+        ({"formats": ("nothing",)}, "manifest"),
+    ],
+)
+def test_what_makes_no_measurement_is_refused(more: dict[str, Any], told: str, exported_digits: Any) -> None:
+    with pytest.raises(EdgeError, match=told):
+        _measured(exported_digits.build, "litert", **{"formats": ("tflite-int8",)} | more)
+
+
+def test_a_baseline_is_named_by_format_and_target() -> None:
+    assert baseline_named("tflite-int8@litert") == ("tflite-int8", "litert")
+    assert baseline_named(None) is None
+    for wrong in ("litert", "@litert", "keras@"):
+        with pytest.raises(EdgeError, match="FORMAT@TARGET"):
+            baseline_named(wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('{"schema": 99}', "has schema 99"),
+        ('{"schema": 1, "cases": [', "cannot be read"),
+        ('{"schema": 1}', "cannot be read"),
+        ("[]", "cannot be read"),
+    ],
+)
+def test_a_file_that_holds_no_latencies_is_refused(text: str, told: str, tmp_path: Path) -> None:
+    (tmp_path / LATENCY).write_text(text)
+    with pytest.raises(EdgeError, match=told):
+        read_latencies(tmp_path / LATENCY)
+
+
+def test_a_file_that_is_not_there_is_told_with_what_writes_it(tmp_path: Path) -> None:
+    with pytest.raises(EdgeError, match="make bench"):
+        read_latencies(tmp_path / LATENCY)
+
+
+@pytest.mark.slow
+def test_an_interruption_keeps_what_was_measured(own: Path, digits: Any) -> None:
+    shutil.move(own, own.with_name("digits-build"))
+    build = own.with_name("all") / digits.name
+    shutil.copytree(own.with_name("digits-build"), build)
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks",
+        "latency",
+        str(digits.path),
+        "--build",
+        str(build.parent),
+        "--target",
+        "litert",
+    ]
+    asked = subprocess.Popen([*command, "--percentile", "99.9"], cwd=HOUSE, stderr=subprocess.PIPE, text=True)
+    assert asked.stderr is not None
+    assert "launch 1 of 3" in asked.stderr.readline()
+    time.sleep(8)
+    asked.send_signal(signal.SIGINT)
+    _, said = asked.communicate(timeout=60)
+    assert asked.returncode == 130
+    assert "interrupted; what was measured is kept" in said
+    found = read_latencies(build / LATENCY)
+    assert found.interrupted
+    assert {case.state for case in found.cases} == {"measured"}
+    assert all(case.samples_ms for case in found.cases)

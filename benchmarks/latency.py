@@ -45,7 +45,6 @@ class Effort:
     launches: int = 3
     percentile: float = 90
     threads: tuple[int, ...] = (1,)
-    minutes: float = 0
 
     @property
     def rounds(self) -> int:

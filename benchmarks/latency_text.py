@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Final
 
 from benchmarks.latencies import Case, Compared, Latencies
 from benchmarks.percentiles import samples_needed
-from benchmarks.report import ABSENT, PIPED_WIDTH, milliseconds, plain
+from benchmarks.words import ABSENT, milliseconds, plain
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+# Rich takes a pipe for 80 columns wide; files and pagers have more room.
+PIPED_WIDTH: Final = 120
 COLUMNS: Final = ("format", "target", "median", "p90", "to baseline", "", "verdict", "grade")
 GRADES: Final = {"good": "green", "fair": "yellow", "poor": "bold red"}
 

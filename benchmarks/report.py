@@ -3,14 +3,16 @@
 
 import json
 import math
-import re
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, get_args, get_origin
 
+from benchmarks.latency_page import latency_markdown, latency_section
+from benchmarks.latency_text import PIPED_WIDTH
 from benchmarks.results import SCHEMA, Outcome, Report, Row, exit_status
+from benchmarks.words import ABSENT, difference, escaped, milliseconds, percent, plain, size
 from models.errors import EdgeError
 from models.files import write_json, write_whole
 
@@ -32,9 +34,6 @@ LATENCY_NOTE: Final = "Latency is the median of this run, as information; it is 
 COLUMNS: Final = ("format", "size", "target", "agreement", "accuracy", "difference", "latency", "verdict")
 # The same where the terminal is narrow: all eight fit into 80.
 NARROW_COLUMNS: Final = ("format", "size", "target", "agree-\nment", "accu-\nracy", "max\ndiff", "latency", "verdict")
-# Rich takes a pipe for 80 columns wide; files and pagers have more room.
-PIPED_WIDTH: Final = 120
-ABSENT: Final = "-"
 TOLERANCE: Final = {"top1_agreement", "max_difference", "mean_difference", "reason"}
 
 
@@ -72,7 +71,8 @@ def write_report(report: Report, folder: Path) -> None:
     """
     told = json.loads(json.dumps(report.as_json(), ensure_ascii=False).encode(errors="replace"), parse_constant=lambda _: None)
     report = _report(told)
-    markdown, page = _markdown(report), _page(report)
+    markdown = _markdown(report) + "\n".join(latency_markdown(folder, report.rows, _markdown_table))
+    page = _page(report, latency_section(folder, report.rows))
     write_json(folder / REPORT, told)
     write_whole(folder / "report.md", markdown)
     write_whole(folder / "report.html", page)
@@ -125,47 +125,6 @@ def summary(report: Report) -> str:
     return f"{counts}; reference accuracy {percent(report.reference_accuracy)} on {report.images} images"
 
 
-def percent(fraction: float | None) -> str:
-    """Return a fraction as a percentage that says 100 only where it is all of them."""
-    if fraction is None or not math.isfinite(fraction):
-        return ABSENT
-    return "100 %" if fraction == 1 else f"{100 * min(fraction, 0.999):.1f} %"
-
-
-def difference(value: float | None) -> str:
-    """Return a difference of probabilities in at most six characters."""
-    if value is None or not math.isfinite(value):
-        return ABSENT
-    return "0" if value == 0 else f"{value:.4f}" if value >= 0.001 else f"{value:.0e}"  # below, four decimals say nothing
-
-
-def size(count: float | None) -> str:
-    """Return a number of bytes in decimal units and three digits."""
-    if count is None:
-        return ABSENT
-    for unit in ("B", "kB", "MB"):
-        if count < 999.5:  # would be rounded to 1000
-            return f"{count} B" if unit == "B" else f"{_three_digits(count)} {unit}"
-        count /= 1000
-    return f"{_three_digits(count)} GB"
-
-
-def milliseconds(value: float | None) -> str:
-    """Return a time in milliseconds in three digits, microseconds as decimals."""
-    if value is None or not math.isfinite(value):
-        return ABSENT
-    return f"{value:.3f} ms" if value < 0.9995 else f"{_three_digits(value)} ms"
-
-
-def plain(text: str) -> str:
-    """Return untrusted text as one line without control characters, which a terminal would obey."""
-    return "".join(character if character.isprintable() else "?" for character in " ".join(text.split()))
-
-
-def _three_digits(value: float) -> str:
-    return f"{value:.2f}" if value < 9.995 else f"{value:.1f}" if value < 99.95 else f"{value:.0f}"  # rounding's edges
-
-
 def _table(rows: Sequence[Row], console: "Console", width: int) -> "Table":
     """Return the table with whole column names where they fit, with broken ones where not."""
     for names, padding in ((COLUMNS, 1), (NARROW_COLUMNS, 0)):
@@ -203,24 +162,24 @@ def _filled(rows: Sequence[Row], names: Sequence[str], padding: int) -> "Table":
 def _markdown(report: Report) -> str:
     """Return the report as GitHub-flavoured Markdown."""
     verdict = VERDICTS[exit_status(report.rows)]
-    lines = [f"# {_escaped(report.model)}: {verdict}", "", f"{summary(report)}.", ""]
-    lines += [f"Written {_escaped(report.created)}; classifier sha256 {_escaped(report.source_sha256)}.", ""]
+    lines = [f"# {escaped(report.model)}: {verdict}", "", f"{summary(report)}.", ""]
+    lines += [f"Written {escaped(report.created)}; classifier sha256 {escaped(report.source_sha256)}.", ""]
     measured = ("agreement", "accuracy", "largest difference", "mean difference", "size", "latency", "load")
     lines += _markdown_table(("format", "target", "verdict", *measured), [_measured(row) for row in report.rows])
     lines += ["", *(line for note in notes(report) for line in (note, ""))]
     for outcome, heading in HEADINGS.items():
         if found := [finding for finding in findings(report.rows) if finding.outcome == outcome]:
-            lines += [f"## {heading}", "", *(f"- **{_escaped(one.where)}**: {_escaped(one.reason)}" for one in found), ""]
+            lines += [f"## {heading}", "", *(f"- **{escaped(one.where)}**: {escaped(one.reason)}" for one in found), ""]
     held = ("format", "target", "images", "held to", "remark", "sha256", "environment")
     lines += ["## What each row was held to, and where it ran", ""]
     lines += [*_markdown_table(held, [_held(row) for row in report.rows]), ""]
     for heading, facts in (("Machine", report.machine), ("Tools", report.tool_versions)):
-        lines += [f"## {heading}", "", *(f"- {_escaped(name)}: {_escaped(said(fact))}" for name, fact in facts.items()), ""]
+        lines += [f"## {heading}", "", *(f"- {escaped(name)}: {escaped(said(fact))}" for name, fact in facts.items()), ""]
     return "\n".join(lines)
 
 
 def _markdown_table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    cells = [names, ["---"] * len(names), *([_escaped(cell) for cell in row] for row in rows)]
+    cells = [names, ["---"] * len(names), *([escaped(cell) for cell in row] for row in rows)]
     return [f"| {' | '.join(row)} |" for row in cells]
 
 
@@ -254,12 +213,7 @@ def said(value: Any) -> str:
     return {"None": "none", "True": "yes", "False": "no"}.get(str(value), str(value))
 
 
-def _escaped(text: str) -> str:
-    """Return text that Markdown shows as it is: no table cell ends, no HTML, link or emphasis begins."""
-    return re.sub(r"([\\`*\[\]<>|~&#])", r"\\\1", plain(text))
-
-
-def _page(report: Report) -> str:
+def _page(report: Report, latency: dict[str, Any] | None) -> str:
     """Return the report as one HTML page that asks nothing of any network."""
     from jinja2 import Environment, StrictUndefined
 
@@ -268,7 +222,13 @@ def _page(report: Report) -> str:
     house.filters.update({function.__name__: function for function in shown})
     page = house.from_string(Path(__file__).with_name("report.html").read_text(encoding="utf-8"))
     told: dict[str, Any] = {"report": report, "verdict": VERDICTS[exit_status(report.rows)], "summary": summary(report)}
-    told |= {"outcomes": OUTCOMES, "headings": HEADINGS, "findings": findings(report.rows), "notes": notes(report)}
+    told |= {
+        "latency": latency,
+        "outcomes": OUTCOMES,
+        "headings": HEADINGS,
+        "findings": findings(report.rows),
+        "notes": notes(report),
+    }
     return page.render(told, largest=max([row.bytes or 0 for row in report.rows], default=0), places=_places(report.rows)) + "\n"
 
 

@@ -80,7 +80,7 @@ def _heat(case: Case, before: State, after: State, machine: Mapping[str, Any]) -
     del case, machine
     if before.throttled is not None and after.throttled is not None and after.throttled > before.throttled:
         what = f"the processor throttled {after.throttled - before.throttled} times"
-        yield Notice(what, "cool it, or state the sustained figure: --minutes", "serious")
+        yield Notice(what, "cool it, or let it rest between runs", "serious")
     elif after.temperature_c is not None and after.temperature_c > HOT_C:
         yield Notice(f"the processor was at {after.temperature_c:.0f} degrees", "cool it: it throttles before long", "doubt")
     if before.frequency_mhz and after.frequency_mhz and abs(after.frequency_mhz / before.frequency_mhz - 1) > LEAST_EFFECT:
@@ -104,7 +104,7 @@ def _delegate(case: Case, before: State, after: State, machine: Mapping[str, Any
         who = case.environment.get("provider") or str(case.environment.get("delegate", "the delegate")).partition(" (")[0]
         who = "a delegate" if who == "none" else who
         what = f"{who} took {taken} of {nodes} operations; the others ran on the runtime's own kernels"
-        yield Notice(what, "the profile says which are slow", "remark")
+        yield Notice(what, "`python -m exporters inspect` lists them all", "remark")
 
 
 def _share(case: Case, before: State, after: State, machine: Mapping[str, Any]) -> Iterator[Notice]:
@@ -132,7 +132,7 @@ def _distribution(case: Case, before: State, after: State, machine: Mapping[str,
         return
     if (moved := drift(case.wall_ms)) is not None:
         what = f"it became {'slower' if moved > 0 else 'faster'} by {abs(100 * moved):.0f} % within a launch"
-        yield Notice(what, "let it warm up, cool the machine, or state the sustained figure: --minutes", "doubt")
+        yield Notice(what, "cool the machine, end what else runs, take more launches", "doubt")
     if (apart := launches_apart(case.wall_ms)) is not None:
         yield Notice(f"launches differ by {100 * apart:.0f} %", "take more launches: memory is laid out anew in each", "doubt")
     if (modes := two_modes(case.samples_ms)) is not None:

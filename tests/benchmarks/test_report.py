@@ -5,7 +5,6 @@ import io
 import json
 import math
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -35,7 +34,6 @@ EXACT: Final = {
 }
 COARSE: Final = {"top1_agreement": 0.97, "max_difference": 0.35, "mean_difference": 0.1, "reason": "eight bits | a number"}
 NO_COMPILER: Final = "edgetpu_compiler is not on PATH; x86-64 Debian only, see README"
-CHROMIUM: Final = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FILES: Final = ("report.json", "report.md", "report.html")
 
 
@@ -330,7 +328,7 @@ def test_a_page_that_cannot_be_made_leaves_the_last_report(
     report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = written(report, tmp_path)
-    monkeypatch.setattr(benchmarks.report, "_page", lambda _: 1 / 0)
+    monkeypatch.setattr(benchmarks.report, "_page", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         write_report(replace(report, model="other"), tmp_path)
     assert [path.name for path in sorted(tmp_path.iterdir())] == sorted(FILES)
@@ -427,17 +425,6 @@ def test_the_pages_headline_is_the_verdict(report: Report, tmp_path: Path, outco
 
 
 # report.html in a browser
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    if CHROMIUM is None:
-        pytest.skip("no chromium, chromium-browser or google-chrome is on PATH")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-background-networking"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

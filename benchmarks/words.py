@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Figures in words, as the terminal, the pages and Markdown say them alike."""
+
+import math
+import re
+from typing import Final
+
+ABSENT: Final = "-"
+
+
+def percent(fraction: float | None) -> str:
+    """Return a fraction as a percentage that says 100 only where it is all of them."""
+    if fraction is None or not math.isfinite(fraction):
+        return ABSENT
+    return "100 %" if fraction == 1 else f"{100 * min(fraction, 0.999):.1f} %"
+
+
+def difference(value: float | None) -> str:
+    """Return a difference of probabilities in at most six characters."""
+    if value is None or not math.isfinite(value):
+        return ABSENT
+    return "0" if value == 0 else f"{value:.4f}" if value >= 0.001 else f"{value:.0e}"  # below, four decimals say nothing
+
+
+def size(count: float | None) -> str:
+    """Return a number of bytes in decimal units and three digits."""
+    if count is None:
+        return ABSENT
+    for unit in ("B", "kB", "MB"):
+        if count < 999.5:  # would be rounded to 1000
+            return f"{count} B" if unit == "B" else f"{_three_digits(count)} {unit}"
+        count /= 1000
+    return f"{_three_digits(count)} GB"
+
+
+def milliseconds(value: float | None) -> str:
+    """Return a time in milliseconds in three digits, microseconds as decimals."""
+    if value is None or not math.isfinite(value):
+        return ABSENT
+    return f"{value:.3f} ms" if value < 0.9995 else f"{_three_digits(value)} ms"
+
+
+def plain(text: str) -> str:
+    """Return untrusted text as one line without control characters, which a terminal would obey."""
+    return "".join(character if character.isprintable() else "?" for character in " ".join(text.split()))
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:.2f}" if value < 9.995 else f"{value:.1f}" if value < 99.95 else f"{value:.0f}"  # rounding's edges
+
+
+def escaped(text: str) -> str:
+    """Return text that Markdown shows as it is: no table cell ends, no HTML, link or emphasis begins."""
+    return re.sub(r"([\\`*\[\]<>|~&#])", r"\\\1", plain(text))

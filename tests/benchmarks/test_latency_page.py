@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The report's part about latency, of figures that are made up, in files and in a real browser."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from benchmarks.latencies import LATENCY, Case, Compared, Latencies, Notice, write_latencies
+from benchmarks.latency_page import STALE
+from benchmarks.ratio import Ratio
+from benchmarks.report import write_report
+from benchmarks.results import Report, Row
+
+SHA: Final = "a" * 64
+OURS: Final = Case(
+    "tflite-float32",
+    "litert",
+    "measured",
+    "",
+    in_turns=True,
+    artifact_sha256=SHA,
+    wall_ms=[[2.0] * 40, [2.1] * 40],
+    cpu_ms=[[2.0] * 40, [2.1] * 40],
+    load_ms=[5.0, 6.0],
+    first_ms=[3.0, 3.0],
+    warnings=[Notice("launches differ by 5 %", "take more launches")],
+    grade="fair",
+)
+ORIGINAL: Final = replace(OURS, format="keras", target="keras", wall_ms=[[9.0] * 20] * 2, warnings=[], grade="good")
+ABSENT: Final = Case("onnx-float32", "onnxruntime-cuda", "not run", "no CUDA device")
+RATIO: Final = Ratio(0.22, 0.21, 0.23)
+FOUND: Final = Latencies(
+    model="made up",
+    source_sha256=SHA,
+    created="2026-01-02T03:04:05+00:00",
+    machine={"processor": "Some Processor"},
+    launches=2,
+    rounds=40,
+    cases=[ORIGINAL, OURS, ABSENT],
+    baseline=["keras", "keras"],
+    null=Ratio(1.0, 0.99, 1.01),
+    compared=[Compared("tflite-float32", "litert", 1, RATIO, "CPU time", "faster")],
+)
+
+
+@pytest.fixture
+def report() -> Report:
+    row = Row("tflite-float32", "litert", "passed", "", artifact_sha256=SHA)
+    return Report("made up", SHA, 8, 0.9, (row,), {}, {}, "2026-01-02T03:04:05+00:00")
+
+
+def _written(report: Report, folder: Path, found: Latencies = FOUND) -> str:
+    write_latencies(found, folder)
+    write_report(report, folder)
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_model_that_was_not_timed_has_no_such_part(report: Report, tmp_path: Path) -> None:
+    write_report(report, tmp_path)
+    assert "<h2>Latency</h2>" not in (tmp_path / "report.html").read_text()
+    assert "## Latency" not in (tmp_path / "report.md").read_text()
+
+
+@pytest.mark.parametrize("told", ["0.22 [0.21, 0.23]", "faster", "needs 662, has 80", "Some Processor", "no CUDA device"])
+def test_page_and_markdown_tell_figures_verdicts_and_what_was_not_run(told: str, report: Report, tmp_path: Path) -> None:
+    assert told in _written(report, tmp_path)
+    assert told.replace("[", "\\[").replace("]", "\\]") in (tmp_path / "report.md").read_text()
+
+
+def test_what_speaks_against_a_figure_stands_beside_its_grade(report: Report, tmp_path: Path) -> None:
+    assert "launches differ by 5 %; take more launches" in _written(report, tmp_path)
+
+
+def test_figures_of_another_version_of_the_artifact_are_said_to_be(report: Report, tmp_path: Path) -> None:
+    assert STALE not in _written(report, tmp_path)
+    assert STALE in _written(report, tmp_path, replace(FOUND, cases=[replace(OURS, artifact_sha256="b" * 64)]))
+
+
+def test_a_damaged_file_is_told_and_the_rest_is_there(report: Report, tmp_path: Path) -> None:
+    (tmp_path / LATENCY).write_text('{"schema": 1, "cases": [')
+    write_report(report, tmp_path)
+    assert "cannot be read as latencies" in (tmp_path / "report.html").read_text()
+    assert "cannot be read as latencies" in (tmp_path / "report.md").read_text()
+
+
+def test_no_text_of_a_measurement_becomes_markup(report: Report, tmp_path: Path) -> None:
+    evil = "<script>alert(1)</script>"
+    cases = [replace(OURS, format=evil, warnings=[Notice(evil, evil)]), replace(ABSENT, reason=evil)]
+    assert evil not in _written(report, tmp_path, replace(FOUND, cases=cases, machine={"processor": evil}))
+    assert not re.search(r"(?<!\\)<", (tmp_path / "report.md").read_text())
+
+
+@pytest.fixture
+def page(chromium: Any, report: Report, tmp_path: Path) -> Iterator[Any]:
+    """Return the page, opened; anything it complains of or asks for fails the test."""
+    _written(report, tmp_path)
+    page, said, asked = chromium.new_page(viewport={"width": 1280, "height": 900}), [], []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto((tmp_path / "report.html").as_uri())
+    yield page
+    page.close()
+    assert said == []
+    assert [url for url in asked if not url.startswith("data:")] == [(tmp_path / "report.html").as_uri()]
+
+
+def _formats(page: Any) -> list[str]:
+    return [text.strip() for text in page.locator(".case td:first-child").all_inner_texts()]
+
+
+@pytest.mark.browser
+def test_clicking_a_heading_sorts_the_cases(page: Any) -> None:
+    median = page.locator(".latency th", has_text="median").get_by_role("button")
+    median.click()
+    assert _formats(page) == ["tflite-float32", "keras"]
+    median.click()
+    assert _formats(page) == ["keras", "tflite-float32"]
+    assert page.locator(".entry").count() == 1
+
+
+@pytest.mark.browser
+def test_clicking_a_grade_shows_what_speaks_against_it(page: Any) -> None:
+    notice = page.get_by_text("launches differ by 5 %; take more launches", exact=True)
+    assert not notice.is_visible()
+    page.locator(".latency summary").click()
+    assert notice.is_visible()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [1280, 1041, 800, 390, 320])
+def test_the_page_with_latencies_is_never_wider_than_its_window(page: Any, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    page.locator(".latency summary").click()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width

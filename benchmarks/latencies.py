@@ -12,7 +12,7 @@ from benchmarks.ratio import Ratio, Verdict
 from models.errors import EdgeError
 from models.files import append_line, write_json
 
-# History: 1, the first. Its JSON Schema is latency.schema.json.
+# History: 1, the first.
 SCHEMA: Final = 1
 LATENCY: Final = "latency.json"
 # One line a run; its schema is its own: 1, the first.

@@ -37,7 +37,7 @@ test: install ## run the tests
 	@$(PY) -m pytest $(ARGS)
 
 bench: install ## measure the latency of MODEL's artifacts on every target here, in pytest-benchmark's table and files
-	@EDGEFERRY_MODEL="$(MODEL)" EDGEFERRY_BUILD="$(BUILD)" $(PY) -m pytest benchmarks/bench_latency.py --benchmark-only $(ARGS)
+	@EDGEFERRY_MODEL="$(MODEL:.keras=.toml)" EDGEFERRY_BUILD="$(BUILD)" $(PY) -m pytest benchmarks/bench_latency.py --benchmark-only $(ARGS)
 
 bench-own: install ## time this toolkit itself beside the converters' public recipes and other ways to measure
 	@$(PY) -m pytest benchmarks --ignore benchmarks/bench_latency.py --benchmark-only $(ARGS)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -15,10 +15,7 @@ from models.errors import EdgeError
 from models.files import sha256_of
 from models.reference import Reference, what_of_contract_changed
 from models.spec import ModelSpec, read_spec
-from models.terminal import INTERRUPTED, Step, model_build, progress, told
-
-if TYPE_CHECKING:
-    from benchmarks.latencies import Latencies
+from models.terminal import INTERRUPTED, NOTHING_CHECKED, Step, model_build, progress, told
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Export, check and report.")
 Model = Annotated[Path, typer.Argument(help="A model's TOML file, or a .keras file.")]
@@ -108,39 +105,30 @@ def latency(  # noqa: PLR0913, PLR0917 - an argument an option
     baseline: Annotated[str | None, typer.Option(help="What the others are compared with: FORMAT@TARGET.")] = None,
 ) -> None:
     """Measure every artifact on every target in one run; status 0 measured, 1 something failed, 2 nothing was measured."""
-    from benchmarks.latency import Asked, Effort, baseline_named, measure
+    from rich.console import Console
+
+    from benchmarks.entries import Asked, baseline_named
+    from benchmarks.latencies import LATENCY
+    from benchmarks.latency import Effort, keep, measure
+    from benchmarks.latency_text import print_latency
+    from targets.target import choose
 
     with told():
         spec = _spec(model)
         place = model_build(build, spec.name)
         with progress() as step:
-            from targets.target import choose
-
             asked = Asked(place, tuple(formats or ()), choose(tuple(targets or ()) or None), baseline_named(baseline))
             found = measure(asked, Effort(launches, percentile, tuple(threads or (1,))), step)
-        _keep_latencies(found, place)
+        kept = keep(found, place)
+    print_latency(found, Console())
+    if found.interrupted:
+        typer.echo(f"edgeferry: interrupted; {'what was measured is kept' if kept else 'nothing was measured'}.", err=True)
+    if kept:
+        typer.echo(f"\n{place / LATENCY}")
     states = {case.state for case in found.cases}
     if found.interrupted:
         raise typer.Exit(INTERRUPTED)
-    raise typer.Exit(1 if "failed" in states else 0 if "measured" in states else 2)
-
-
-def _keep_latencies(found: "Latencies", place: Path) -> None:
-    """Write what was measured, into the report too where there is one, and print it."""
-    from rich.console import Console
-
-    from benchmarks.latencies import append_history, write_latencies
-    from benchmarks.latency_text import print_latency
-    from benchmarks.report import read_report, write_report
-
-    write_latencies(found, place)
-    append_history(found, place)
-    with suppress(EdgeError):
-        write_report(read_report(place / "report.json"), place)
-    print_latency(found, Console())
-    if found.interrupted:
-        typer.echo("edgeferry: interrupted; what was measured is kept.", err=True)
-    typer.echo(f"\n{place / 'latency.json'}")
+    raise typer.Exit(1 if "failed" in states else 0 if "measured" in states else NOTHING_CHECKED)
 
 
 def _spec(model: Path) -> ModelSpec:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from benchmarks.latencies import Case, Latencies, append_history, write_latencies
-from benchmarks.latency import Asked, Effort, Entry, entries_of, measure
+from benchmarks.entries import Asked, Entry, entries_of
+from benchmarks.latencies import Case, Latencies
+from benchmarks.latency import Effort, keep, measure
 from models.errors import EdgeError
 from models.spec import read_spec
 from models.terminal import model_build, progress
@@ -61,45 +62,40 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "entry" not in metafunc.fixturenames:
         return
     try:
-        entries: list[Any] = list(entries_of(_asked()))
+        cases: list[Any] = [pytest.param(entry, id=entry.name.replace(" on ", "@")) for entry in entries_of(_asked())]
     except EdgeError as error:
-        entries = [pytest.param(None, marks=pytest.mark.skip(reason=str(error)), id="nothing exported")]
-    metafunc.parametrize("entry", entries or [None], ids=lambda entry: entry.name.replace(" on ", "@") if entry else "nothing")
+        cases = [pytest.param(str(error), id="nothing")]
+    metafunc.parametrize("entry", cases or [pytest.param("no target that was asked for reads any artifact.", id="nothing")])
 
 
 @pytest.fixture(scope="module")
 def measured(request: pytest.FixtureRequest) -> Latencies:
-    """Return one run of all cases that were selected, written to latency.json and the history as well."""
-    cases = [item for item in request.session.items if isinstance(item, pytest.Function) and "entry" in item.fixturenames]
-    chosen = [item.callspec.params["entry"] for item in cases]
-    entries = [entry for entry in chosen if isinstance(entry, Entry)]
+    """Return one run of all cases that were selected, kept as the command keeps it."""
+    items = [item for item in request.session.items if isinstance(item, pytest.Function) and "entry" in item.fixturenames]
     asked = _asked()
     with progress() as step:
-        found = measure(asked, Effort(), step, entries)
-    write_latencies(found, asked.build)
-    append_history(found, asked.build)
+        found = measure(asked, Effort(), step, [item.callspec.params["entry"] for item in items])  # type: ignore[misc]
+    keep(found, asked.build)
     if found.interrupted:
         raise KeyboardInterrupt
     return found
 
 
 @pytest.mark.benchmark(group="latency", timer=CLOCK)
-def bench_latency(benchmark: Any, entry: Entry, measured: Latencies) -> None:
+def bench_latency(benchmark: Any, entry: Entry | str, request: pytest.FixtureRequest) -> None:
     """One artifact on one target."""
-    case = _case_of(entry, measured)
+    if isinstance(entry, str):
+        pytest.fail(entry, pytrace=False)
+    measured: Latencies = request.getfixturevalue("measured")
+    case = next(case for case in measured.cases if case.name == entry.name)
     if case.state == "not run":
         pytest.skip(case.reason)
-    assert case.state == "measured", case.reason
-    samples = case.samples_ms
-    CLOCK.load(samples)
+    if case.state == "failed":
+        pytest.fail(case.reason, pytrace=False)
+    CLOCK.load(case.samples_ms)
     benchmark.group = f"{measured.model}: all artifacts, in one run"
     benchmark.extra_info.update({name: getattr(case, name) for name in FACTS} | _trust(case))
-    benchmark.pedantic(CLOCK.play, rounds=len(samples), iterations=1, warmup_rounds=0)
-
-
-def _case_of(entry: Entry, found: Latencies) -> Case:
-    asked = (entry.artifact.format, entry.target.name, entry.threads)
-    return next(case for case in found.cases if (case.format, case.target, case.threads) == asked)
+    benchmark.pedantic(CLOCK.play, rounds=len(case.samples_ms), iterations=1, warmup_rounds=0)
 
 
 def _trust(case: Case) -> dict[str, Any]:

@@ -11,16 +11,19 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.harness import REFERENCE
-from benchmarks.interleave import Contestant, Times, opener, time_in_turns
+from benchmarks.interleave import Contestant, Times, on_cpu, opener, ratio, time_in_turns
+from benchmarks.parity import far_off, read_answers
 from benchmarks.percentiles import percentile_told
-from benchmarks.ratio import Ratio, Verdict, is_regression, paired_ratio, verdict
+from benchmarks.ratio import Clock, Ratio, Verdict, is_regression, verdict
 from models.artifact import read_artifact, what_changed
 from models.errors import EdgeError
 from models.reference import PIXELS
 from models.terminal import Step
 from targets.target import Job, choose
 
-SCHEMA: Final = 1
+# History: 1, the first; 2 names the clock that decides.
+SCHEMA: Final = 2
+CLOCKS: Final[tuple[Clock, Clock]] = ("CPU time", "wall time")
 PERCENTILES: Final = (50, 90, 99)
 # Below this share of the wall's time the processor was somebody else's as well.
 LEAST_SHARE: Final = 0.9
@@ -37,11 +40,12 @@ class Effort:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a run found: CPU time decides, the wall's ratio is told beside it; ``null`` is the old one beside itself."""
+    """What a run found: ``by`` is the clock that decides, CPU time on a CPU; ``null`` is the old one beside itself."""
 
     old: str
     new: str
     target: str
+    by: Clock
     cpu: Ratio
     wall: Ratio
     null: Ratio
@@ -71,27 +75,33 @@ def compare(old: Path, new: Path, target: str, effort: Effort, step: Step) -> Co
     contestants = [Contestant(*each) for each in (("old", jobs[0], target), ("new", jobs[1], target), ("null", jobs[0], target))]
     taken = time_in_turns(contestants, effort.launches, effort.rounds, step)
     if taken.interrupted:
-        shutil.rmtree(work)
+        shutil.rmtree(work, ignore_errors=True)
         raise KeyboardInterrupt
     times = taken.times
     for each in contestants:
-        if problem := times[each.name].problem:
+        if problem := _problem(each, times[each.name]):
             raise EdgeError(f"{each.name}, {each.job.folder} on {target}: {problem}")
     shutil.rmtree(work)
+    by: Clock = "CPU time" if on_cpu(times["old"].environment) else "wall time"
     try:
-        cpu, null = (_ratio(times, other, "cpu_ms") for other in ("new", "null"))
-        wall = _ratio(times, "new", "wall_ms")
+        cpu, wall = (ratio(times["old"], times["new"], clock) for clock in CLOCKS)
+        null = ratio(times["old"], times["null"], by)
     except ValueError as error:
         raise EdgeError(f"nothing can be compared: {error}; measure again.") from None
-    slower = is_regression(cpu, null, effort.minimum_effect)
-    found = verdict(cpu, null)
-    return Comparison(str(old), str(new), target, cpu, wall, null, found, slower, effort.minimum_effect, times)
+    decides = cpu if by == "CPU time" else wall
+    slower, found = is_regression(decides, null, effort.minimum_effect), verdict(decides, null)
+    return Comparison(str(old), str(new), target, by, cpu, wall, null, found, slower, effort.minimum_effect, times)
 
 
-def _ratio(times: dict[str, Times], other: str, clock: str) -> Ratio:
-    import numpy as np
-
-    return paired_ratio(*(np.array(getattr(times[name], clock)) for name in ("old", other)))
+def _problem(each: Contestant, times: Times) -> str:
+    """Return in words why a contestant's times may not be compared, or nothing."""
+    if times.problem:
+        return times.problem
+    if times.environment.get("software_gpu"):
+        return "it ran on a GPU made of software, whose times say nothing of any GPU; name another target or driver"
+    artifact = each.job.artifact
+    expected = read_answers(each.job.pixels.parent, artifact.labels).probabilities[:1]
+    return next(filter(None, (far_off(scores, artifact, expected) for scores in times.scores)), "")
 
 
 def told_in_lines(found: Comparison) -> Iterator[str]:
@@ -103,13 +113,13 @@ def told_in_lines(found: Comparison) -> Iterator[str]:
     yield f"the old one beside itself: {_ratio_told(found.null)}; less than {100 * (found.null.reach - 1):.1f} % is not claimed"
     yield from (f"warning: {each}" for each in warnings(found))
     effect = f"a minimum effect of {100 * found.minimum_effect:g} %"
-    yield f"{found.verdict}; {'a regression beyond' if found.is_regression else 'no regression beyond'} {effect}"
+    yield f"by {found.by}: {found.verdict}; {'a regression beyond' if found.is_regression else 'no regression beyond'} {effect}"
 
 
 def warnings(found: Comparison) -> Iterator[str]:
     """Yield what a reader of the figures must know, each with what to do."""
     share = min(_share(times) for times in found.times.values())
-    if share < LEAST_SHARE:
+    if found.by == "CPU time" and share < LEAST_SHARE:
         yield (
             f"the processes had the processor for {100 * share:.0f} % of the time; "
             "the verdict is of CPU time, the wall's figures want a quiet machine"

@@ -54,22 +54,22 @@ def run_all(bench: Bench) -> tuple[Row, ...]:
     """Return the rows of everything that was exported, by format and target."""
     exports = sorted(_exports(bench.build))
     rows: dict[str, list[Row]] = {name: [] for name, _, _ in exports}
-    sound: dict[str, Artifact] = {}
+    whole: dict[str, Artifact] = {}
     for name, state, reason in exports:
         if state == "not run":
             rows[name].append(Row(name, "-", "not run", reason))
         elif state == "failed":
             rows[name].append(Row(name, "-", "failed", f"not exported: {reason}"))
         else:
-            artifact, problem = _sound(bench, name)
+            artifact, problem = sound(bench.build, bench.reference, name)
             if artifact is None or problem:
                 rows[name].append(_about(Row(name, "-", "failed", problem), artifact, bench))
             else:
-                sound[name] = artifact
+                whole[name] = artifact
     for target in bench.asked:
-        for row in _on_target(bench, target, sound):
+        for row in _on_target(bench, target, whole):
             rows[row.format].append(row)
-    return tuple(row for name, artifact_rows in rows.items() for row in _settled(name, artifact_rows, sound.get(name), bench))
+    return tuple(row for name, artifact_rows in rows.items() for row in _settled(name, artifact_rows, whole.get(name), bench))
 
 
 def _exports(build: Path) -> list[tuple[str, str, str]]:
@@ -80,14 +80,14 @@ def _exports(build: Path) -> list[tuple[str, str, str]]:
         raise EdgeError(f"{build / EXPORTS} cannot be read; export the model first with `make export-all`.") from None
 
 
-def _sound(bench: Bench, name: str) -> tuple[Artifact | None, str]:
-    """Return the artifact, and what is wrong with it before it is even run."""
-    folder = bench.build / name
+def sound(build: Path, reference: Reference, name: str) -> tuple[Artifact | None, str]:
+    """Return an artifact of a model's folder, and what is wrong with it before it is even run."""
+    folder = build / name
     try:
         artifact = read_artifact(folder)
     except EdgeError as error:
         return None, str(error)
-    if artifact.source_sha256 != bench.reference.source_sha256:
+    if artifact.source_sha256 != reference.source_sha256:
         return artifact, "stale: it was exported from another model than the one it is held to; run `make export-all`"
     changed = what_changed(artifact, folder)
     return artifact, f"{changed}; run `make export-all`" if changed else ""
@@ -146,12 +146,12 @@ def _run(bench: Bench, target: Target, artifact: Artifact, key: str, child: Chil
         row = replace(blank, reason=f"it did not run: {error}")
         # An accident may have passed by the next time: kept as a line, never taken again.
         key = ""
-    _tidy(work, log)
+    tidy(work, log)
     _keep(bench.build, key, row, latencies)
     return row
 
 
-def _tidy(work: Path, log: Path) -> None:
+def tidy(work: Path, log: Path) -> None:
     """Remove what a target left in its working folder, images above all; its log stays."""
     for path in work.iterdir():
         if path.is_dir():

@@ -6,11 +6,12 @@ Two measurements that follow each other compare two states of the machine; turns
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from benchmarks.ratio import Clock, Ratio, paired_ratio
 from models.child import Child, ChildError
 from models.errors import EdgeError
 from models.terminal import Step
@@ -54,9 +55,13 @@ class Times:
     load_ms: list[float] = field(default_factory=list)
     first_ms: list[float] = field(default_factory=list)
     scores: "list[NDArray[np.float32]]" = field(default_factory=list)
-    labels: tuple[str, ...] | None = None
     problem: str = ""
     absent: bool = False
+
+    @property
+    def is_going_on(self) -> bool:
+        """Say whether it is to be timed further: what a GPU made of software takes says nothing of any GPU."""
+        return not self.problem and not self.environment.get("software_gpu")
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,6 @@ class Loaded:
     calls: int
     load_ms: float
     first_ms: float
-    labels: tuple[str, ...] | None
     environment: dict[str, Any]
 
 
@@ -89,13 +93,36 @@ def time_in_turns(contestants: Sequence[Contestant], launches: int, rounds: int,
     times = {each.name: Times() for each in contestants}
     order = random.Random(0)  # noqa: S311 - an order, not a secret
     try:
-        for launch in range(launches):
-            running = [each for each in contestants if not times[each.name].problem]
+        for launch in range(launches if contestants else 0):
+            running = [each for each in contestants if times[each.name].is_going_on]
             step(f"launch {launch + 1} of {launches}: {rounds} rounds of {len(running)} artifacts in turns")
             _launch(running, times, (launch, rounds), order)
     except KeyboardInterrupt:
         return Taken(times, interrupted=True)
     return Taken(times, interrupted=False)
+
+
+def on_cpu(environment: Mapping[str, Any]) -> bool:
+    """Say whether what ran computed on a CPU, by its own threads, so that its CPU time tells what it took."""
+    where = (environment.get(name) for name in ("provider", "accelerator", "device"))
+    return all(each in {None, "CPU", "CPUExecutionProvider"} for each in where)
+
+
+def ratio(old: Times, new: Times, clock: Clock) -> Ratio:
+    """Return the ratio of two contestants' times, of the launches that both finished, else of the rounds of an unfinished one.
+
+    Raises:
+        ValueError: they have not two rounds in common, or a time is not positive.
+    """
+    import numpy as np
+
+    field_name = {"CPU time": "cpu_ms", "wall time": "wall_ms"}[clock]
+    pairs = list(zip(getattr(old, field_name), getattr(new, field_name), strict=False))
+    most = max((min(map(len, pair)) for pair in pairs), default=0)
+    if most < 2:
+        raise ValueError("they have not two rounds in common")
+    whole = [(one[:most], other[:most]) for one, other in pairs if min(len(one), len(other)) == most]
+    return paired_ratio(*(np.array(side) for side in zip(*whole, strict=True)))
 
 
 def _launch(running: list[Contestant], times: dict[str, Times], size: tuple[int, int], order: random.Random) -> None:
@@ -113,14 +140,14 @@ def _launch(running: list[Contestant], times: dict[str, Times], size: tuple[int,
                 _note(times[each.name], loaded)
         for number in range(rounds):
             for each in order.sample(running, len(running)):
-                if times[each.name].problem:
+                if not times[each.name].is_going_on:
                     continue
                 turn = asked(each, f"in round {number + 1} of launch {launch + 1}", _turn)
                 if turn is not None:
                     times[each.name].wall_ms[-1].append(turn[0])
                     times[each.name].cpu_ms[-1].append(turn[1])
         for each in running:
-            if not times[each.name].problem and (scores := asked(each, "after its last turn", _last_answer)) is not None:
+            if times[each.name].is_going_on and (scores := asked(each, "after its last turn", _last_answer)) is not None:
                 times[each.name].scores.append(scores)
 
 
@@ -130,7 +157,7 @@ def _note(times: Times, loaded: Loaded) -> None:
     times.load_ms.append(loaded.load_ms)
     times.first_ms.append(loaded.first_ms)
     times.calls = max(loaded.calls, times.calls)
-    times.environment, times.labels = loaded.environment, loaded.labels
+    times.environment = loaded.environment
 
 
 def _asked(child: Child, each: Contestant, times: Times, call: tuple[Any, ...]) -> Any:
@@ -165,7 +192,7 @@ def _load(target: str, job: Job) -> Loaded:
     _Ready.infer()
     first_ms = (time.perf_counter_ns() - start) / 1e6
     _Ready.calls = max(1, int(LEAST_TURN_S / warm_up(_Ready.infer)))
-    return Loaded(_Ready.calls, session.load_ms, first_ms, session.labels, dict(session.environment))
+    return Loaded(_Ready.calls, session.load_ms, first_ms, dict(session.environment))
 
 
 def opener(target: str) -> Callable[[Job], Session]:

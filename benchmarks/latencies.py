@@ -7,10 +7,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
-from benchmarks.percentiles import samples_needed
-from benchmarks.ratio import Ratio, Verdict
-from models.errors import EdgeError
-from models.files import append_line, write_json
+from benchmarks.percentiles import percentile_ms
+from benchmarks.ratio import Clock, Ratio, Verdict
+from models.files import append_line, read_told, write_json
 
 # History: 1, the first.
 SCHEMA: Final = 1
@@ -19,10 +18,14 @@ LATENCY: Final = "latency.json"
 HISTORY: Final = "latency.jsonl"
 HISTORY_SCHEMA: Final = 1
 
-State = Literal["measured", "failed", "not run"]
+Outcome = Literal["measured", "failed", "not run"]
 Grade = Literal["good", "fair", "poor"]
 Weight = Literal["remark", "doubt", "serious"]
-Clock = Literal["CPU time", "wall time"]
+
+
+def case_name(form: str, target: str, threads: int) -> str:
+    """Return what a case is called: ``tflite-int8 on litert, 2 threads``."""
+    return f"{form} on {target}" + (f", {threads} threads" if threads > 1 else "")
 
 
 @dataclass(frozen=True)
@@ -41,44 +44,41 @@ class Case:
     ``wall_ms`` and ``cpu_ms`` are milliseconds a call, one list a launch; ``cpu_ms`` is empty where the place times itself.
     ``calls`` is how many calls a sample is the mean of. ``load_ms`` and ``first_ms`` have one entry a launch. ``in_turns`` says
     whether it was timed in turns with the others, so that its ratio to them may be told; what times itself (a board, a browser)
-    was timed in one block. A case that failed keeps the samples it has. ``None`` is what was not measured. Memory and sizes are
-    bytes: ``memory_bytes`` by how much the process grew at most from before loading until after the last call, ``arena_bytes``
-    what the runtime itself says its tensors take. ``throughput_per_s`` is images a second by how many were asked at once.
-    ``operations`` are the runtime's own profile: ``{"type", "name", "ms"}`` each, in the order they ran, milliseconds a call.
-    ``agrees`` says whether the answers of the timed calls were within the artifact's tolerance.
+    was timed in one block. A case that failed keeps the samples it has. ``bytes`` is the size of the artifact's files. ``agrees``
+    says whether the answers of the timed calls were within the artifact's tolerance, None where none was timed.
     """
 
     format: str
     target: str
-    state: State
+    state: Outcome
     reason: str
     in_turns: bool = False
     threads: int = 1
     artifact_sha256: str | None = None
     bytes: int | None = None
-    compressed_bytes: int | None = None
     load_ms: list[float] = field(default_factory=list)
     first_ms: list[float] = field(default_factory=list)
     wall_ms: list[list[float]] = field(default_factory=list)
     cpu_ms: list[list[float]] = field(default_factory=list)
     calls: int = 1
     agrees: bool | None = None
-    top1_agreement: float | None = None
-    preprocess_ms: float | None = None
-    postprocess_ms: float | None = None
-    memory_bytes: int | None = None
-    arena_bytes: int | None = None
-    throughput_per_s: dict[str, float] = field(default_factory=dict)
-    energy_mj: float | None = None
-    operations: list[dict[str, Any]] = field(default_factory=list)
     environment: dict[str, Any] = field(default_factory=dict)
     warnings: list[Notice] = field(default_factory=list)
     grade: Grade | None = None
 
     @property
+    def name(self) -> str:
+        """Return what it is called, in the run too."""
+        return case_name(self.format, self.target, self.threads)
+
+    @property
     def samples_ms(self) -> list[float]:
         """Return all wall times of all launches, milliseconds a call."""
         return [time for launch in self.wall_ms for time in launch]
+
+    def percentile_ms(self, percentile: float) -> float | None:
+        """Return a percentile of the wall times; None where there are too few, and of means all but the median."""
+        return None if self.calls > 1 and percentile != 50 else percentile_ms(self.samples_ms, percentile)
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Compared:
 
 @dataclass(frozen=True)
 class Latencies:
-    """One run of one model. ``baseline`` is [format, target] of what the others are compared with, ``null`` it beside itself.
+    """One run of one model. ``baseline`` names the case that the others are compared with, ``null`` is it beside itself.
 
     ``machine`` is what machine.py tells: facts of the machine before and after.
     """
@@ -107,7 +107,7 @@ class Latencies:
     launches: int
     rounds: int
     cases: list[Case]
-    baseline: list[str] = field(default_factory=list)
+    baseline: str = ""
     null: Ratio | None = None
     compared: list[Compared] = field(default_factory=list)
     interrupted: bool = False
@@ -138,15 +138,13 @@ def append_history(found: Latencies, folder: Path) -> None:
 
 
 def _line_of(case: Case) -> dict[str, Any]:
-    samples = sorted(case.samples_ms)
-    known = len(samples) >= samples_needed(90)
     return {
         "format": case.format,
         "target": case.target,
         "threads": case.threads,
         "artifact_sha256": case.artifact_sha256,
-        "median_ms": statistics.median(samples),
-        "p90_ms": statistics.quantiles(samples, n=10)[-1] if known and case.calls == 1 else None,
+        "median_ms": statistics.median(case.samples_ms),
+        "p90_ms": case.percentile_ms(90),
         "grade": case.grade,
         "environment": case.environment,
     }
@@ -158,24 +156,15 @@ def read_latencies(path: Path) -> Latencies:
     Raises:
         EdgeError: the file is missing, cut short, or not of this schema.
     """
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        if told.get("schema") != SCHEMA:
-            raise EdgeError(f"{path} has schema {told.get('schema')!r}, this version reads {SCHEMA}; measure anew, `make bench`.")
-        return latencies_of(told)
-    except OSError as error:
-        raise EdgeError(f"cannot read {path}: {error.strerror}. `make bench` writes it.") from None
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise EdgeError(f"{path} cannot be read as latencies ({error}); measure anew with `make bench`.") from None
+    return read_told(path, SCHEMA, latencies_of, "latencies", "make bench")
 
 
 def latencies_of(told: dict[str, Any]) -> Latencies:
     """Return a run from what JSON tells; raises ValueError, TypeError, KeyError or AttributeError for what is not one."""
-    rest = {name: value for name, value in told.items() if name != "schema"}
     cases = [Case(**{**each, "warnings": [Notice(**one) for one in each["warnings"]]}) for each in told["cases"]]
     compared = [Compared(**{**each, "ratio": Ratio(**each["ratio"])}) for each in told["compared"]]
     null = None if told["null"] is None else Ratio(**told["null"])
     for case in cases:
-        if case.state not in get_args(State):
+        if case.state not in get_args(Outcome):
             raise ValueError(f"a case is {case.state!r:.40}")
-    return Latencies(**{**rest, "cases": cases, "compared": compared, "null": null})
+    return Latencies(**{**told, "cases": cases, "compared": compared, "null": null})

@@ -4,29 +4,27 @@
 import math
 import random
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks.harness import JOB_TIMEOUT_S, REFERENCE, run_job
-from benchmarks.interleave import Contestant, Times, time_in_turns
-from benchmarks.latencies import Case, Clock, Compared, Latencies
-from benchmarks.parity import read_answers
+from benchmarks.entries import Asked, Entry, baseline_of, entries_of
+from benchmarks.harness import JOB_TIMEOUT_S, REFERENCE, run_job, tidy
+from benchmarks.interleave import Contestant, Times, on_cpu, ratio, time_in_turns
+from benchmarks.latencies import Case, Compared, Latencies, Outcome, append_history, write_latencies
+from benchmarks.parity import far_off, read_answers
 from benchmarks.percentiles import samples_needed
-from benchmarks.ratio import Ratio, paired_ratio, verdict
-from models.artifact import Artifact, read_artifact, what_changed
+from benchmarks.ratio import Clock, Ratio, verdict
 from models.child import Child, ChildError
 from models.errors import EdgeError
-from models.reference import PIXELS, Reference, read_reference, softmax
+from models.reference import PIXELS
 from models.terminal import Step
-from targets.target import Job, Target, Unsupported
+from targets.target import Job, Unsupported
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from benchmarks.machine import State
 
 WORK: Final = "latency"
@@ -34,8 +32,8 @@ WORK: Final = "latency"
 IMAGES: Final = 8
 LEAST_ROUNDS: Final = 30
 NULL: Final = "beside itself"
-# What copies are compared with where nothing else is named: the original, as one compiled function.
-ORIGINAL: Final = ("keras", "keras")
+INTERRUPTED: Final = "the run was interrupted before it was its turn"
+SOFTWARE: Final = "a GPU made of software, whose times say nothing of any GPU: for parity only"
 
 
 @dataclass(frozen=True)
@@ -52,44 +50,6 @@ class Effort:
         return max(LEAST_ROUNDS, math.ceil(samples_needed(self.percentile) / self.launches))
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What is to be measured: artifacts by format, targets, and [format, target] of what the others are compared with."""
-
-    build: Path
-    formats: tuple[str, ...]
-    targets: tuple[Target, ...]
-    baseline: tuple[str, str] | None = None
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One case to be measured: an artifact, a target, a number of threads."""
-
-    artifact: Artifact
-    target: Target
-    threads: int
-
-    @property
-    def name(self) -> str:
-        """Return what it is called in messages and logs."""
-        return f"{self.artifact.format} on {self.target.name}" + (f", {self.threads} threads" if self.threads > 1 else "")
-
-    def blank(self) -> Case:
-        """Return its case before anything was measured."""
-        artifact = self.artifact
-        return Case(
-            artifact.format,
-            self.target.name,
-            "not run",
-            "",
-            in_turns=self.target.open is not None,
-            threads=self.threads,
-            artifact_sha256=artifact.sha256,
-            bytes=artifact.bytes,
-        )
-
-
 def measure(asked: Asked, effort: Effort, step: Step, entries: Sequence[Entry] | None = None) -> Latencies:
     """Return the latencies of every artifact asked for on every target that reads it; an interruption keeps what there is.
 
@@ -98,50 +58,53 @@ def measure(asked: Asked, effort: Effort, step: Step, entries: Sequence[Entry] |
     Raises:
         EdgeError: nothing was exported there, an artifact is not what was exported, or the effort makes no measurement.
     """
+    from benchmarks.machine import machine, state
+
     _refuse(effort)
-    reference = read_reference(asked.build / REFERENCE)
-    if reference is None:
-        raise EdgeError(f"{asked.build} holds no reference; export the model first with `make export-all`.")
     entries = list(entries_of(asked, effort.threads) if entries is None else entries)
-    work = asked.build / WORK
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    few = _few_images(asked.build / REFERENCE / PIXELS, work / "few.npy")
-    run = _Run(asked.build, few, effort, step)
-    found = run.measured(entries, asked.baseline, reference)
-    for path in work.glob("*.npy"):
-        path.unlink()
-    return found
+    absent = {entry.name: entry.target.missing() for entry in entries}
+    here = [entry for entry in entries if absent[entry.name] is None]
+    first = baseline_of(asked.baseline, here)
+    run = _Run(asked.build, _few_images(asked.build), effort, step)
+    before = state()
+    times, interrupted = run.timed(here, first)
+    after = state()
+    facts = {**machine(), "before": before.as_json(), "after": after.as_json()}
+    cases = [run.case(entry, absent[entry.name], times.get(entry.name, Times())) for entry in entries]
+    compared, null = _compared(cases, times, first.name if first else "")
+    return Latencies(
+        model=asked.build.name,
+        source_sha256=asked.reference().source_sha256,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        machine=facts,
+        launches=effort.launches,
+        rounds=effort.rounds,
+        cases=[_graded(case, (before, after), facts) for case in cases],
+        baseline=first.name if first else "",
+        null=null,
+        compared=compared,
+        interrupted=interrupted,
+    )
 
 
-def entries_of(asked: Asked, threads: Sequence[int] = (1,)) -> Iterator[Entry]:
-    """Yield what there is to measure, by format and target.
-
-    Raises:
-        EdgeError: an artifact is damaged, or is not there though it was named.
-    """
-    names = asked.formats or tuple(sorted(path.parent.name for path in asked.build.glob("*/manifest.json")))
-    for name in names:
-        artifact = read_artifact(asked.build / name)
-        if changed := what_changed(artifact, asked.build / name):
-            raise EdgeError(f"{asked.build / name}: {changed}; run `make export-all`.")
-        for target in asked.targets:
-            if target.takes(artifact) and target.name != "null":
-                yield from (Entry(artifact, target, count) for count in threads)
-
-
-def baseline_named(named: str | None) -> tuple[str, str] | None:
-    """Return [format, target] from FORMAT@TARGET.
+def keep(found: Latencies, build: Path) -> bool:
+    """Write what was measured, into the history and the report too, and say whether there was anything: an earlier run stays.
 
     Raises:
-        EdgeError: it is not of that form.
+        EdgeError: the folder cannot be written.
     """
-    if named is None:
-        return None
-    form, _, target = named.partition("@")
-    if not form or not target:
-        raise EdgeError(f"the baseline {named!r} is not of the form FORMAT@TARGET, as in keras@keras.")
-    return form, target
+    from benchmarks.report import REPORT, read_report, write_report
+
+    if not any(case.samples_ms for case in found.cases):
+        return False
+    write_latencies(found, build)
+    append_history(found, build)
+    report = None
+    with suppress(EdgeError):
+        report = read_report(build / REPORT)
+    if report is not None:
+        write_report(report, build)
+    return True
 
 
 def _refuse(effort: Effort) -> None:
@@ -153,10 +116,14 @@ def _refuse(effort: Effort) -> None:
         raise EdgeError(f"{min(effort.threads, default=0)} threads compute nothing; name 1 or more.")
 
 
-def _few_images(pixels: Path, few: Path) -> Path:
+def _few_images(build: Path) -> Path:
+    """Return a file with the first golden images, in an empty folder for all that a run leaves."""
     import numpy as np
 
-    np.save(few, np.load(pixels, mmap_mode="r")[:IMAGES])
+    shutil.rmtree(build / WORK, ignore_errors=True)
+    (build / WORK).mkdir(parents=True)
+    few = build / WORK / "few.npy"
+    np.save(few, np.load(build / REFERENCE / PIXELS, mmap_mode="r")[:IMAGES])
     return few
 
 
@@ -169,199 +136,110 @@ class _Run:
     effort: Effort
     step: Step
 
-    def measured(self, entries: list[Entry], baseline: tuple[str, str] | None, reference: Reference) -> Latencies:
-        from benchmarks.machine import machine, state
-
-        before = state()
-        absent = {entry.name: entry.target.missing() for entry in entries}
-        here = [entry for entry in entries if absent[entry.name] is None]
-        first = _baseline(baseline, here)
-        times, interrupted = self._in_turns([entry for entry in here if entry.target.open], first)
+    def timed(self, entries: Sequence[Entry], first: Entry | None) -> tuple[dict[str, Times], bool]:
+        """Return times by the entries' names, and whether the run was interrupted."""
+        times, interrupted = self._in_turns([entry for entry in entries if entry.target.open], first)
         if not interrupted:
-            blocks, interrupted = self._in_blocks([entry for entry in here if not entry.target.open])
+            blocks, interrupted = self._in_blocks([entry for entry in entries if not entry.target.open])
             times |= blocks
-        after = state()
-        facts = {**machine(), "before": before.as_json(), "after": after.as_json()}
-        cases = [self._case(entry, absent[entry.name], times.get(entry.name)) for entry in entries]
-        cases = _graded(cases, (before, after), facts)
-        compared, null = _compared(cases, {entry.name: entry for entry in here}, times, first)
-        return Latencies(
-            model=self.build.name,
-            source_sha256=reference.source_sha256,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            machine=facts,
-            launches=self.effort.launches,
-            rounds=self.effort.rounds,
-            cases=cases,
-            baseline=[first.artifact.format, first.target.name] if first else [],
-            null=null,
-            compared=compared,
-            interrupted=interrupted,
-        )
+        return times, interrupted
 
-    def _job(self, entry: Entry, rounds: int) -> Job:
+    def case(self, entry: Entry, absent: str | None, times: Times) -> Case:
+        """Return a case from what was taken."""
+        case = replace(
+            entry.blank(),
+            load_ms=times.load_ms,
+            first_ms=times.first_ms,
+            wall_ms=[launch for launch in times.wall_ms if launch],
+            cpu_ms=[launch for launch in times.cpu_ms if launch],
+            calls=times.calls,
+            environment=times.environment,
+        )
+        if times.problem:
+            state: Outcome = "not run" if times.absent and not case.samples_ms else "failed"
+            return replace(case, state=state, reason=times.problem)
+        if not case.samples_ms:
+            return replace(case, reason=absent or (SOFTWARE if times.environment.get("software_gpu") else INTERRUPTED))
+        expected = read_answers(self.build / REFERENCE, entry.artifact.labels).probabilities[:1]
+        problem = next(filter(None, (far_off(scores, entry.artifact, expected) for scores in times.scores)), "")
+        return replace(case, state="failed" if problem else "measured", reason=problem, agrees=not problem)
+
+    def _job(self, entry: Entry) -> Job:
         work = self.build / WORK / f"{entry.artifact.format}-{entry.target.name}-{entry.threads}"
         work.mkdir(parents=True, exist_ok=True)
-        return Job(self.build / entry.artifact.format, self.pixels, work, warmup=10, rounds=rounds, threads=entry.threads)
+        folder = self.build / entry.artifact.format
+        return Job(folder, self.pixels, work, warmup=10, rounds=self.effort.rounds, threads=entry.threads)
 
-    def _in_turns(self, entries: list[Entry], first: Entry | None) -> tuple[dict[str, Times], bool]:
-        rounds, launches = self.effort.rounds, self.effort.launches
-        contestants = [Contestant(entry.name, self._job(entry, rounds), entry.target.name) for entry in entries]
-        if first in entries:
-            contestants.append(Contestant(NULL, self._job(first, rounds), first.target.name))
-        if not contestants:
-            return {}, False
-        taken = time_in_turns(contestants, launches, rounds, self.step)
+    def _in_turns(self, entries: Sequence[Entry], first: Entry | None) -> tuple[dict[str, Times], bool]:
+        contestants = [Contestant(entry.name, self._job(entry), entry.target.name) for entry in entries]
+        contestants += [replace(each, name=NULL) for each in contestants if first and each.name == first.name]
+        taken = time_in_turns(contestants, self.effort.launches, self.effort.rounds, self.step)
         return taken.times, taken.interrupted
 
-    def _in_blocks(self, entries: list[Entry]) -> tuple[dict[str, Times], bool]:
+    def _in_blocks(self, entries: Sequence[Entry]) -> tuple[dict[str, Times], bool]:
         """Return the times of what times itself, launch by launch in random order."""
         times = {entry.name: Times() for entry in entries}
         order = random.Random(0)  # noqa: S311 - an order, not a secret
         try:
             for launch in range(self.effort.launches):
                 for entry in order.sample(entries, len(entries)):
-                    told = times[entry.name]
-                    # A GPU made of software is asked once: what it takes says nothing of any GPU.
-                    if told.problem or told.environment.get("software_gpu"):
-                        continue
-                    self.step(f"launch {launch + 1} of {self.effort.launches}: {entry.name}, in one block")
-                    self._block(entry, told)
+                    if times[entry.name].is_going_on:
+                        self.step(f"launch {launch + 1} of {self.effort.launches}: {entry.name}, in one block")
+                        self._block(entry, times[entry.name])
         except KeyboardInterrupt:
             return times, True
         return times, False
 
     def _block(self, entry: Entry, times: Times) -> None:
-        job = self._job(entry, self.effort.rounds)
+        job = self._job(entry)
+        log = job.work / "run.log"
         try:
             with Child() as child:
-                run = child.call(run_job, entry.target.name, job, log=job.work / "run.log", timeout_s=JOB_TIMEOUT_S)
+                run = child.call(run_job, entry.target.name, job, log=log, timeout_s=JOB_TIMEOUT_S)
         except Unsupported as error:
             times.problem, times.absent = str(error), True
             return
         except (EdgeError, ChildError) as error:
             times.problem = f"it did not run: {error}"
             return
-        times.wall_ms.append(list(run.latencies_ms))
+        finally:
+            tidy(job.work, log)
+        times.environment = dict(run.environment)
         times.load_ms.append(run.load_ms)
         times.first_ms.append(run.first_ms)
-        times.environment, times.labels = dict(run.environment), run.labels
-        times.scores.append(run.scores[:1])
-
-    def _case(self, entry: Entry, absent: str | None, times: Times | None) -> Case:
-        """Return a case from what was taken."""
-        case = entry.blank()
-        if absent or times is None:
-            return replace(case, reason=absent or "the run was interrupted before it was its turn")
-        software = bool(times.environment.get("software_gpu"))
-        case = replace(
-            case,
-            load_ms=times.load_ms,
-            first_ms=times.first_ms,
-            wall_ms=[] if software else [launch for launch in times.wall_ms if launch],
-            cpu_ms=[launch for launch in times.cpu_ms if launch],
-            calls=times.calls,
-            environment=times.environment,
-        )
-        if times.problem:
-            return replace(case, state="not run" if times.absent else "failed", reason=times.problem)
-        if software:
-            return replace(case, reason="a GPU made of software, whose times say nothing of any GPU: for parity only")
-        if not case.samples_ms:
-            return replace(case, reason="the run was interrupted before it was its turn")
-        problem = self._otherwise(entry.artifact, times)
-        return replace(case, state="failed" if problem else "measured", reason=problem, agrees=not problem)
-
-    def _otherwise(self, artifact: Artifact, times: Times) -> str:
-        """Return in words how far the answers that were timed are from the original's, or nothing."""
-        import numpy as np
-
-        expected = read_answers(self.build / REFERENCE, artifact.labels).probabilities[:1]
-        worst = 0.0
-        for scores in times.scores:
-            if scores.shape != expected.shape or not np.isfinite(scores).all():
-                return f"it answered {scores.shape} scores, not all of them numbers; expected {expected.shape}"
-            worst = max(worst, float(np.abs(_probabilities(scores, artifact) - expected).max()))
-        if worst > artifact.tolerance.max_difference:
-            most = artifact.tolerance.max_difference
-            return f"while it was timed, a probability differed from the original's by {worst:.2g}; expected at most {most:.2g}"
-        return ""
+        if times.is_going_on:
+            times.wall_ms.append(list(run.latencies_ms))
+            times.scores.append(run.scores[:1])
 
 
-def _probabilities(scores: "NDArray[np.float32]", artifact: Artifact) -> "NDArray[np.float32]":
-    return softmax(scores) if artifact.output == "logits" else scores
-
-
-def _baseline(named: tuple[str, str] | None, here: list[Entry]) -> Entry | None:
-    """Return what the others are compared with: what was named, else the original, else the first that is asked in turns.
-
-    Raises:
-        EdgeError: what was named is not measured here in turns.
-    """
-    in_turns = [entry for entry in here if entry.target.open]
-    for wanted in (named or ORIGINAL,):
-        for entry in in_turns:
-            if (entry.artifact.format, entry.target.name) == wanted:
-                return entry
-    if named:
-        there = ", ".join(f"{entry.artifact.format}@{entry.target.name}" for entry in in_turns)
-        raise EdgeError(f"the baseline {'@'.join(named)} is not timed in turns here; there are {there or 'none'}.")
-    return in_turns[0] if in_turns else None
-
-
-def _compared(
-    cases: list[Case], entries: dict[str, Entry], times: dict[str, Times], first: Entry | None
-) -> tuple[list[Compared], Ratio | None]:
-    """Return every case's ratio to the baseline, and the baseline's to itself, by the clock that may decide."""
-    if first is None or first.name not in times or NULL not in times:
+def _compared(cases: Sequence[Case], times: Mapping[str, Times], first: str) -> tuple[list[Compared], Ratio | None]:
+    """Return every case's ratio to the baseline, and the baseline's to itself, each by the clock that may decide."""
+    baseline = next((case for case in cases if case.name == first and case.state == "measured"), None)
+    if baseline is None:
         return [], None
-    ours, itself = times[first.name], times[NULL]
-    nulls = {clock: _ratio(ours, itself, clock) for clock in ("cpu_ms", "wall_ms")}
+    nulls: dict[Clock, Ratio] = {}
+    for clock in ("CPU time", "wall time"):
+        with suppress(ValueError):
+            nulls[clock] = ratio(times[first], times[NULL], clock)
     found = []
     for case in cases:
-        entry = next((each for each in entries.values() if _is_of(case, each)), None)
-        if entry is None or case.state != "measured" or not case.in_turns or entry == first:
-            continue
-        clock = "cpu_ms" if _by_cpu(case) and first.threads == 1 else "wall_ms"
-        ratio, null = _ratio(ours, times[entry.name], clock), nulls[clock]
-        if ratio is not None and null is not None:
-            by: Clock = "CPU time" if clock == "cpu_ms" else "wall time"
-            found.append(Compared(case.format, case.target, case.threads, ratio, by, verdict(ratio, null)))
-    return found, nulls["cpu_ms"]
+        by = _clock(baseline, case)
+        if case.state == "measured" and case.in_turns and case != baseline and by in nulls:
+            with suppress(ValueError):
+                against = ratio(times[first], times[case.name], by)
+                found.append(Compared(case.format, case.target, case.threads, against, by, verdict(against, nulls[by])))
+    return found, nulls.get(_clock(baseline))
 
 
-def _is_of(case: Case, entry: Entry) -> bool:
-    return (case.format, case.target, case.threads) == (entry.artifact.format, entry.target.name, entry.threads)
+def _clock(*cases: Case) -> Clock:
+    """Return the clock that decides: CPU time tells what an answer takes where one thread of a CPU does all of it."""
+    return "CPU time" if all(case.threads == 1 and on_cpu(case.environment) for case in cases) else "wall time"
 
 
-def _by_cpu(case: Case) -> bool:
-    """Say whether CPU time is the time that an answer takes: one thread, on a CPU."""
-    where = (case.environment.get(name) for name in ("provider", "accelerator", "device"))
-    return case.threads == 1 and all(each in {None, "CPU", "CPUExecutionProvider"} for each in where)
-
-
-def _ratio(old: Times, new: Times, clock: str) -> Ratio | None:
-    """Return the ratio of what two contestants have in common: launches that both finished, or the rounds of the first."""
-    import numpy as np
-
-    pairs = list(zip(getattr(old, clock), getattr(new, clock), strict=False))
-    most = max((min(len(one), len(other)) for one, other in pairs), default=0)
-    whole = [(one[:most], other[:most]) for one, other in pairs if min(len(one), len(other)) == most]
-    if most < 2:
-        return None
-    try:
-        return paired_ratio(np.array([one for one, _ in whole]), np.array([other for _, other in whole]))
-    except ValueError:
-        return None
-
-
-def _graded(cases: list[Case], states: "tuple[State, State]", facts: dict[str, Any]) -> list[Case]:
+def _graded(case: Case, states: "tuple[State, State]", facts: Mapping[str, Any]) -> Case:
     from benchmarks.trust import doubts, grade
 
-    (before, after), graded = states, []
-    for case in cases:
-        if case.state == "measured":
-            notices = doubts(case, before, after, facts)
-            case = replace(case, warnings=notices, grade=grade(case, notices))  # noqa: PLW2901 - the same case, said more of
-        graded.append(case)
-    return graded
+    if case.state != "measured":
+        return case
+    notices = doubts(case, *states, facts)
+    return replace(case, warnings=notices, grade=grade(case, notices))

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The part of the report's pages that tells of latency: what latency.json holds, beside the rows of the report."""
 
+import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.latencies import LATENCY, Case, Latencies, read_latencies
-from benchmarks.latency_text import latency_lines, percentile, ratio_of, row_of
+from benchmarks.latency_text import against_baseline, graded, latency_lines, percentile, ratio_of, row_of
 from benchmarks.results import Row
 from benchmarks.words import ABSENT, escaped, milliseconds
 from models.errors import EdgeError
@@ -59,38 +60,23 @@ def _read(folder: Path) -> tuple[Latencies | None, str]:
 
 def _cells(case: Case, found: Latencies, rows: Sequence[Row]) -> dict[str, Any]:
     """Return a case's cells, each with its text and what it is sorted by, and what speaks against its figures."""
-    form, target, _, _, ratio, interval, verdict, grade = row_of(case, found)
+    form, target, *_ = row_of(case, found)
+    ratio, interval, verdict = against_baseline(case, found)
     against = ratio_of(case, found)
-    first = f"{ratio} {interval}".strip()
-    texts = (form, target, *(percentile(case, each) for each in (50, 90, 99)), _median(case.load_ms), _median(case.first_ms))
-    values: tuple[Any, ...] = (form, target, *(_sorted_by(case, each) for each in (50, 90, 99)))
-    values = (*values, *(_middle(times) for times in (case.load_ms, case.first_ms)))
-    values = (*values, 1 if ratio == "baseline" else against.ratio.ratio if against else "", verdict, grade)
-    texts = (*texts, first, verdict or ABSENT, grade)
-    cells = [{"label": label, "text": text, "value": value} for label, text, value in zip(HEADINGS, texts, values, strict=True)]
-    notices = [f"{notice.what}; {notice.advice}" for notice in case.warnings]
+    load, first = (statistics.median(times) if times else None for times in (case.load_ms, case.first_ms))
+    percentiles = [(percentile(case, each), case.percentile_ms(each)) for each in (50, 90, 99)]
+    times = [(milliseconds(each), each) for each in (load, first)]
+    compared = (f"{ratio} {interval}".strip(), against.ratio.ratio if against else 1 if ratio == "baseline" else None)
+    words = [(verdict or ABSENT, verdict), (graded(case), graded(case))]
+    told = [(form, form), (target, target), *percentiles, *times, compared, *words]
     current = {row.artifact_sha256 for row in rows if row.format == case.format} - {None}
     stale = [STALE] if current and case.artifact_sha256 not in current else []
+    notices = [f"{notice.what}; {notice.advice}" for notice in case.warnings]
     return {
-        "cells": cells,
-        "grade": grade,
+        "cells": [
+            {"label": label, "text": text, "value": "" if value is None else value}
+            for label, (text, value) in zip(HEADINGS, told, strict=True)
+        ],
+        "grade": graded(case),
         "notices": [*stale, *notices, *([case.reason] if case.reason else [])],
-        "stale": bool(stale),
     }
-
-
-def _sorted_by(case: Case, which: float) -> float | str:
-    import numpy as np
-
-    told = percentile(case, which)
-    return float(np.percentile(case.samples_ms, which)) if told.endswith("ms") else ""
-
-
-def _median(times: list[float]) -> str:
-    return milliseconds(_middle(times) if times else None)  # type: ignore[arg-type]
-
-
-def _middle(times: list[float]) -> float | str:
-    import statistics
-
-    return statistics.median(times) if times else ""

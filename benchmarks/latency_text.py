@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from benchmarks.latencies import Case, Compared, Latencies
-from benchmarks.percentiles import samples_needed
-from benchmarks.words import ABSENT, milliseconds, plain
+from benchmarks.percentiles import percentile_told
+from benchmarks.words import ABSENT, plain
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,26 +41,28 @@ def print_latency(found: Latencies, console: "Console") -> None:
 
 def row_of(case: Case, found: Latencies) -> tuple[str, ...]:
     """Return a case's cells: format, target, median, p90, its ratio to the baseline, the interval, the verdict, the grade."""
-    threads = f", {case.threads} threads" if case.threads > 1 else ""
-    against = ratio_of(case, found)
-    told = ("baseline", "", "") if _is_baseline(case, found) else (ABSENT, "", "")
-    if against is not None:
-        ratio = against.ratio
-        told = (f"{ratio.ratio:.3g}", f"[{ratio.low:.3g}, {ratio.high:.3g}]", against.verdict)
-    p50, p90 = (percentile(case, each) for each in (50, 90))
-    return (case.format, f"{case.target}{threads}", p50, p90, *told, case.grade or case.state)
+    target = case.name.removeprefix(f"{case.format} on ")
+    return (case.format, target, *(percentile(case, each) for each in (50, 90)), *against_baseline(case, found), graded(case))
+
+
+def graded(case: Case) -> str:
+    """Return a case's grade, or what became of it instead."""
+    return case.grade or case.state
 
 
 def percentile(case: Case, which: float) -> str:
     """Return a percentile of a case in words: a time, or how many samples it lacks; of means there is only a median."""
-    import numpy as np
+    return ABSENT if case.calls > 1 and which != 50 else percentile_told(case.samples_ms, which)
 
-    samples = case.samples_ms
-    if case.calls > 1 and which != 50:
-        return ABSENT
-    if len(samples) < samples_needed(which):
-        return f"needs {samples_needed(which)}, has {len(samples)}"
-    return milliseconds(float(np.percentile(samples, which)))
+
+def against_baseline(case: Case, found: Latencies) -> tuple[str, str, str]:
+    """Return a case's ratio to the baseline, its interval and the verdict, in words."""
+    if case.name == found.baseline:
+        return "baseline", "", ""
+    against = ratio_of(case, found)
+    if against is None:
+        return ABSENT, "", ""
+    return f"{against.ratio.ratio:.3g}", f"[{against.ratio.low:.3g}, {against.ratio.high:.3g}]", against.verdict
 
 
 def ratio_of(case: Case, found: Latencies) -> Compared | None:
@@ -72,14 +74,14 @@ def ratio_of(case: Case, found: Latencies) -> Compared | None:
 def latency_lines(found: Latencies) -> Iterator[str]:
     """Yield what a reader of the table must know: the null comparison, what was doubtful, and what was not measured."""
     if found.null is not None:
-        reach, baseline = 100 * (found.null.reach - 1), " on ".join(found.baseline)
+        reach = 100 * (found.null.reach - 1)
         interval = f"{found.null.ratio:.3f} [{found.null.low:.3f}, {found.null.high:.3f}]"
-        yield f"baseline: {baseline}; beside itself {interval}: less than {reach:.1f} % is not claimed"
+        yield f"baseline: {plain(found.baseline)}; beside itself {interval}: less than {reach:.1f} % is not claimed"
         yield "ratios: of CPU time on one thread of a CPU, else of the wall's; 95 % intervals; only of what ran in turns"
     notices: dict[tuple[str, str], list[str]] = {}
     for case in found.cases:
         for notice in case.warnings:
-            notices.setdefault((notice.what, notice.advice), []).append(f"{case.format} on {case.target}")
+            notices.setdefault((notice.what, notice.advice), []).append(case.name)
     for (what, advice), where in notices.items():
         yield f"note: {_places(where, found)}: {what}; {advice}"
     reasons: dict[tuple[str, str, str], list[str]] = {}
@@ -97,7 +99,3 @@ def _places(where: list[str], found: Latencies) -> str:
     if len(where) == measured:
         return "everywhere"
     return plain(", ".join(where)) if len(where) <= 4 else f"{plain(', '.join(where[:3]))} and {len(where) - 3} more"
-
-
-def _is_baseline(case: Case, found: Latencies) -> bool:
-    return [case.format, case.target] == found.baseline and case.threads == min(each.threads for each in found.cases)

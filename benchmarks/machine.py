@@ -4,14 +4,11 @@
 import os
 import platform
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 ROOT: Final = Path("/")
-# What decides how fast a machine computes; Python and the memory's size do not.
-DECISIVE: Final = ("processor", "architecture", "cores", "governor", "turbo", "cpu_quota", "virtual", "system")
 
 
 @dataclass(frozen=True)
@@ -19,7 +16,7 @@ class State:
     """A moment of a machine: seconds since it started by what its cores did, and what can be read of its health.
 
     ``stolen_s`` is what a hypervisor gave to others while there was work; ``throttled`` counts throttling events; the temperature
-    is the highest of all sensors, in degrees Celsius; ``energy_uj`` is RAPL's counter of all packages.
+    is the highest of all sensors, in degrees Celsius.
     """
 
     time_s: float
@@ -31,7 +28,6 @@ class State:
     temperature_c: float | None
     throttled: int | None
     on_battery: bool | None
-    energy_uj: int | None
 
     def as_json(self) -> dict[str, Any]:
         """Return what latency.json holds."""
@@ -67,25 +63,14 @@ def state(root: Path = ROOT) -> State:
     return State(
         time_s=time.time(),
         load=psutil.getloadavg()[0],
-        busy_s=sum(times[: len(times)]) - idle_s - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0),
+        busy_s=sum(times) - idle_s - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0),
         idle_s=idle_s,
         stolen_s=getattr(times, "steal", None),
         frequency_mhz=_frequency_mhz(),
         temperature_c=_temperature_c(),
         throttled=_sum_of(root, "sys/devices/system/cpu/cpu*/thermal_throttle/core_throttle_count"),
         on_battery=None if battery is None else not battery.power_plugged,
-        energy_uj=_sum_of(root, "sys/class/powercap/intel-rapl:?/energy_uj"),
     )
-
-
-def same_machine(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """Return in words what differs between two machines and decides how fast they compute; nothing where they are the same."""
-    pairs = ((name, one.get(name), other.get(name)) for name in DECISIVE)
-    return [f"{name}: {_told(first)} there, {_told(second)} here" for name, first, second in pairs if first != second]
-
-
-def _told(value: Any) -> str:
-    return "not told" if value is None else str(value)
 
 
 def _processor(root: Path) -> str | None:

@@ -86,6 +86,19 @@ def judge(scores: "NDArray[np.float32]", labels: tuple[str, ...] | None, artifac
     )
 
 
+def far_off(scores: "NDArray[np.float32]", artifact: Artifact, expected: "NDArray[np.float32]") -> str:
+    """Return in words how far an answer, [1, classes], is from the original's, where that is too far; or nothing."""
+    import numpy as np
+
+    if scores.shape != expected.shape or not np.isfinite(scores).all():
+        return f"while it was timed it answered {_by(scores.shape)} scores, or not numbers; expected {_by(expected.shape)}"
+    probabilities = softmax(scores) if artifact.output == "logits" else scores
+    worst, most = float(np.abs(probabilities - expected).max()), artifact.tolerance.max_difference
+    if worst <= most:
+        return ""
+    return f"while it was timed, a probability differed from the original's by {worst:.2g}; expected at most {most:.2g}"
+
+
 def allowed_disagreements(images: int, tolerance: Tolerance) -> int:
     """Return how many images may be answered otherwise.
 

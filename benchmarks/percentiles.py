@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Final
 
+from benchmarks.words import milliseconds
+
 # The confidence of MLPerf LoadGen's early stopping, and the samples above the percentile that it allows at the least.
 CONFIDENCE: Final = 0.99
 OVERSHOOT: Final = 1
@@ -29,11 +31,16 @@ def samples_needed(percentile: float) -> int:
     return count
 
 
-def percentile_told(samples_ms: Sequence[float], percentile: float) -> str:
-    """Return a percentile of latencies in milliseconds as words: ``1.25 ms``, or ``needs 662, has 50``."""
+def percentile_ms(samples_ms: Sequence[float], percentile: float) -> float | None:
+    """Return a percentile of latencies in milliseconds, or None where there are too few samples for it."""
     import numpy as np
 
-    needed = samples_needed(percentile)
-    if len(samples_ms) < needed:
-        return f"needs {needed}, has {len(samples_ms)}"
-    return f"{np.percentile(samples_ms, percentile):.3g} ms"
+    return float(np.percentile(samples_ms, percentile)) if len(samples_ms) >= samples_needed(percentile) else None
+
+
+def percentile_told(samples_ms: Sequence[float], percentile: float) -> str:
+    """Return a percentile of latencies in milliseconds as words: ``1.25 ms``, or ``needs 662, has 50``."""
+    found = percentile_ms(samples_ms, percentile)
+    if found is None:
+        return f"needs {samples_needed(percentile)}, has {len(samples_ms)}"
+    return milliseconds(found)

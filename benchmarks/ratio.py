@@ -13,6 +13,7 @@ CONFIDENCE: Final = 0.95
 RESAMPLES: Final = 4000
 
 Verdict = Literal["faster", "slower", "cannot tell"]
+Clock = Literal["CPU time", "wall time"]
 
 
 @dataclass(frozen=True)

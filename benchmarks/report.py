@@ -13,8 +13,7 @@ from benchmarks.latency_page import latency_markdown, latency_section
 from benchmarks.latency_text import PIPED_WIDTH
 from benchmarks.results import SCHEMA, Outcome, Report, Row, exit_status
 from benchmarks.words import ABSENT, difference, escaped, milliseconds, percent, plain, size
-from models.errors import EdgeError
-from models.files import write_json, write_whole
+from models.files import read_told, write_json, write_whole
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -70,7 +69,7 @@ def write_report(report: Report, folder: Path) -> None:
         EdgeError: the folder cannot be written.
     """
     told = json.loads(json.dumps(report.as_json(), ensure_ascii=False).encode(errors="replace"), parse_constant=lambda _: None)
-    report = _report(told)
+    report = _report({name: value for name, value in told.items() if name != "schema"})
     markdown = _markdown(report) + "\n".join(latency_markdown(folder, report.rows, _markdown_table))
     page = _page(report, latency_section(folder, report.rows))
     write_json(folder / REPORT, told)
@@ -84,16 +83,7 @@ def read_report(path: Path) -> Report:
     Raises:
         EdgeError: the file is missing, cut short, or not of this schema.
     """
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        if told.get("schema") != SCHEMA:
-            other = told.get("schema")
-            raise EdgeError(f"{path} has schema {other!r}, this version reads {SCHEMA}; write it anew with `make export-all`.")
-        return _report(told)
-    except OSError as error:
-        raise EdgeError(f"cannot read {path}: {error.strerror}. `make export-all` writes it.") from None
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise EdgeError(f"{path} cannot be read as a report ({error}); write it anew with `make export-all`.") from None
+    return read_told(path, SCHEMA, _report, "a report", "make export-all")
 
 
 def findings(rows: Iterable[Row]) -> list[Finding]:
@@ -243,8 +233,7 @@ def _places(rows: Sequence[Row]) -> list[float | None]:
 
 def _report(told: dict[str, Any]) -> Report:
     """Return a report from what JSON tells; raises ValueError, TypeError or KeyError for what is not one."""
-    rest = {name: value for name, value in told.items() if name != "schema"}
-    report = Report(**{**rest, "rows": tuple(Row(**row) for row in told["rows"]), "asked": tuple(told["asked"])})
+    report = Report(**{**told, "rows": tuple(Row(**row) for row in told["rows"]), "asked": tuple(told["asked"])})
     _check(report)
     for row in report.rows:
         _check(row)

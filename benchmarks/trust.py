@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from benchmarks.interleave import on_cpu
 from benchmarks.latencies import Case, Grade, Notice
 from benchmarks.machine import State
 from benchmarks.percentiles import samples_needed
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 # Below this share of the wall's time a single thread did not have the processor to itself.
 LEAST_SHARE: Final = 0.9
+MOSTLY_OURS: Final = 0.5
 # Work of others and stolen time, in cores and as a share of all time, above which medians move (measured on 2 busy cores:
 # absolute medians moved by 12 to 14 % at a load of 5 and more, by less than 2 % below 0.3).
 OTHERS_LOAD: Final = 0.5
@@ -109,13 +111,15 @@ def _delegate(case: Case, before: State, after: State, machine: Mapping[str, Any
 
 def _share(case: Case, before: State, after: State, machine: Mapping[str, Any]) -> Iterator[Notice]:
     del before, after, machine
-    if not case.cpu_ms or any(case.environment.get(name) not in {None, "CPU"} for name in ("accelerator", "device")):
+    if not case.cpu_ms or not on_cpu(case.environment):
         return
     share = sum(map(sum, case.cpu_ms)) / sum(map(sum, case.wall_ms))
     if share < LEAST_SHARE:
         what = f"its process had a processor for {100 * share:.0f} % of the time"
         yield Notice(
-            what, "read its CPU time and ratios; the wall's figures want a quiet machine", "doubt" if share > 0.5 else "serious"
+            what,
+            "read its CPU time and ratios; the wall's figures want a quiet machine",
+            "doubt" if share > MOSTLY_OURS else "serious",
         )
     if share > case.threads + 1 - LEAST_SHARE:
         what = f"it used {share:.1f} processors, though {case.threads} thread{'s were' if case.threads > 1 else ' was'} asked for"

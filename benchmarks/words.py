@@ -45,10 +45,10 @@ def plain(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in " ".join(text.split()))
 
 
-def _three_digits(value: float) -> str:
-    return f"{value:.2f}" if value < 9.995 else f"{value:.1f}" if value < 99.95 else f"{value:.0f}"  # rounding's edges
-
-
 def escaped(text: str) -> str:
     """Return text that Markdown shows as it is: no table cell ends, no HTML, link or emphasis begins."""
     return re.sub(r"([\\`*\[\]<>|~&#])", r"\\\1", plain(text))
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:.2f}" if value < 9.995 else f"{value:.1f}" if value < 99.95 else f"{value:.0f}"  # rounding's edges

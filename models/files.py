@@ -6,12 +6,14 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from models.errors import EdgeError
+
+Told = TypeVar("Told")
 
 FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 REFUSED: Final = (*FULL, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG)
@@ -77,6 +79,27 @@ def write_whole(path: Path, data: bytes | str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write a value as indented JSON, whole or not at all."""
     write_whole(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_told(path: Path, schema: int, made: Callable[[dict[str, Any]], Told], kind: str, writer: str) -> Told:
+    """Return what is made of a JSON file that this program wrote; ``kind`` is what it holds, ``writer`` what writes it anew.
+
+    ``made`` raises ValueError, TypeError, KeyError or AttributeError for what is not such a file.
+
+    Raises:
+        EdgeError: the file is missing, cut short, or not of this schema.
+    """
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        if told.get("schema") != schema:
+            raise EdgeError(
+                f"{path} has schema {told.get('schema')!r}, this version reads {schema}; write it anew with `{writer}`."
+            )
+        return made({name: value for name, value in told.items() if name != "schema"})
+    except OSError as error:
+        raise EdgeError(f"cannot read {path}: {error.strerror}. `{writer}` writes it.") from None
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise EdgeError(f"{path} cannot be read as {kind} ({error}); write it anew with `{writer}`.") from None
 
 
 def append_line(path: Path, line: str) -> None:

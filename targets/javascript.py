@@ -13,6 +13,7 @@ from models.files import digest_of_files
 from models.images import normalise
 from targets.target import Job, Run, Unsupported
 from targets.tflite_file import dequantized, labels_in, quantized
+from targets.timing import few_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 WEB: Final = Path(__file__).parent / "web"
 IMAGES: Final = "images.bin"
 SCORES: Final = "scores.bin"
-# How many golden images a GPU made of software is asked: it takes up to seconds for each.
-FEW: Final = 8
 
 
 @dataclass(frozen=True)
@@ -84,11 +83,6 @@ def hand_over(job: Job, engine: Engine, backend: str) -> dict[str, Any]:
         "rounds": job.rounds,
         "threads": job.threads,
     }
-
-
-def few_of(count: int) -> list[int]:
-    """Return which of so many images stand for all of them, spread evenly."""
-    return sorted({at * count // FEW for at in range(FEW)})
 
 
 def taken_back(job: Job, report: Mapping[str, Any], scores: Callable[[], bytes]) -> Run:

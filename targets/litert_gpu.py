@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 from targets.installed import needs, runtime, versions
 from targets.target import Job, Run, Session, Target, Unsupported
 from targets.tflite_file import dequantized, labels_in, quantized
-from targets.timing import images_of, run_of, timed
+from targets.timing import few_of, images_of, run_of, timed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,8 +37,6 @@ DRIVERS: Final = ("/usr/share/vulkan/icd.d", "/etc/vulkan/icd.d", "/usr/local/sh
 # The runtime tells its adapter nowhere but in its log.
 ADAPTER: Final = re.compile(r"Selected adapter: (?P<name>.*?), arch=.*?adapterType=(?P<kind>[^\n]*)")
 SOFTWARE: Final = re.compile(r"software|swiftshader|llvmpipe|lavapipe", re.IGNORECASE)
-# A GPU made of software takes seconds for an image.
-FEW_IMAGES: Final = 8
 
 
 def _missing() -> str | None:
@@ -73,11 +71,12 @@ def _loader() -> Path | None:
 
 def _run(job: Job) -> Run:
     session = _open(job)
-    images = images_of(session, job)
-    if not session.environment["software_gpu"] or len(images) <= FEW_IMAGES:
+    if not session.environment["software_gpu"]:
         return run_of(session, job)
-    few = run_of(replace(session, images=images[:FEW_IMAGES]), replace(job, warmup=0, rounds=1))
-    return replace(few, answered=tuple(range(FEW_IMAGES)))
+    images = images_of(session, job)
+    few = few_of(len(images))
+    run = run_of(replace(session, images=[images[at] for at in few]), replace(job, warmup=0, rounds=1))
+    return replace(run, answered=tuple(few))
 
 
 def _open(job: Job) -> Session:
@@ -133,8 +132,11 @@ def _choose_driver(work: Path) -> None:
     if sys.platform == "darwin":
         return
     if driver:
-        told = json.loads(Path(driver).read_text(encoding="utf-8"))
-        told["ICD"]["library_path"] = str(Path(driver).resolve().parent / told["ICD"]["library_path"])
+        try:
+            told = json.loads(Path(driver).read_text(encoding="utf-8"))
+            told["ICD"]["library_path"] = str(Path(driver).resolve().parent / told["ICD"]["library_path"])
+        except (OSError, ValueError, KeyError, TypeError):
+            raise Unsupported(f"{DRIVER} names {driver}, which is no Vulkan driver's JSON file") from None
         work.mkdir(parents=True, exist_ok=True)
         chosen = work / "vulkan_driver.json"
         chosen.write_text(json.dumps(told), encoding="utf-8")
@@ -164,6 +166,8 @@ def _told_on_stderr() -> Iterator[list[str]]:
 
 def _adapter(said: str) -> dict[str, Any]:
     found = ADAPTER.search(said)
+    if found is None and sys.platform != "darwin":
+        raise Unsupported("the runtime did not tell which GPU it took, so that it cannot be told from one made of software")
     if found is None:
         return {"adapter": "unknown", "software_gpu": False}
     return {"adapter": found["name"], "software_gpu": bool(SOFTWARE.search(f"{found['name']} {found['kind']}"))}

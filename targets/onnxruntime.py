@@ -123,7 +123,7 @@ def _target(name: str, summary: str, provider: _Provider, *, asked_by_default: b
 
 
 GPU_WHEEL: Final = "`.venv/bin/python -m pip install onnxruntime-gpu` installs what it needs, in place of onnxruntime"
-LIBRARY: Final = "onnxruntime_providers_{}.dll" if sys.platform == "win32" else "libonnxruntime_providers_{}.so"
+LIBRARY: Final = "libonnxruntime_providers_{}.so"
 TARGETS = (
     Target(
         name="onnxruntime-cpu",

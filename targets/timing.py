@@ -4,7 +4,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from models.images import normalise
 from targets.target import Job, Run, Session
@@ -12,6 +12,9 @@ from targets.target import Job, Run, Session
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+# How many golden images a GPU made of software is asked: it takes up to seconds for each.
+FEW: Final = 8
 
 Image = TypeVar("Image")
 Answer = TypeVar("Answer")
@@ -49,6 +52,11 @@ def answer_and_time(ready: Callable[[Image], Callable[[], Answer]], images: Sequ
 def images_of(session: Session, job: Job) -> "Sequence[NDArray[np.float32]]":
     """Return the golden images one by one, as a session takes them."""
     return normalised_images(job) if session.images is None else session.images
+
+
+def few_of(count: int) -> list[int]:
+    """Return which of so many images stand for all of them, spread evenly."""
+    return sorted({at * count // FEW for at in range(FEW)})
 
 
 def run_of(session: Session, job: Job) -> Run:

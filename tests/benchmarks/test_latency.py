@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 
 from benchmarks import interleave
+from benchmarks.entries import Asked, baseline_named
 from benchmarks.latencies import HISTORY, LATENCY, Latencies, append_history, read_latencies, write_latencies
-from benchmarks.latency import Asked, Effort, baseline_named, measure
+from benchmarks.latency import Effort, keep, measure
 from benchmarks.latency_text import latency_lines, percentile, row_of
 from models.child import Child
 from models.errors import EdgeError
@@ -69,7 +70,7 @@ def test_every_case_is_measured_or_says_why_not(found: Latencies) -> None:
 
 @pytest.mark.slow
 def test_litert_is_faster_than_the_original_and_the_original_is_the_baseline(found: Latencies) -> None:
-    assert found.baseline == ["keras", "keras"]
+    assert found.baseline == "keras on keras"
     assert found.null is not None
     against = next(each for each in found.compared if (each.format, each.target) == LITERT)
     assert against.verdict == "faster"
@@ -233,3 +234,82 @@ def test_an_interruption_keeps_what_was_measured(own: Path, digits: Any) -> None
     assert found.interrupted
     assert {case.state for case in found.cases} == {"measured"}
     assert all(case.samples_ms for case in found.cases)
+
+
+def test_a_run_that_measured_nothing_leaves_the_last_one(own: Path, found: Latencies) -> None:
+    assert keep(found, own)
+    nothing = replace(found, cases=[replace(case, wall_ms=[], state="not run") for case in found.cases], interrupted=True)
+    assert not keep(nothing, own)
+    assert read_latencies(own / LATENCY) == found
+    assert len((own / HISTORY).read_text().splitlines()) == 1
+
+
+def test_an_artifact_of_another_model_is_refused(own: Path) -> None:
+    manifest = own / "tflite-float32" / "manifest.json"
+    told = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps(told | {"source_sha256": "0" * 64}))
+    with pytest.raises(EdgeError, match="stale"):
+        _measured(own, "litert")
+
+
+def test_the_baseline_is_the_case_that_was_timed_whatever_the_order_of_threads(exported_digits: Any) -> None:
+    found = _measured(
+        exported_digits.build,
+        "litert",
+        formats=("tflite-int8",),
+        effort=Effort(2, 50, (2, 1)),
+        baseline=("tflite-int8", "litert"),
+    )
+    assert found.baseline == "tflite-int8 on litert, 2 threads"
+    assert {case.name: row_of(case, found)[4] for case in found.cases}[found.baseline] == "baseline"
+    assert [(each.threads, each.by) for each in found.compared] == [(1, "wall time")]
+
+
+@pytest.mark.parametrize("spoilt", ["baseline", "other"])
+def test_nothing_is_compared_with_answers_that_were_wrong(own: Path, spoilt: str) -> None:
+    formats = ("tflite-float32", "tflite-int8")
+    wrong = formats[spoilt == "other"]
+    manifest = own / wrong / "manifest.json"
+    told = json.loads(manifest.read_text())
+    told["tolerance"]["max_difference"] = 0.0
+    manifest.write_text(json.dumps(told))
+    found = _measured(own, "litert", formats=formats, baseline=("tflite-float32", "litert"))
+    assert {case.format: case.state for case in found.cases}[wrong] == "failed"
+    assert found.compared == []
+
+
+def test_bench_says_what_to_do_where_nothing_was_exported(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pytest", "benchmarks/bench_latency.py", "--benchmark-only", "-q"]
+    done = subprocess.run(
+        command, cwd=HOUSE, env=os.environ | {"EDGEFERRY_BUILD": str(tmp_path)}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "holds no reference; export the model first with `make export-all`" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+@pytest.mark.slow
+def test_bench_tells_each_case_to_pytest_benchmark_as_it_was_measured(own: Path, digits: Any, tmp_path: Path) -> None:
+    build = tmp_path / "all" / digits.name
+    shutil.copytree(own, build, ignore=shutil.ignore_patterns("all"))
+    where = {
+        "EDGEFERRY_BUILD": str(build.parent),
+        "EDGEFERRY_MODEL": str(digits.path),
+        "EDGEFERRY_TARGETS": "litert",
+    }
+    command = [sys.executable, "-m", "pytest", "benchmarks/bench_latency.py", "--benchmark-only", "-q"]
+    done = subprocess.run(
+        [*command, f"--benchmark-json={tmp_path / 'told.json'}"],
+        cwd=HOUSE,
+        env=os.environ | where,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = {each["name"]: each for each in json.loads((tmp_path / "told.json").read_text())["benchmarks"]}
+    for case in read_latencies(build / LATENCY).cases:
+        row = told[f"bench_latency[{case.format}@{case.target}]"]
+        assert row["stats"]["median"] * 1000 == pytest.approx(np.median(case.samples_ms), rel=1e-6)
+        assert row["stats"]["rounds"] == len(case.samples_ms)
+        assert row["extra_info"]["environment"] == case.environment

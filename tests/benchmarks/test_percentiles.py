@@ -23,4 +23,4 @@ def test_too_few_samples_are_said_to_be_too_few() -> None:
 
 
 def test_enough_samples_make_a_percentile() -> None:
-    assert percentile_told([float(value) for value in range(1, 102)], 90) == "91 ms"
+    assert percentile_told([float(value) for value in range(1, 102)], 90) == "91.0 ms"

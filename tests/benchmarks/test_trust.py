@@ -14,7 +14,7 @@ from benchmarks.trust import doubts, drift, grade, launches_apart, two_modes
 
 LAUNCHES: Final = 3
 ROUNDS: Final = 40
-QUIET: Final = State(0.0, 0.1, 100.0, 900.0, 1.0, 2600.0, 50.0, 0, None, None)
+QUIET: Final = State(0.0, 0.1, 100.0, 900.0, 1.0, 2600.0, 50.0, 0, None)
 LATER: Final = replace(QUIET, time_s=60.0, busy_s=130.0, idle_s=990.0)
 MACHINE: Final[dict[str, Any]] = {"governor": "performance", "virtual": False, "cores": 4, "cpu_quota": None}
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from benchmarks.interleave import Contestant, time_in_turns
 from models.child import Child
 from targets import litert_gpu
-from targets.target import Job, Run, targets
+from targets.target import Job, Run, Unsupported, targets
 
 if TYPE_CHECKING:
     import numpy as np
@@ -128,11 +129,34 @@ def test_no_software_gpu_is_taken_without_being_named(tmp_path: Path, monkeypatc
             "NVIDIA H100",
             False,
         ),
-        ("nothing of the kind", "unknown", False),
     ],
 )
 def test_the_adapter_is_read_from_the_runtimes_log(line: str, name: str, software: bool) -> None:  # noqa: FBT001 - a parameter
     assert litert_gpu._adapter(f"I0000 environment.cc:532] {line}") == {"adapter": name, "software_gpu": software}
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="on a Mac it is Metal, which tells no adapter")
+def test_a_gpu_that_is_not_told_is_not_taken_for_a_real_one() -> None:
+    with pytest.raises(Unsupported, match="did not tell which GPU"):
+        litert_gpu._adapter("I0000 environment.cc:532] nothing of the kind")
+
+
+def test_a_driver_that_is_none_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "driver.json").write_text('{"ICD": {}}')
+    monkeypatch.setenv(litert_gpu.DRIVER, str(tmp_path / "driver.json"))
+    monkeypatch.setattr(sys, "platform", "linux")
+    with pytest.raises(Unsupported, match="no Vulkan driver's JSON file"):
+        litert_gpu._choose_driver(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("swiftshader")
+def test_it_is_loaded_once_and_not_timed_in_turns_on_a_gpu_made_of_software(build: Path, tmp_path: Path) -> None:
+    job = Job(build / "tflite-float32", build / "reference" / "pixels.npy", tmp_path)
+    times = time_in_turns([Contestant("gpu", job, "litert-gpu")], 2, 3, lambda _: None).times["gpu"]
+    assert times.problem == ""
+    assert times.environment["software_gpu"] is True
+    assert (len(times.load_ms), times.wall_ms) == (1, [[]])
 
 
 def test_what_native_code_says_is_kept_and_still_said(capfd: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 """Convolutions; source: iOS15/conv.py."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import product
 from math import prod
 from typing import Any, Final, NamedTuple
@@ -31,23 +32,6 @@ class Layer(NamedTuple):
     over: Activation
 
 
-def conv(  # noqa: PLR0913, PLR0917 - MIL's inputs
-    x: Array,
-    weight: Array,
-    bias: Array | None = None,
-    strides: Array | None = None,
-    pad_type: str = "valid",
-    pad: Array | None = None,
-    dilations: Array | None = None,
-    groups: int | Array = 1,
-) -> Any:
-    """Return ``y[n, o, p] = bias[o] + sum over c, k of weight[o, c, k] * x[n, c of o's group, p * stride + k * dilation]``.
-
-    x is [n, C_in, *d_in], weight [C_out, C_in / groups, *K]; 1, 2 or 3 spatial axes.
-    """
-    return conv_and(_as_it_is, x, weight, bias, strides, pad_type, pad, dilations, groups)
-
-
 def conv_and(  # noqa: PLR0913, PLR0917 - MIL's inputs
     over: Activation,
     x: Array,
@@ -59,7 +43,11 @@ def conv_and(  # noqa: PLR0913, PLR0917 - MIL's inputs
     dilations: Array | None = None,
     groups: int | Array = 1,
 ) -> Any:
-    """Return what conv does, an activation written over each part of it while that is in the processor's cache."""
+    """Return ``y[n, o, p] = bias[o] + sum over c, k of weight[o, c, k] * x[n, c of o's group, p * stride + k * dilation]``.
+
+    x is [n, C_in, *d_in], weight [C_out, C_in / groups, *K]; 1, 2 or 3 spatial axes. ``over`` is an activation, written over each
+    part of the result while that is in the processor's cache; MIL's own convolution has none.
+    """
     groups, channels = int(groups), x.shape[1]
     window = window_of(weight.shape[2:], strides, dilations)
     if weight.shape[1] * groups != channels or weight.shape[0] % groups:
@@ -246,4 +234,4 @@ def _add_in_place(y: Array, bias: Array) -> Array:
     return y
 
 
-OPERATIONS: Final[Mapping[str, Callable[..., Any]]] = {"conv": conv, "conv_transpose": conv_transpose}
+OPERATIONS: Final[Mapping[str, Callable[..., Any]]] = {"conv": partial(conv_and, _as_it_is), "conv_transpose": conv_transpose}

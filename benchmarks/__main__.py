@@ -103,6 +103,7 @@ def latency(  # noqa: PLR0913, PLR0917 - an argument an option
     launches: Annotated[int, typer.Option(help="How often each is started.")] = 3,
     percentile: Annotated[float, typer.Option(help="The highest percentile wanted: 90 needs 64 samples, 99 needs 662.")] = 90,
     baseline: Annotated[str | None, typer.Option(help="What the others are compared with: FORMAT@TARGET.")] = None,
+    costs: Annotated[bool, typer.Option(help="Measure memory, throughput, energy and operations too.")] = True,  # noqa: FBT002
 ) -> None:
     """Measure every artifact on every target in one run; status 0 measured, 1 something failed, 2 nothing was measured."""
     from rich.console import Console
@@ -118,7 +119,7 @@ def latency(  # noqa: PLR0913, PLR0917 - an argument an option
         place = model_build(build, spec.name)
         with progress() as step:
             asked = Asked(place, tuple(formats or ()), choose(tuple(targets or ()) or None), baseline_named(baseline))
-            found = measure(asked, Effort(launches, percentile, tuple(threads or (1,))), step)
+            found = measure(asked, Effort(launches, percentile, tuple(threads or (1,)), costs), step)
         kept = keep(found, place)
     print_latency(found, Console())
     if found.interrupted:

@@ -7,6 +7,7 @@ was taken here, in a browser or on a board. Rounds are calls, or means of calls 
 """
 
 import os
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HOUSE: Final = Path(__file__).resolve().parent.parent
-FACTS: Final = ("artifact_sha256", "bytes", "threads", "load_ms", "first_ms", "calls", "in_turns", "environment")
+SIZES: Final = ("artifact_sha256", "bytes", "compressed_bytes")
+FACTS: Final = (*SIZES, "threads", "load_ms", "first_ms", "calls", "in_turns", "environment")
 
 
 class Replay:
@@ -74,7 +76,7 @@ def measured(request: pytest.FixtureRequest) -> Latencies:
     items = [item for item in request.session.items if isinstance(item, pytest.Function) and "entry" in item.fixturenames]
     asked = _asked()
     with progress() as step:
-        found = measure(asked, Effort(), step, [item.callspec.params["entry"] for item in items])  # type: ignore[misc]
+        found = measure(asked, Effort(costs=True), step, [item.callspec.params["entry"] for item in items])  # type: ignore[misc]
     keep(found, asked.build)
     if found.interrupted:
         raise KeyboardInterrupt
@@ -95,6 +97,8 @@ def bench_latency(benchmark: Any, entry: Entry | str, request: pytest.FixtureReq
     CLOCK.load(case.samples_ms)
     benchmark.group = f"{measured.model}: all artifacts, in one run"
     benchmark.extra_info.update({name: getattr(case, name) for name in FACTS} | _trust(case))
+    # A profile of hundreds of operations stands in latency.json.
+    benchmark.extra_info["costs"] = case.costs and asdict(replace(case.costs, operations=[]))
     benchmark.pedantic(CLOCK.play, rounds=len(case.samples_ms), iterations=1, warmup_rounds=0)
 
 

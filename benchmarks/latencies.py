@@ -7,12 +7,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
+from benchmarks.costs import Costs
 from benchmarks.percentiles import percentile_ms
 from benchmarks.ratio import Clock, Ratio, Verdict
 from models.files import append_line, read_told, write_json
+from targets.target import Operation
 
-# History: 1, the first.
-SCHEMA: Final = 1
+# History: 1, the first; 2 adds what artifacts cost beside latency.
+SCHEMA: Final = 2
 LATENCY: Final = "latency.json"
 # One line a run; its schema is its own: 1, the first.
 HISTORY: Final = "latency.jsonl"
@@ -44,8 +46,9 @@ class Case:
     ``wall_ms`` and ``cpu_ms`` are milliseconds a call, one list a launch; ``cpu_ms`` is empty where the place times itself.
     ``calls`` is how many calls a sample is the mean of. ``load_ms`` and ``first_ms`` have one entry a launch. ``in_turns`` says
     whether it was timed in turns with the others, so that its ratio to them may be told; what times itself (a board, a browser)
-    was timed in one block. A case that failed keeps the samples it has. ``bytes`` is the size of the artifact's files. ``agrees``
-    says whether the answers of the timed calls were within the artifact's tolerance, None where none was timed.
+    was timed in one block. A case that failed keeps the samples it has. ``bytes`` is the size of the artifact's files,
+    ``compressed_bytes`` as gzip packs them. ``agrees`` says whether the answers of the timed calls were within the artifact's
+    tolerance, None where none was timed. ``costs`` is None where they were not measured.
     """
 
     format: str
@@ -56,6 +59,7 @@ class Case:
     threads: int = 1
     artifact_sha256: str | None = None
     bytes: int | None = None
+    compressed_bytes: int | None = None
     load_ms: list[float] = field(default_factory=list)
     first_ms: list[float] = field(default_factory=list)
     wall_ms: list[list[float]] = field(default_factory=list)
@@ -65,6 +69,7 @@ class Case:
     environment: dict[str, Any] = field(default_factory=dict)
     warnings: list[Notice] = field(default_factory=list)
     grade: Grade | None = None
+    costs: Costs | None = None
 
     @property
     def name(self) -> str:
@@ -161,10 +166,17 @@ def read_latencies(path: Path) -> Latencies:
 
 def latencies_of(told: dict[str, Any]) -> Latencies:
     """Return a run from what JSON tells; raises ValueError, TypeError, KeyError or AttributeError for what is not one."""
-    cases = [Case(**{**each, "warnings": [Notice(**one) for one in each["warnings"]]}) for each in told["cases"]]
+    cases = [_case_of(each) for each in told["cases"]]
     compared = [Compared(**{**each, "ratio": Ratio(**each["ratio"])}) for each in told["compared"]]
     null = None if told["null"] is None else Ratio(**told["null"])
     for case in cases:
         if case.state not in get_args(Outcome):
             raise ValueError(f"a case is {case.state!r:.40}")
     return Latencies(**{**told, "cases": cases, "compared": compared, "null": null})
+
+
+def _case_of(told: dict[str, Any]) -> Case:
+    costs = told["costs"]
+    if costs is not None:
+        costs = Costs(**{**costs, "operations": [Operation(**each) for each in costs["operations"]]})
+    return Case(**{**told, "warnings": [Notice(**each) for each in told["warnings"]], "costs": costs})

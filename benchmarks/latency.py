@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from benchmarks.costs import Costs, compressed_bytes, costs_of, operations_of
 from benchmarks.entries import Asked, Entry, baseline_of, entries_of
 from benchmarks.harness import JOB_TIMEOUT_S, REFERENCE, run_job, tidy
 from benchmarks.interleave import Contestant, Times, on_cpu, ratio, time_in_turns
@@ -38,11 +39,12 @@ SOFTWARE: Final = "a GPU made of software, whose times say nothing of any GPU: f
 
 @dataclass(frozen=True)
 class Effort:
-    """How long is measured: so many launches, and as many rounds as the percentile needs samples."""
+    """How long is measured: so many launches, as many rounds as the percentile needs samples, and what else it costs or not."""
 
     launches: int = 3
     percentile: float = 90
     threads: tuple[int, ...] = (1,)
+    costs: bool = False
 
     @property
     def rounds(self) -> int:
@@ -71,6 +73,8 @@ def measure(asked: Asked, effort: Effort, step: Step, entries: Sequence[Entry] |
     after = state()
     facts = {**machine(), "before": before.as_json(), "after": after.as_json()}
     cases = [run.case(entry, absent[entry.name], times.get(entry.name, Times())) for entry in entries]
+    if effort.costs and not interrupted:
+        cases, interrupted = run.with_costs(entries, cases)
     compared, null = _compared(cases, times, first.name if first else "")
     return Latencies(
         model=asked.build.name,
@@ -148,6 +152,7 @@ class _Run:
         """Return a case from what was taken."""
         case = replace(
             entry.blank(),
+            compressed_bytes=compressed_bytes(self.build / entry.artifact.format, entry.artifact.sha256),
             load_ms=times.load_ms,
             first_ms=times.first_ms,
             wall_ms=[launch for launch in times.wall_ms if launch],
@@ -163,6 +168,34 @@ class _Run:
         expected = read_answers(self.build / REFERENCE, entry.artifact.labels).probabilities[:1]
         problem = next(filter(None, (far_off(scores, entry.artifact, expected) for scores in times.scores)), "")
         return replace(case, state="failed" if problem else "measured", reason=problem, agrees=not problem)
+
+    def with_costs(self, entries: Sequence[Entry], cases: Sequence[Case]) -> tuple[list[Case], bool]:
+        """Return the cases with what else they cost, where that can be measured, and whether it was interrupted."""
+        found = list(cases)
+        try:
+            for at, (entry, case) in enumerate(zip(entries, cases, strict=True)):
+                if case.state == "measured" and case.in_turns:
+                    self.step(f"{entry.name}: memory, throughput, operations")
+                    found[at] = replace(case, costs=self._costs(entry))
+        except KeyboardInterrupt:
+            return found, True
+        return found, False
+
+    def _costs(self, entry: Entry) -> Costs | None:
+        job = self._job(entry)
+        log = job.work / "costs.log"
+        try:
+            with Child() as child:
+                costs: Costs = child.call(costs_of, entry.target.name, job, log=log, timeout_s=JOB_TIMEOUT_S)
+        except (EdgeError, ChildError):
+            # It ran a moment ago: what else it would cost is left open, its log tells why.
+            return None
+        try:
+            with Child() as child:
+                operations = child.call(operations_of, entry.target.name, job, log=log, timeout_s=JOB_TIMEOUT_S)
+            return replace(costs, operations=operations)
+        except (EdgeError, ChildError) as error:
+            return replace(costs, not_profiled=str(error))
 
     def _job(self, entry: Entry) -> Job:
         work = self.build / WORK / f"{entry.artifact.format}-{entry.target.name}-{entry.threads}"

@@ -50,6 +50,7 @@ def _open(job: Job, device: str = "CPU") -> Session:
         labels=None,
         load_ms=load_ms,
         environment={**runtime(*DISTRIBUTIONS), "threads": job.threads, "device": device},
+        takes_batches=job.artifact.kind == "keras",
     )
 
 

@@ -2,6 +2,7 @@
 """ONNX files by ONNX Runtime: on this machine's CPU, and by the execution providers of other wheels and devices."""
 
 import json
+import statistics
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -12,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from targets.installed import needs, no_cuda, runtime, versions
-from targets.target import Job, Run, Session, Target, Unsupported
-from targets.timing import run_of, timed
+from targets.target import Job, Operation, Run, Session, Target, Unsupported
+from targets.timing import normalised_images, run_of, timed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 INPUT: Final = "image"
 CPU: Final = "CPUExecutionProvider"
+PROFILED_CALLS: Final = 30
+WARM_CALLS: Final = 10
 DISTRIBUTIONS: Final = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")
 
 
@@ -77,7 +80,29 @@ def _open(job: Job, provider: str = CPU, told: Mapping[str, str] | None = None) 
             "provider": provider,
             **_assigned(session, provider),
         },
+        takes_batches=not isinstance(session.get_inputs()[0].shape[0], int),
     )
+
+
+def _profile(job: Job) -> list[Operation]:
+    """Return the nodes of an optimised graph in the order in which they run, each with its mean milliseconds of an answer."""
+    from onnxruntime import InferenceSession
+
+    options = _options(job.threads)
+    options.enable_profiling, options.profile_file_prefix = True, str(job.work / "profile")
+    session = InferenceSession(job.main_file, options, providers=[CPU])
+    image = normalised_images(job)[0]
+    for _ in range(WARM_CALLS + PROFILED_CALLS):
+        session.run(None, {INPUT: image})
+    written = Path(session.end_profiling())
+    events = json.loads(written.read_text(encoding="utf-8"))
+    written.unlink()
+    times: dict[tuple[str, str], list[float]] = {}
+    for event in events:
+        if event["cat"] == "Node" and event["name"].endswith("_kernel_time"):
+            name = event["name"].removesuffix("_kernel_time")
+            times.setdefault((name, event["args"]["op_name"]), []).append(event["dur"] / 1000)
+    return [Operation(*node, statistics.fmean(taken[WARM_CALLS:])) for node, taken in times.items()]
 
 
 def _options(threads: int) -> Any:
@@ -133,6 +158,7 @@ TARGETS = (
         run=_run,
         versions=versions(*DISTRIBUTIONS, "numpy"),
         open=_open,
+        profile=_profile,
     ),
     _target(
         "onnxruntime-cuda",

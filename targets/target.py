@@ -81,13 +81,23 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Operation:
+    """What one operation of an artifact takes of an answer, in milliseconds, by the runtime's own profiler and names."""
+
+    name: str
+    kind: str
+    ms: float
+
+
+@dataclass(frozen=True)
 class Session:
     """An artifact that is loaded and can be asked call by call.
 
     ``ready`` puts an image where the runtime reads it and returns the call that answers it; the call ends with the answer, raw,
     [1, classes], in host memory. Images are float32, [1, height, width, channels], normalised, where ``images`` gives no others.
     ``as_scores`` turns raw answers, [count, classes], into scores. ``keeps_integers`` says that raw answers are what the file's
-    own kernels answer, which compiled files are held to.
+    own kernels answer, which compiled files are held to. ``takes_batches`` says that ``ready`` also takes several images in one
+    array, [count, height, width, channels].
     """
 
     ready: "Callable[[NDArray[np.float32]], Callable[[], NDArray[np.generic]]]"
@@ -97,6 +107,7 @@ class Session:
     environment: Mapping[str, Any]
     images: "Sequence[NDArray[np.float32]] | None" = None
     keeps_integers: bool = False
+    takes_batches: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,7 +117,8 @@ class Target:
     ``reads`` names the kinds of artifact it takes, or single formats. ``missing()`` says why it cannot run here and how to change
     that, or None; it is cheap and imports no framework. ``run(job)`` is called in a child process. ``versions()`` says what its
     results depend on. A target that is not ``asked_by_default`` runs when it is named. ``open(job)`` is there where the target
-    runs in this process and can be asked in turns with others; places that time themselves have none.
+    runs in this process and can be asked in turns with others; places that time themselves have none. ``profile(job)`` is there
+    where the runtime tells what each operation takes.
     """
 
     name: str
@@ -117,6 +129,7 @@ class Target:
     versions: Callable[[], Mapping[str, str]]
     asked_by_default: bool = True
     open: Callable[[Job], Session] | None = None
+    profile: Callable[[Job], Sequence[Operation]] | None = None
 
     def takes(self, artifact: Artifact) -> bool:
         """Say whether it reads an artifact, by its kind or its format."""

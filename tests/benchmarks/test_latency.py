@@ -190,8 +190,8 @@ def test_a_baseline_is_named_by_format_and_target() -> None:
     ("text", "told"),
     [
         ('{"schema": 99}', "has schema 99"),
-        ('{"schema": 1, "cases": [', "cannot be read"),
-        ('{"schema": 1}', "cannot be read"),
+        ('{"schema": 2, "cases": [', "cannot be read"),
+        ('{"schema": 2}', "cannot be read"),
         ("[]", "cannot be read"),
     ],
 )

@@ -81,7 +81,7 @@ def test_figures_of_another_version_of_the_artifact_are_said_to_be(report: Repor
 
 
 def test_a_damaged_file_is_told_and_the_rest_is_there(report: Report, tmp_path: Path) -> None:
-    (tmp_path / LATENCY).write_text('{"schema": 1, "cases": [')
+    (tmp_path / LATENCY).write_text('{"schema": 2, "cases": [')
     write_report(report, tmp_path)
     assert "cannot be read as latencies" in (tmp_path / "report.html").read_text()
     assert "cannot be read as latencies" in (tmp_path / "report.md").read_text()

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an artifact costs beside its latency: memory, energy, what stands before and after a call, throughput, its operations.
+
+Measured after the turns, one artifact at a time in a process of its own; these are figures of their own, not ratios.
+"""
+
+import sys
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from benchmarks.interleave import opener
+from benchmarks.machine import ROOT, cores_allowed, joules
+from models.artifact import read_artifact
+from targets.target import Job, Operation, Session, targets
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+# How long is counted, for throughput and for energy, whose counters are refreshed every millisecond.
+COUNTED_S: Final = 1.0
+# A thing that takes microseconds is timed over so many.
+REPEATS: Final = 50
+BATCH: Final = 8
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What one artifact on one target costs; None is what this machine or target does not tell.
+
+    ``memory_bytes`` is the peak of resident memory above what the process held before the runtime was loaded: runtime, weights
+    and working memory. ``before_ms`` is what normalising an image and handing it to the runtime takes, ``after_ms`` what making
+    scores of the answer does; decoding an image file is in neither. Throughput is answers a second: ``serial_per_s`` one after
+    another, ``batch_per_s`` in arrays of ``batch`` images, ``concurrent_per_s`` by ``workers`` threads with a session each.
+    ``energy_mj`` is millijoules an answer, of the whole processor, idle power included.
+    """
+
+    memory_bytes: int | None = None
+    before_ms: float | None = None
+    after_ms: float | None = None
+    serial_per_s: float | None = None
+    batch: int | None = None
+    batch_per_s: float | None = None
+    workers: int | None = None
+    concurrent_per_s: float | None = None
+    energy_mj: float | None = None
+    operations: list[Operation] = field(default_factory=list)
+    # Why there are no operations, where the runtime has a profiler.
+    not_profiled: str = ""
+
+
+def costs_of(target: str, job: Job) -> Costs:
+    """Return what an artifact costs in this process, which has loaded no runtime yet.
+
+    Raises:
+        EdgeError: the target cannot run it.
+    """
+    from models.images import normalise
+    from targets.timing import images_of
+
+    opened = opener(target)
+    pixels, preprocessing = job.images(), job.artifact.preprocessing
+    normalised = normalise(pixels[:1], preprocessing)
+    before_bytes = _resident_bytes()
+    session = opened(job)
+    images = images_of(session, job)
+    infer = session.ready(images[0])
+    answer = infer()
+    per_s, energy_mj = _serial(infer)
+    memory = max(_peak_bytes() - before_bytes, 0)
+    own_images = session.images is not None
+    batch_per_s = _batched(session, images) if session.takes_batches else None
+    workers = cores_allowed() // job.threads
+    return Costs(
+        memory_bytes=memory,
+        before_ms=(0.0 if own_images else _took_ms(lambda: normalise(pixels[:1], preprocessing)))
+        + _took_ms(lambda: session.ready(images[0] if own_images else normalised)),
+        after_ms=_took_ms(lambda: session.as_scores(answer)),
+        serial_per_s=per_s,
+        batch=BATCH if batch_per_s else None,
+        batch_per_s=batch_per_s,
+        workers=workers if workers > 1 else None,
+        concurrent_per_s=_concurrent([session, *(opened(job) for _ in range(workers - 1))], images[0]) if workers > 1 else None,
+        energy_mj=energy_mj,
+    )
+
+
+@cache
+def compressed_bytes(folder: Path, sha256: str) -> int:
+    """Return how many bytes an artifact's files are as gzip packs each, as most of them travel; ``sha256`` is theirs."""
+    del sha256  # what the answer is kept by
+    total = 0
+    for file in read_artifact(folder).files:
+        packer = zlib.compressobj(wbits=31)
+        with (folder / file).open("rb") as stream:
+            while block := stream.read(1 << 20):
+                total += len(packer.compress(block))
+        total += len(packer.flush())
+    return total
+
+
+def operations_of(target: str, job: Job) -> list[Operation]:
+    """Return what each operation of an artifact takes, where the target's runtime tells it, else nothing.
+
+    Raises:
+        EdgeError: the runtime's profiler does not take this file.
+    """
+    profile = targets()[target].profile
+    return [] if profile is None else list(profile(job))
+
+
+def _serial(infer: Callable[[], Any]) -> tuple[float, float | None]:
+    """Return answers a second, one after another, and millijoules an answer."""
+    energy, (count, took_s) = joules(ROOT), _counted(infer)
+    spent = joules(ROOT)
+    # The counter wraps around once in many minutes; what is less than before is not told.
+    known = energy is not None and spent is not None and spent >= energy
+    return count / took_s, 1000 * (spent - energy) / count if known else None  # type: ignore[operator]
+
+
+def _batched(session: Session, images: "Sequence[NDArray[np.float32]]") -> float:
+    import numpy as np
+
+    infer = session.ready(np.concatenate([images[at % len(images)] for at in range(BATCH)]))
+    infer()
+    count, took_s = _counted(infer)
+    return BATCH * count / took_s
+
+
+def _concurrent(sessions: Sequence[Session], image: "NDArray[np.float32]") -> float:
+    calls = [session.ready(image) for session in sessions]
+    for call in calls:
+        call()
+    with ThreadPoolExecutor(len(calls)) as pool:
+        start = time.perf_counter()
+        counts = list(pool.map(lambda call: _counted(call)[0], calls))
+        return sum(counts) / (time.perf_counter() - start)
+
+
+def _counted(infer: Callable[[], Any]) -> tuple[int, float]:
+    """Return how many calls were made in a second or one call, whichever is longer, and the seconds they took."""
+    count, start = 0, time.perf_counter()
+    while (took_s := time.perf_counter() - start) < COUNTED_S:
+        infer()
+        count += 1
+    return count, took_s
+
+
+def _took_ms(call: Callable[[], Any]) -> float:
+    """Return the median milliseconds of a call."""
+    times = []
+    for _ in range(REPEATS):
+        start = time.perf_counter_ns()
+        call()
+        times.append(time.perf_counter_ns() - start)
+    return sorted(times)[len(times) // 2] / 1e6
+
+
+def _resident_bytes() -> int:
+    import psutil
+
+    return int(psutil.Process().memory_info().rss)
+
+
+def _peak_bytes() -> int:
+    """Return the most memory that this process ever held."""
+    if sys.platform == "linux":
+        # Not getrusage, which counts what the parent held when it forked.
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What artifacts cost beside latency: measured in processes of their own, as a run does."""
+
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import costs
+from benchmarks.costs import Costs, compressed_bytes, costs_of, operations_of
+from benchmarks.entries import Asked
+from benchmarks.latency import Effort, measure
+from benchmarks.machine import joules
+from models.artifact import read_artifact
+from models.child import Child
+from models.errors import EdgeError
+from targets.target import Job, choose
+
+
+@pytest.fixture
+def cost(exported_digits: Any, tmp_path: Path) -> Callable[[str, str], Costs]:
+    def run(form: str, target: str) -> Costs:
+        job = Job(exported_digits.build / form, exported_digits.build / "reference" / "pixels.npy", tmp_path)
+        with Child() as child:
+            found: Costs = child.call(costs_of, target, job, log=tmp_path / "log")
+        return found
+
+    return run
+
+
+def test_litert_costs_memory_and_gives_answers_on_every_core(cost: Callable[[str, str], Costs]) -> None:
+    found = cost("tflite-float32", "litert")
+    # The library alone is some megabytes; all of TensorFlow would be hundreds.
+    assert found.memory_bytes is not None
+    assert 2e6 < found.memory_bytes < 2e8
+    assert found.serial_per_s is not None
+    assert found.serial_per_s > 100
+    assert found.before_ms is not None
+    assert 0 < found.before_ms < 1000
+    assert (found.workers is None) == (found.concurrent_per_s is None)
+    assert found.batch is None
+
+
+def test_what_takes_batches_answers_more_of_them_a_second(cost: Callable[[str, str], Costs]) -> None:
+    found = cost("onnx-float32", "onnxruntime-cpu")
+    assert found.batch == costs.BATCH
+    assert found.batch_per_s is not None
+    assert found.batch_per_s > 100
+
+
+def test_energy_is_told_where_the_processor_counts_it(cost: Callable[[str, str], Costs]) -> None:
+    assert (cost("tflite-float32", "litert").energy_mj is None) == (joules() is None)
+
+
+@pytest.mark.parametrize(("counts", "told"), [([10.0, 13.0], 3000.0), ([13.0, 10.0], None), ([None, None], None)])
+def test_energy_is_of_one_answer_and_no_counter_that_began_anew_is_believed(
+    counts: list[float | None], told: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = iter(counts)
+    monkeypatch.setattr(costs, "joules", lambda root: next(left))
+    monkeypatch.setattr(costs, "COUNTED_S", 0.01)
+    calls: list[int] = []
+    _, energy_mj = costs._serial(lambda: calls.append(1))
+    assert energy_mj == (None if told is None else pytest.approx(told / len(calls)))
+
+
+def test_counters_of_all_processors_are_added_and_those_of_their_parts_not(tmp_path: Path) -> None:
+    for name, domain, count in (("0", "package-0", "2500000"), ("1", "package-1", "500000"), ("0:0", "core", "900000")):
+        folder = tmp_path / "sys/class/powercap" / f"intel-rapl:{name}"
+        folder.mkdir(parents=True)
+        (folder / "name").write_text(f"{domain}\n")
+        (folder / "energy_uj").write_text(f"{count}\n")
+    assert joules(tmp_path) == 3.0
+    (tmp_path / "sys/class/powercap/intel-rapl:1/energy_uj").unlink()
+    assert joules(tmp_path) is None
+
+
+def test_a_compressed_artifact_is_as_large_as_gzip_makes_its_files(exported_digits: Any) -> None:
+    folder = exported_digits.build / "tflite-int8"
+    artifact = read_artifact(folder)
+    expected = sum(len(zlib.compress((folder / name).read_bytes(), wbits=31)) for name in artifact.files)
+    assert compressed_bytes(folder, artifact.sha256) == expected < artifact.bytes
+
+
+def test_a_run_tells_what_else_it_costs_and_what_each_operation_takes(exported_digits: Any) -> None:
+    asked = Asked(exported_digits.build, ("tflite-float32",), choose(("litert",)))
+    (case,) = measure(asked, Effort(2, 50, costs=True), lambda _: None).cases
+    assert case.costs is not None
+    assert {"Softmax (NC, F32)"} <= {each.kind for each in case.costs.operations}
+    assert case.compressed_bytes is not None
+
+
+def test_a_profiler_that_fails_leaves_the_other_costs(exported_digits: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def call(child: Child, function: Callable[..., Any], *arguments: Any, **how: Any) -> Any:
+        if function is operations_of:
+            raise EdgeError("no such profiler")
+        return real(child, function, *arguments, **how)
+
+    real = Child.call
+    monkeypatch.setattr(Child, "call", call)
+    asked = Asked(exported_digits.build, ("tflite-float32",), choose(("litert",)))
+    (case,) = measure(asked, Effort(2, 50, costs=True), lambda _: None).cases
+    assert case.state == "measured"
+    assert case.costs == replace(case.costs or Costs(), operations=[], not_profiled="no such profiler")

@@ -142,6 +142,42 @@ def append_history(found: Latencies, folder: Path) -> None:
     append_line(folder / HISTORY, json.dumps(told, ensure_ascii=False))
 
 
+@dataclass(frozen=True)
+class Past:
+    """An earlier run: when, on what machine, and the median and digest of every artifact measured, by the case's name."""
+
+    created: str
+    machine: dict[str, Any]
+    medians_ms: dict[str, float]
+    artifacts: dict[str, str]
+
+
+def read_history(folder: Path) -> tuple[list[Past], int]:
+    """Return a model's runs, oldest first, and how many lines cannot be read: cut short, or of another schema."""
+    runs, unread = [], 0
+    try:
+        lines = (folder / HISTORY).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return [], 0
+    for line in lines:
+        try:
+            told = json.loads(line)
+            cases = (
+                {}
+                if told["schema"] != HISTORY_SCHEMA
+                else {case_name(each["format"], each["target"], each["threads"]): each for each in told["cases"]}
+            )
+            medians = {name: float(each["median_ms"]) for name, each in cases.items() if each["median_ms"] > 0}
+            artifacts = {name: str(each["artifact_sha256"]) for name, each in cases.items()}
+            if not cases:
+                unread += 1
+                continue
+            runs.append(Past(str(told["created"]), dict(told["machine"]), medians, artifacts))
+        except (ValueError, KeyError, TypeError):
+            unread += 1
+    return runs, unread
+
+
 def _line_of(case: Case) -> dict[str, Any]:
     return {
         "format": case.format,

@@ -41,8 +41,18 @@ def print_latency(found: Latencies, console: "Console") -> None:
 
 def row_of(case: Case, found: Latencies) -> tuple[str, ...]:
     """Return a case's cells: format, target, median, p90, its ratio to the baseline, the interval, the verdict, the grade."""
-    target = case.name.removeprefix(f"{case.format} on ")
-    return (case.format, target, *(percentile(case, each) for each in (50, 90)), *against_baseline(case, found), graded(case))
+    return (
+        case.format,
+        row_target(case),
+        *(percentile(case, each) for each in (50, 90)),
+        *against_baseline(case, found),
+        graded(case),
+    )
+
+
+def row_target(case: Case) -> str:
+    """Return a case's target as a table names it, with its threads where they are several."""
+    return case.name.removeprefix(f"{case.format} on ")
 
 
 def graded(case: Case) -> str:

@@ -4,11 +4,24 @@
 import os
 import platform
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 ROOT: Final = Path("/")
+# Figures of machines that differ in one of these say nothing of the artifacts.
+DECISIVE: Final = (
+    "system",
+    "architecture",
+    "processor",
+    "cores",
+    "physical_cores",
+    "governor",
+    "turbo",
+    "virtual",
+    "cpu_quota",
+)
 
 
 @dataclass(frozen=True)
@@ -71,6 +84,12 @@ def state(root: Path = ROOT) -> State:
         throttled=_sum_of(root, "sys/devices/system/cpu/cpu*/thermal_throttle/core_throttle_count"),
         on_battery=None if battery is None else not battery.power_plugged,
     )
+
+
+def what_differs(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """Return in words what of two machines differs that latencies depend on, or nothing."""
+    found = [f"{name} ({one.get(name)}, {other.get(name)})" for name in DECISIVE if one.get(name) != other.get(name)]
+    return ", ".join(found)
 
 
 def cores_allowed(root: Path = ROOT) -> int:

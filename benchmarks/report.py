@@ -70,8 +70,9 @@ def write_report(report: Report, folder: Path) -> None:
     """
     told = json.loads(json.dumps(report.as_json(), ensure_ascii=False).encode(errors="replace"), parse_constant=lambda _: None)
     report = _report({name: value for name, value in told.items() if name != "schema"})
-    markdown = _markdown(report) + "\n".join(latency_markdown(folder, report.rows, _markdown_table))
-    page = _page(report, latency_section(folder, report.rows))
+    latency = latency_section(folder, report.rows)
+    markdown = _markdown(report) + "\n".join(latency_markdown(latency, _markdown_table))
+    page = _page(report, latency)
     write_json(folder / REPORT, told)
     write_whole(folder / "report.md", markdown)
     write_whole(folder / "report.html", page)

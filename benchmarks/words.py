@@ -37,7 +37,17 @@ def milliseconds(value: float | None) -> str:
     """Return a time in milliseconds in three digits, microseconds as decimals."""
     if value is None or not math.isfinite(value):
         return ABSENT
+    if 0 < value < 0.0005:  # would be rounded to 0
+        return "< 0.001 ms"
     return f"{value:.3f} ms" if value < 0.9995 else f"{_three_digits(value)} ms"
+
+
+def rate(per_s: float | None) -> str:
+    """Return how often a second in three digits: ``52 300 /s``."""
+    if per_s is None or not math.isfinite(per_s):
+        return ABSENT
+    digits = max(0, math.floor(math.log10(per_s)) - 2) if per_s > 0 else 0
+    return f"{round(per_s, -digits):,.0f} /s".replace(",", " ") if per_s >= 99.95 else f"{_three_digits(per_s)} /s"
 
 
 def plain(text: str) -> str:

@@ -9,11 +9,15 @@ from typing import Any, Final
 
 import pytest
 
-from benchmarks.latencies import LATENCY, Case, Compared, Latencies, Notice, write_latencies
+from benchmarks import plots
+from benchmarks.costs import Costs
+from benchmarks.latencies import HISTORY, LATENCY, Case, Compared, Latencies, Notice, append_history, write_latencies
 from benchmarks.latency_page import STALE
+from benchmarks.plots import MISSING, family
 from benchmarks.ratio import Ratio
 from benchmarks.report import write_report
 from benchmarks.results import Report, Row
+from targets.target import Operation
 
 SHA: Final = "a" * 64
 OURS: Final = Case(
@@ -30,6 +34,8 @@ OURS: Final = Case(
     warnings=[Notice("launches differ by 5 %", "take more launches")],
     grade="fair",
 )
+OPERATIONS: Final = [Operation("0, XNNPACK", "Convolution (NHWC, F32) DWConv", 1.5), Operation("1, XNNPACK", "Softmax", 0.5)]
+COSTS: Final = Costs(12_000_000, 0.25, 0.0001, 480.0, 8, 900.0, 2, 850.0, 7.5, OPERATIONS)
 ORIGINAL: Final = replace(OURS, format="keras", target="keras", wall_ms=[[9.0] * 20] * 2, warnings=[], grade="good")
 ABSENT: Final = Case("onnx-float32", "onnxruntime-cuda", "not run", "no CUDA device")
 RATIO: Final = Ratio(0.22, 0.21, 0.23)
@@ -94,6 +100,70 @@ def test_no_text_of_a_measurement_becomes_markup(report: Report, tmp_path: Path)
     assert not re.search(r"(?<!\\)<", (tmp_path / "report.md").read_text())
 
 
+def test_plots_take_their_colours_from_the_page(report: Report, tmp_path: Path) -> None:
+    written = _written(report, tmp_path)
+    drawn = re.findall(r"<svg class=\"plot\".*?</svg>", written, flags=re.DOTALL)
+    assert len(drawn) == 2
+    for each in drawn:
+        assert "var(--" in each
+        assert not re.search(r'(fill|stroke)="#', each)
+
+
+def test_a_plot_names_what_nothing_else_beats(report: Report, tmp_path: Path) -> None:
+    pareto, *_ = re.findall(r"<svg class=\"plot\".*?</svg>", _written(report, tmp_path), flags=re.DOTALL)
+    assert ">tflite-float32 on litert</text>" in pareto
+    assert ">keras on keras</text>" not in pareto
+    assert "<title>keras on keras: 9.00 ms" in pareto
+
+
+def test_costs_and_operations_are_told_where_they_were_measured(report: Report, tmp_path: Path) -> None:
+    assert "What else it costs" not in _written(report, tmp_path)
+    written = _written(report, tmp_path, replace(FOUND, cases=[ORIGINAL, replace(OURS, costs=COSTS)]))
+    for told in ("12.0 MB", "0.250 ms", "&lt; 0.001 ms", "480 /s", "900 /s of 8", "850 /s by 2", "7.5 mJ"):
+        assert told in written
+    assert "<title>Convolution (NHWC, F32) DWConv (0, XNNPACK): 1.50 ms, 75.0 %</title>" in written
+    assert "| 900 /s of 8 | 850 /s by 2 |" in (tmp_path / "report.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("Convolution (NHWC, QC8) DWConv", "depthwise convolution"),
+        ("Convolution (NHWC, F32) IGEMM", "convolution"),
+        ("Fully Connected (NC, F32) GEMM", "dense, 1 x 1 convolution"),
+        ("QUANTIZE", "moving, reshaping, quantizing"),
+        ("GlobalAveragePool", "pooling, reduction"),
+        ("Sigmoid", "element by element, other"),
+    ],
+)
+def test_operations_are_sorted_by_what_they_do(kind: str, told: str) -> None:
+    assert family(kind) == told
+
+
+def test_earlier_runs_of_this_machine_are_shown_and_a_line_that_is_cut_short_is_told(report: Report, tmp_path: Path) -> None:
+    append_history(FOUND, tmp_path)
+    assert "Earlier runs" not in _written(report, tmp_path)
+    append_history(replace(FOUND, machine={"processor": "Another"}), tmp_path)
+    assert "Earlier runs" not in _written(report, tmp_path)
+    later = replace(OURS, wall_ms=[[2.5] * 40] * 2, artifact_sha256="b" * 64)
+    append_history(replace(FOUND, created="2026-01-03T03:04:05+00:00", cases=[ORIGINAL, later]), tmp_path)
+    with (tmp_path / HISTORY).open("a") as file:
+        file.write('{"schema": 1, "created": "2026-0')
+    written = _written(report, tmp_path)
+    assert "Earlier runs on this machine" in written
+    assert "2.50 ms, 10% slower than the middle of its runs; another artifact than in the run before" in written
+    assert "1 lines of latency.jsonl cannot be read" in written
+
+
+def test_without_the_library_the_page_says_that_there_are_no_plots(
+    report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plots, "find_spec", lambda name: None)
+    written = _written(report, tmp_path)
+    assert MISSING in written
+    assert 'class="plot"' not in written
+
+
 @pytest.fixture
 def page(opened: Any, report: Report, tmp_path: Path) -> Iterator[Any]:
     _written(report, tmp_path)
@@ -121,6 +191,33 @@ def test_clicking_a_grade_shows_what_speaks_against_it(page: Any) -> None:
     assert not notice.is_visible()
     page.locator(".latency summary").click()
     assert notice.is_visible()
+
+
+@pytest.mark.browser
+def test_words_choose_among_the_cases_too(page: Any) -> None:
+    page.locator("#words").fill("keras")
+    assert _visible(page) == ["keras"]
+    page.locator("#words").fill("")
+    assert len(_visible(page)) == 2
+
+
+def _visible(page: Any) -> list[str]:
+    return [each.inner_text().strip() for each in page.locator(".case td:first-child").all() if each.is_visible()]
+
+
+@pytest.mark.browser
+def test_plots_are_readable_in_the_dark_and_in_print(page: Any) -> None:
+    def colour() -> str:
+        name = page.locator(".plot text", has_text="keras on keras").first
+        return str(name.evaluate("each => getComputedStyle(each).fill"))
+
+    light = colour()
+    page.emulate_media(color_scheme="dark")
+    dark = colour()
+    page.emulate_media(media="print", color_scheme="dark")
+    assert light != dark != colour()
+    assert page.locator(".plot").first.is_visible()
+    assert not page.locator(".controls").is_visible()
 
 
 @pytest.mark.browser

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -70,15 +70,20 @@ def report(model: Model, build: Build = Path("build")) -> None:
 
 @app.command()
 def compare(  # noqa: PLR0913, PLR0917 - an argument an option
-    old: Annotated[Path, typer.Argument(help="The folder of an artifact, build/<model>/<format>.")],
-    new: Annotated[Path, typer.Argument(help="Another's.")],
+    old: Annotated[Path, typer.Argument(help="The folder of an artifact, build/<model>/<format>, or the latency.json of a run.")],
+    new: Annotated[Path, typer.Argument(help="Another's, or that of another run.")],
     target: Annotated[str, typer.Option(help="Where both run.")] = "litert",
     launches: Annotated[int, typer.Option(help="How often each is started.")] = 5,
     rounds: Annotated[int, typer.Option(help="Turns of each in every launch.")] = 30,
     minimum_effect: Annotated[float, typer.Option(help="What counts as a regression: 0.05 is 5 %.")] = 0.05,
     write: Annotated[Path | None, typer.Option("--json", help="Write everything, raw times included, to this file.")] = None,
 ) -> None:
-    """Time two artifacts in turns in one run; status 1 where the new one is slower by more than the minimum effect."""
+    """Time two artifacts in turns in one run, or hold two runs against each other.
+
+    Status 1 where the new one is slower by more than the minimum effect, 2 where nothing could be compared.
+    """
+    if old.is_file() or new.is_file():
+        _compare_runs((old, new), minimum_effect, write)
     from benchmarks.compare import Effort, told_in_lines
     from benchmarks.compare import compare as compared
     from models.files import write_json
@@ -91,6 +96,47 @@ def compare(  # noqa: PLR0913, PLR0917 - an argument an option
     for line in told_in_lines(found):
         typer.echo(line)
     raise typer.Exit(1 if found.is_regression else 0)
+
+
+def _compare_runs(runs: tuple[Path, Path], minimum_effect: float, write: Path | None) -> NoReturn:
+    from benchmarks.compare_runs import compare_runs, told_in_lines
+    from models.files import write_json
+
+    with told():
+        found = compare_runs(*runs, minimum_effect)
+        if write:
+            write_json(write, found.as_json())
+    for line in told_in_lines(found):
+        typer.echo(line)
+    raise typer.Exit(1 if found.is_regression else 0 if found.is_compared else NOTHING_CHECKED)
+
+
+@app.command()
+def sustain(  # noqa: PLR0913, PLR0917 - an argument an option
+    model: Model,
+    form: Annotated[str, typer.Option("--format", help="The format.")],
+    target: Annotated[str, typer.Option(help="Where it runs.")] = "litert",
+    build: Build = Path("build"),
+    minutes: Annotated[int, typer.Option(help="How long.")] = 10,
+    threads: Annotated[int, typer.Option(help="Threads.")] = 1,
+) -> None:
+    """Ask one artifact without a pause and hold the last minute against the first; status 1 where it failed."""
+    from benchmarks import sustain as sustained
+    from benchmarks.entries import Asked
+    from targets.target import choose
+
+    with told():
+        place = model_build(build, _spec(model).name)
+        with progress() as step:
+            found = sustained.sustain(Asked(place, (form,), choose((target,))), minutes, threads, step)
+        written = sustained.write_sustained(found, place) if found.seconds else None
+    for line in sustained.told_in_lines(found):
+        typer.echo(line)
+    if found.interrupted:
+        typer.echo("edgeferry: interrupted; what was measured is kept.", err=True)
+    if written:
+        typer.echo(f"\n{written}")
+    raise typer.Exit(INTERRUPTED if found.interrupted else 1 if found.problem else 0)
 
 
 @app.command()

@@ -135,7 +135,7 @@ def _launch(running: list[Contestant], times: dict[str, Times], size: tuple[int,
             return _asked(children[each.name], each, times[each.name], (where, function, *arguments))
 
         for each in running:
-            loaded = asked(each, "before its first turn", _load, each.target, each.job)
+            loaded = asked(each, "before its first turn", load, each.target, each.job)
             if loaded is not None:
                 _note(times[each.name], loaded)
         for number in range(rounds):
@@ -163,7 +163,7 @@ def _note(times: Times, loaded: Loaded) -> None:
 def _asked(child: Child, each: Contestant, times: Times, call: tuple[Any, ...]) -> Any:
     """Return what a contestant's process answers, or None where that is its end, which is noted."""
     where, function, *arguments = call
-    timeout_s = LOAD_TIMEOUT_S if function is _load else TURN_TIMEOUT_S
+    timeout_s = LOAD_TIMEOUT_S if function is load else TURN_TIMEOUT_S
     try:
         return child.call(function, *arguments, log=each.job.work / f"{each.name}.log", timeout_s=timeout_s)
     except Unsupported as error:
@@ -173,7 +173,7 @@ def _asked(child: Child, each: Contestant, times: Times, call: tuple[Any, ...]) 
     return None
 
 
-class _Ready:
+class Ready:
     """What this process has loaded: one call, how many of them make a turn, and the last answer."""
 
     session: Session
@@ -182,17 +182,17 @@ class _Ready:
     answer: Any
 
 
-def _load(target: str, job: Job) -> Loaded:
+def load(target: str, job: Job) -> Loaded:
     """Load the artifact in this process and warm it up; return the calls a turn is made of, and what runs it."""
     from targets.timing import images_of
 
-    _Ready.session = session = opener(target)(job)
-    _Ready.infer = session.ready(images_of(session, job)[0])
+    Ready.session = session = opener(target)(job)
+    Ready.infer = session.ready(images_of(session, job)[0])
     start = time.perf_counter_ns()
-    _Ready.infer()
+    Ready.infer()
     first_ms = (time.perf_counter_ns() - start) / 1e6
-    _Ready.calls = max(1, int(LEAST_TURN_S / warm_up(_Ready.infer)))
-    return Loaded(_Ready.calls, session.load_ms, first_ms, dict(session.environment))
+    Ready.calls = max(1, int(LEAST_TURN_S / warm_up(Ready.infer)))
+    return Loaded(Ready.calls, session.load_ms, first_ms, dict(session.environment))
 
 
 def opener(target: str) -> Callable[[Job], Session]:
@@ -233,13 +233,13 @@ def _median_s(infer: Callable[[], Any], ends: float) -> float:
 
 def _turn() -> tuple[float, float]:
     """Return wall and CPU milliseconds a call, after one call that is not timed: the process was asleep."""
-    infer, calls = _Ready.infer, _Ready.calls
+    infer, calls = Ready.infer, Ready.calls
     infer()
     wall, cpu = time.perf_counter_ns(), time.process_time_ns()
     for _ in range(calls):
         answer = infer()
     cpu_ms, wall_ms = (time.process_time_ns() - cpu) / 1e6, (time.perf_counter_ns() - wall) / 1e6
-    _Ready.answer = answer
+    Ready.answer = answer
     return wall_ms / calls, cpu_ms / calls
 
 
@@ -247,4 +247,4 @@ def _last_answer() -> "NDArray[np.float32]":
     """Return the scores of the last call that was timed, [1, classes]."""
     import numpy as np
 
-    return _Ready.session.as_scores(np.asarray(_Ready.answer).reshape(1, -1))
+    return Ready.session.as_scores(np.asarray(Ready.answer).reshape(1, -1))

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An artifact asked without a pause, for real, in minutes made short; and series that are made up."""
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pytest
+
+from benchmarks import sustain
+from benchmarks.entries import Asked
+from benchmarks.sustain import SUSTAINED, Second, Sustained, told_in_lines, write_sustained
+from models.child import Child, ChildError
+from models.errors import EdgeError
+from targets.target import choose
+
+MINUTE_S: Final = 2.0
+
+
+def _sustained(build: Path, minutes: int = 2, *targets: str) -> Sustained:
+    asked = Asked(build, ("tflite-float32",), choose(targets or ("litert",)))
+    return sustain.sustain(asked, minutes, 1, lambda _: None, MINUTE_S)
+
+
+def _series(*medians: float) -> list[Second]:
+    draw = np.random.default_rng(0)
+    return [Second(10, float(ms), float(ms)) for ms in medians * (1 + draw.normal(scale=0.01, size=len(medians)))]
+
+
+def test_every_second_and_minute_is_told_and_written(exported_digits: Any, tmp_path: Path) -> None:
+    found = _sustained(exported_digits.build)
+    assert len(found.minutes) == 2
+    assert all(minute.answers_per_s > 100 for minute in found.minutes)
+    assert set(found.last_to_first) == {"CPU time", "wall time"}
+    assert found.problem == ""
+    write_sustained(found, tmp_path)
+    assert json.loads((tmp_path / SUSTAINED).read_text())["minutes"][1]["answers_per_s"] == found.minutes[1].answers_per_s
+    assert sum(line.startswith("minute ") for line in told_in_lines(found)) == 2
+
+
+@pytest.mark.parametrize(("factor", "verdict"), [(1.2, "slower"), (1.0, "cannot tell"), (1.03, "cannot tell"), (0.8, "faster")])
+def test_the_last_minute_is_held_against_the_first(factor: float, verdict: str) -> None:
+    found = sustain._ratios(_series(*[1.0] * 60, *[1.5] * 60, *[factor] * 60), 60)["wall time"]
+    assert sustain._verdict(found) == verdict
+    assert found.low < factor < found.high
+
+
+def test_a_wave_within_the_minutes_is_no_change() -> None:
+    wave = [1 + 0.2 * np.sin(at / 5) for at in range(120)]
+    assert sustain._verdict(sustain._ratios(_series(*wave), 60)["wall time"]) == "cannot tell"
+
+
+def test_one_that_dies_keeps_its_minutes(exported_digits: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, calls = Child.call, [0]
+
+    def call(child: Child, function: Any, *arguments: Any, **how: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == 5:
+            raise ChildError("the process was killed by SIGKILL")
+        return real(child, function, *arguments, **how)
+
+    monkeypatch.setattr(Child, "call", call)
+    found = _sustained(exported_digits.build)
+    assert found.problem == "it ended in minute 2: the process was killed by SIGKILL"
+    assert len(found.seconds) == 3
+    assert "failed: it ended in minute 2: the process was killed by SIGKILL" in told_in_lines(found)
+
+
+def test_an_interruption_keeps_what_was_measured(exported_digits: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, calls = Child.call, [0]
+
+    def call(child: Child, function: Any, *arguments: Any, **how: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == 5:
+            raise KeyboardInterrupt
+        return real(child, function, *arguments, **how)
+
+    monkeypatch.setattr(Child, "call", call)
+    found = _sustained(exported_digits.build)
+    assert found.interrupted
+    assert len(found.minutes) == 1
+
+
+@pytest.mark.parametrize(
+    ("minutes", "targets", "told"),
+    [
+        (1, ("litert",), "take at least 2"),
+        (2, ("litert", "litert-builtin"), "name one of each"),
+        (2, ("onnxruntime-cpu",), "and none were asked for"),
+        (2, ("tflite-runtime",), "times itself"),
+    ],
+)
+def test_what_cannot_be_sustained_is_refused(minutes: int, targets: tuple[str, ...], told: str, exported_digits: Any) -> None:
+    with pytest.raises(EdgeError, match=told):
+        _sustained(exported_digits.build, minutes, *targets)

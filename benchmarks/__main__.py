@@ -146,7 +146,7 @@ def latency(  # noqa: PLR0913, PLR0917 - an argument an option
     formats: Formats = None,
     targets: Targets = None,
     threads: Annotated[list[int] | None, typer.Option(help="Threads; may be given more than once.")] = None,
-    launches: Annotated[int, typer.Option(help="How often each is started.")] = 3,
+    launches: Annotated[int, typer.Option(help="How often each is started.")] = 5,
     percentile: Annotated[float, typer.Option(help="The highest percentile wanted: 90 needs 64 samples, 99 needs 662.")] = 90,
     baseline: Annotated[str | None, typer.Option(help="What the others are compared with: FORMAT@TARGET.")] = None,
     costs: Annotated[bool, typer.Option(help="Measure memory, throughput, energy and operations too.")] = True,  # noqa: FBT002

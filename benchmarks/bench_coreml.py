@@ -28,7 +28,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("mobilenet")
     program = "import sys; from pathlib import Path; from benchmarks.bench_coreml import export; export(Path(sys.argv[1]))"
     root = Path(__file__).resolve().parent.parent
-    subprocess.run([sys.executable, "-c", program, str(place)], cwd=root, check=True, capture_output=True)  # noqa: S603 - our own
+    subprocess.run([sys.executable, "-c", program, str(place)], cwd=root, check=True, capture_output=True)
     return place
 
 
@@ -62,7 +62,7 @@ def export(place: Path) -> None:
 def bench_evaluator_beside_litert(benchmark: Any, exported: Path) -> None:
     """The evaluator in exact mode, preprocessing and class labels included, in turns with LiteRT's XNNPACK; CPU time."""
     calls = {"litert": _litert(exported), "evaluator": _evaluator(exported)}
-    order, times = random.Random(0), {name: np.empty((1, ROUNDS)) for name in calls}  # noqa: S311 - an order, not a secret
+    order, times = random.Random(0), {name: np.empty((1, ROUNDS)) for name in calls}
     for call in [*calls.values()] * 5:
         call()
     for number in range(ROUNDS):

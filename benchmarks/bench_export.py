@@ -112,12 +112,12 @@ def bench_nothing_changed(benchmark: Any, spec: ModelSpec) -> None:
     """The whole command; its CPU time and that of its children stands in extra_info."""
     toml = _as_toml(spec)
     command = [sys.executable, "-m", "benchmarks", "all", str(toml), "--build", str(toml.parent / "build"), "--target", "litert"]
-    subprocess.run(command, check=False, capture_output=True)  # noqa: S603 - our own command
+    subprocess.run(command, check=False, capture_output=True)
     used: list[float] = []
 
     def again() -> None:
         before = _children_s()
-        subprocess.run(command, check=False, capture_output=True)  # noqa: S603 - our own command
+        subprocess.run(command, check=False, capture_output=True)
         used.append(_children_s() - before)
 
     benchmark.pedantic(again, rounds=5, iterations=1)

@@ -95,7 +95,7 @@ def _write_both(source: Source, folders: dict[str, Path], place: Path) -> None:
 
 def _in_node(asked: dict[str, Any]) -> dict[str, Any]:
     command = [shutil.which("node") or "node", str(HERE / "bench_tfjs.js")]
-    done = subprocess.run(command, input=json.dumps(asked), capture_output=True, text=True, check=True, cwd=WEB)  # noqa: S603 - our own script
+    done = subprocess.run(command, input=json.dumps(asked), capture_output=True, text=True, check=True, cwd=WEB)
     answers: dict[str, Any] = json.loads(done.stdout)
     return answers
 

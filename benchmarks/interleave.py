@@ -142,10 +142,10 @@ def _launch(running: list[Contestant], times: dict[str, Times], size: tuple[int,
             for each in order.sample(running, len(running)):
                 if not times[each.name].is_going_on:
                     continue
-                turn = asked(each, f"in round {number + 1} of launch {launch + 1}", _turn)
-                if turn is not None:
-                    times[each.name].wall_ms[-1].append(turn[0])
-                    times[each.name].cpu_ms[-1].append(turn[1])
+                taken = asked(each, f"in round {number + 1} of launch {launch + 1}", turn)
+                if taken is not None:
+                    times[each.name].wall_ms[-1].append(taken[0])
+                    times[each.name].cpu_ms[-1].append(taken[1])
         for each in running:
             if times[each.name].is_going_on and (scores := asked(each, "after its last turn", _last_answer)) is not None:
                 times[each.name].scores.append(scores)
@@ -231,7 +231,7 @@ def _median_s(infer: Callable[[], Any], ends: float) -> float:
     return sorted(times)[len(times) // 2]
 
 
-def _turn() -> tuple[float, float]:
+def turn() -> tuple[float, float]:
     """Return wall and CPU milliseconds a call, after one call that is not timed: the process was asleep."""
     infer, calls = Ready.infer, Ready.calls
     infer()

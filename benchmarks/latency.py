@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 WORK: Final = "latency"
 # A target that times itself answers so many golden images before it is timed on the first of them.
 IMAGES: Final = 8
-LEAST_ROUNDS: Final = 30
+LEAST_ROUNDS: Final = 20
 NULL: Final = "beside itself"
 INTERRUPTED: Final = "the run was interrupted before it was its turn"
 SOFTWARE: Final = "a GPU made of software, whose times say nothing of any GPU: for parity only"
@@ -41,7 +41,7 @@ SOFTWARE: Final = "a GPU made of software, whose times say nothing of any GPU: f
 class Effort:
     """How long is measured: so many launches, as many rounds as the percentile needs samples, and what else it costs or not."""
 
-    launches: int = 3
+    launches: int = 5
     percentile: float = 90
     threads: tuple[int, ...] = (1,)
     costs: bool = False

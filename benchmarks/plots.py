@@ -91,7 +91,8 @@ PARETO_NOTE: Final = (
 DISTRIBUTION_NOTE: Final = "Every time of every launch, darker where more of them lie; the mark is the median. Logarithmic."
 OPERATIONS_NOTE: Final = (
     "In the order in which they run, each as wide as its share of the time, by LiteRT's and ONNX Runtime's own profilers; "
-    "point at one for its name. LiteRT's times are whole microseconds rounded down, so operations of less are missing."
+    "point at one for its name. LiteRT's times are whole microseconds rounded down, so operations of less are missing; ONNX "
+    "Runtime's profiler makes small ones longer."
 )
 HISTORY_NOTE: Final = (
     "Medians of every run, oldest at the left, coloured by how far each is from the middle of its row; runs are not paired, "

@@ -34,6 +34,7 @@ RESAMPLES: Final = 4000
 # What of a change between minutes is told as one.
 LEAST_EFFECT: Final = 0.05
 WORK: Final = "sustained"
+VERDICTS: Final[dict[Verdict, str]] = {"slower": "slower", "faster": "faster", "cannot tell": "no change of 5 % can be told"}
 CLOCKS: Final[tuple[Clock, Clock]] = ("CPU time", "wall time")
 
 
@@ -142,7 +143,8 @@ def told_in_lines(found: Sustained) -> Iterator[str]:
         more += [f"{minute.temperature_c:.0f} degrees"] if minute.temperature_c else []
         yield f"minute {number}: median {milliseconds(minute.wall_ms)}, {', '.join(more)}"
     for clock, ratio in found.last_to_first.items():
-        yield f"{clock}, last minute to first: {ratio.ratio:.3f} [{ratio.low:.3f}, {ratio.high:.3f}], {found.verdicts[clock]}"
+        interval = f"{ratio.ratio:.3f} [{ratio.low:.3f}, {ratio.high:.3f}]"
+        yield f"{clock}, last minute to first: {interval}, {VERDICTS[found.verdicts[clock]]}"
     if "slower" in found.verdicts.values():
         heated = found.verdicts.get("CPU time") == "slower"
         yield "it slows down: " + (

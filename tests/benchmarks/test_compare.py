@@ -110,7 +110,7 @@ def test_an_artifact_without_golden_images_is_refused(exported_digits: Any, tmp_
 
 
 def test_one_that_dies_is_told_with_its_round(exported_digits: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(interleave, "_turn", os.abort)
+    monkeypatch.setattr(interleave, "turn", os.abort)
     folder = exported_digits.build / FORMAT
     with pytest.raises(EdgeError, match=r"in round 1 of launch 1: the process was killed by SIGABRT") as told:
         compare(folder, folder, "litert", SHORT, lambda _: None)

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two artifacts timed as pytest-benchmark times them by itself, for bench_method.py, which runs this file."""
+
+import os
+from pathlib import Path
+from typing import Any, Final
+
+from targets.target import Job, targets
+from targets.timing import images_of
+
+BUILD: Final = Path(os.environ.get("EDGEFERRY_ALONE", "."))
+ROUNDS: Final = int(os.environ.get("EDGEFERRY_ROUNDS", "60"))
+WARMUP: Final = 20
+
+
+def bench_litert(benchmark: Any) -> None:
+    """LiteRT, in one block."""
+    _timed(benchmark, "tflite-float32", "litert")
+
+
+def bench_onnx(benchmark: Any) -> None:
+    """ONNX Runtime, in another."""
+    _timed(benchmark, "onnx-float32", "onnxruntime-cpu")
+
+
+def _timed(benchmark: Any, form: str, target: str) -> None:
+    job = Job(BUILD / form, BUILD / "reference" / "pixels.npy", BUILD / "work")
+    opened = targets()[target].open
+    assert opened is not None
+    session = opened(job)
+    benchmark.pedantic(session.ready(images_of(session, job)[0]), rounds=ROUNDS, iterations=1, warmup_rounds=WARMUP)

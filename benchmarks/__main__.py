@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -16,6 +16,9 @@ from models.files import sha256_of
 from models.reference import Reference, what_of_contract_changed
 from models.spec import ModelSpec, read_spec
 from models.terminal import INTERRUPTED, NOTHING_CHECKED, Step, model_build, progress, told
+
+if TYPE_CHECKING:
+    from benchmarks.latencies import Latencies
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Export, check and report.")
 Model = Annotated[Path, typer.Argument(help="A model's TOML file, or a .keras file.")]
@@ -150,6 +153,10 @@ def latency(  # noqa: PLR0913, PLR0917 - an argument an option
     percentile: Annotated[float, typer.Option(help="The highest percentile wanted: 90 needs 64 samples, 99 needs 662.")] = 90,
     baseline: Annotated[str | None, typer.Option(help="What the others are compared with: FORMAT@TARGET.")] = None,
     costs: Annotated[bool, typer.Option(help="Measure memory, throughput, energy and operations too.")] = True,  # noqa: FBT002
+    as_json: Annotated[
+        Path | None, typer.Option("--json", help="Write everything, raw times included, to this file too.")
+    ] = None,
+    as_markdown: Annotated[Path | None, typer.Option("--md", help="Write the tables as Markdown to this file.")] = None,
 ) -> None:
     """Measure every artifact on every target in one run; status 0 measured, 1 something failed, 2 nothing was measured."""
     from rich.console import Console
@@ -167,6 +174,7 @@ def latency(  # noqa: PLR0913, PLR0917 - an argument an option
             asked = Asked(place, tuple(formats or ()), choose(tuple(targets or ()) or None), baseline_named(baseline))
             found = measure(asked, Effort(launches, percentile, tuple(threads or (1,)), costs), step)
         kept = keep(found, place)
+        _write_elsewhere(found, place, as_json, as_markdown)
     print_latency(found, Console())
     if found.interrupted:
         typer.echo(f"edgeferry: interrupted; {'what was measured is kept' if kept else 'nothing was measured'}.", err=True)
@@ -176,6 +184,17 @@ def latency(  # noqa: PLR0913, PLR0917 - an argument an option
     if found.interrupted:
         raise typer.Exit(INTERRUPTED)
     raise typer.Exit(1 if "failed" in states else 0 if "measured" in states else NOTHING_CHECKED)
+
+
+def _write_elsewhere(found: "Latencies", place: Path, as_json: Path | None, as_markdown: Path | None) -> None:
+    from benchmarks.latency_page import told_section
+    from benchmarks.report import latency_as_markdown
+    from models.files import write_json, write_whole
+
+    if as_json:
+        write_json(as_json, found.as_json())
+    if as_markdown:
+        write_whole(as_markdown, latency_as_markdown(told_section(found, place, ())))
 
 
 def _spec(model: Path) -> ModelSpec:

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# Warm-up goes on until the median of so many calls is no longer lower than that of those before, or for so long.
-WINDOW: Final = 10
-MOST_WARMUP_S: Final = 5.0
 # A turn lasts so long at the least: a clock read costs 0.1 microseconds, and a call may take no more than that.
 LEAST_TURN_S: Final = 0.002
 LOAD_TIMEOUT_S: Final = 600.0
@@ -184,7 +181,7 @@ class Ready:
 
 def load(target: str, job: Job) -> Loaded:
     """Load the artifact in this process and warm it up; return the calls a turn is made of, and what runs it."""
-    from targets.timing import images_of
+    from targets.timing import images_of, warm_up
 
     Ready.session = session = opener(target)(job)
     Ready.infer = session.ready(images_of(session, job)[0])
@@ -210,25 +207,6 @@ def opener(target: str) -> Callable[[Job], Session]:
 def in_turns() -> tuple[str, ...]:
     """Return the names of the targets that can be asked in turns."""
     return tuple(name for name, target in targets().items() if target.open is not None)
-
-
-def warm_up(infer: Callable[[], Any]) -> float:
-    """Call until the times are stable; return the last window's median in seconds."""
-    ends, last = time.perf_counter() + MOST_WARMUP_S, float("inf")
-    while True:
-        now = _median_s(infer, ends)
-        if now >= last or time.perf_counter() > ends:
-            return max(now, 1e-7)
-        last = now
-
-
-def _median_s(infer: Callable[[], Any], ends: float) -> float:
-    times: list[float] = []
-    while len(times) < WINDOW and (not times or time.perf_counter() < ends):
-        start = time.perf_counter()
-        infer()
-        times.append(time.perf_counter() - start)
-    return sorted(times)[len(times) // 2]
 
 
 def turn() -> tuple[float, float]:

@@ -33,8 +33,11 @@ def latency_section(folder: Path, rows: Sequence[Row]) -> dict[str, Any] | None:
     found, problem = _read(folder)
     if problem:
         return {"problem": problem, "machine": {}}
-    if found is None:
-        return None
+    return None if found is None else told_section(found, folder, rows)
+
+
+def told_section(found: Latencies, folder: Path, rows: Sequence[Row]) -> dict[str, Any]:
+    """Return what the page tells of a run, beside the rows of the report and the earlier runs in a model's folder."""
     runs, unread = read_history(folder)
     notes = [*latency_lines(found), *([f"{unread} lines of {HISTORY} cannot be read and are left out"] if unread else [])]
     missing = plots_missing()

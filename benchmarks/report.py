@@ -78,6 +78,11 @@ def write_report(report: Report, folder: Path) -> None:
     write_whole(folder / "report.html", page)
 
 
+def latency_as_markdown(told: dict[str, Any]) -> str:
+    """Return a latency run as Markdown, as report.md has it; ``told`` is what latency_page.py tells of it."""
+    return "\n".join(latency_markdown(told, _markdown_table))
+
+
 def read_report(path: Path) -> Report:
     """Return the report that a report.json holds.
 

@@ -71,6 +71,7 @@ def run_on_board(job: Job, *, edgetpu: bool) -> Run:
         "scores": "scores.npy",
         "result": "result.json",
         "warmup": job.warmup,
+        "settle_s": job.settle_s,
         "rounds": job.rounds,
         "threads": job.threads,
         "delegate": {"library": library(), "options": {}} if edgetpu else None,

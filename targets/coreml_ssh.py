@@ -83,7 +83,8 @@ def run_on_mac(job: Job, target: str) -> Run:
 
 def pack(job: Job, target: str) -> bytes:
     """Return a tar of the code, the artifact, the golden pixels and the job; the same for the same job."""
-    facts = {"target": target, "warmup": job.warmup, "rounds": job.rounds, "threads": job.threads}
+    how = {"warmup": job.warmup, "settle_s": job.settle_s, "rounds": job.rounds, "threads": job.threads}
+    facts = {"target": target, **how}
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for name, data in sorted({**dict(_members(job)), "job/job.json": json.dumps(facts).encode()}.items()):

@@ -6,8 +6,8 @@
 
 Python 3.7 and numpy 1.16 are enough; it needs a TF Lite runtime and imports nothing else. job.json holds ``model``, ``images``
 (.npy, [count, height, width, channels], normalised float32 or the file's integers), ``warmup``, ``rounds``, ``threads``, where to
-write ``scores`` (.npy, raw answers) and ``result`` (JSON), and may hold ``delegate``, {library,
-options}. The result holds ``error``, {kind, message}, where something went wrong; the status is then 2.
+write ``scores`` (.npy, raw answers) and ``result`` (JSON), and may hold ``settle_s``, seconds of further warm-up, and
+``delegate``, {library, options}. The result holds ``error``, {kind, message}, where something went wrong; the status is then 2.
 """
 
 from __future__ import annotations
@@ -167,8 +167,21 @@ def measure(job: Facts, interpreter: Any, result: Facts) -> None:
     put(0)
     for _ in range(job["warmup"]):
         invoke()
+    if job.get("settle_s"):
+        settle(invoke, job["settle_s"])
     result["latencies_ms"] = [timed(invoke) for _ in range(job["rounds"])]
     np.save(job["scores"], np.concatenate(scores))
+
+
+def settle(call: Callable[[], Any], least_s: float) -> None:
+    """Call for so many seconds, and then on while ten calls take less than the ten before, for 5 seconds at most."""
+    begun, last = time.perf_counter(), float("inf")
+    while True:
+        times = sorted(timed(call) for _ in range(10))
+        passed = time.perf_counter() - begun - least_s
+        if passed > 5 or (passed > 0 and times[5] >= last):
+            return
+        last = times[5]
 
 
 def load_runtime() -> tuple[Any, Any]:

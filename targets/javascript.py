@@ -80,6 +80,7 @@ def hand_over(job: Job, engine: Engine, backend: str) -> dict[str, Any]:
         "few": few_of(len(images)),
         "scores": SCORES,
         "warmup": job.warmup,
+        "settle_s": job.settle_s,
         "rounds": job.rounds,
         "threads": job.threads,
     }

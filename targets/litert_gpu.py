@@ -75,7 +75,7 @@ def _run(job: Job) -> Run:
         return run_of(session, job)
     images = images_of(session, job)
     few = few_of(len(images))
-    run = run_of(replace(session, images=[images[at] for at in few]), replace(job, warmup=0, rounds=1))
+    run = run_of(replace(session, images=[images[at] for at in few]), replace(job, warmup=0, settle_s=0, rounds=1))
     return replace(run, answered=tuple(few))
 
 

@@ -30,7 +30,8 @@ class Job:
     """An artifact's whole run: answer every golden image, then be timed on one of them.
 
     ``pixels`` is an .npy file, uint8, [count, height, width, channels], before normalisation. ``warmup`` and ``rounds`` are
-    calls; the first call of all is timed apart.
+    calls; the first call of all is timed apart. Where ``settle_s`` is not 0, warm-up goes on for so many seconds, and then until
+    the times are stable: what is compiled while it runs becomes faster for a second.
     """
 
     folder: Path
@@ -40,6 +41,7 @@ class Job:
     rounds: int = 30
     threads: int = 1
     accelerator: str | None = None
+    settle_s: float = 0.0
 
     @property
     def artifact(self) -> Artifact:

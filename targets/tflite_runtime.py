@@ -125,7 +125,7 @@ def run_on_device(job: Job, python: Path, **options: Any) -> dict[str, Any]:
     shutil.copyfile(HOUSE / "device.py", job.work / "device.py")
     np.save(job.work / "images.npy", normalise(job.images(), job.artifact.preprocessing))
     files = {"model": str(job.main_file.resolve()), "images": "images.npy", "scores": "scores.npy", "result": "result.json"}
-    how = {"warmup": job.warmup, "rounds": job.rounds, "threads": job.threads, **options}
+    how = {"warmup": job.warmup, "settle_s": job.settle_s, "rounds": job.rounds, "threads": job.threads, **options}
     write_json(job.work / "job.json", {**files, **how})
     (job.work / "result.json").unlink(missing_ok=True)
     # Made absolute without following links: a virtual environment's Python is one.

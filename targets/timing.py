@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 # How many golden images a GPU made of software is asked: it takes up to seconds for each.
 FEW: Final = 8
 
+# Warm-up goes on until the median of so many calls is no longer lower than that of those before, or for so long.
+WINDOW: Final = 10
+MOST_WARMUP_S: Final = 5.0
+
 Image = TypeVar("Image")
 Answer = TypeVar("Answer")
 
@@ -46,7 +50,27 @@ def answer_and_time(ready: Callable[[Image], Callable[[], Answer]], images: Sequ
     inference = ready(images[0])
     for _ in range(job.warmup):
         inference()
+    if job.settle_s:
+        warm_up(inference, job.settle_s)
     return Measured(answers, first_ms, tuple(timed(inference)[0] for _ in range(job.rounds)))
+
+
+def warm_up(infer: Callable[[], object], least_s: float = 0.0) -> float:
+    """Call until so many seconds have passed and the times are stable; return the last window's median in seconds."""
+    begun, last = time.perf_counter(), float("inf")
+    while True:
+        now = _median_s(infer, begun + least_s + MOST_WARMUP_S)
+        passed = time.perf_counter() - begun - least_s
+        if passed > MOST_WARMUP_S or (passed > 0 and now >= last):
+            return max(now, 1e-7)
+        last = now
+
+
+def _median_s(infer: Callable[[], object], ends: float) -> float:
+    times: list[float] = []
+    while len(times) < WINDOW and (not times or time.perf_counter() < ends):
+        times.append(timed(infer)[0] / 1000)
+    return sorted(times)[len(times) // 2]
 
 
 def images_of(session: Session, job: Job) -> "Sequence[NDArray[np.float32]]":

@@ -33,9 +33,29 @@ async function timed(call) {
   return [performance.now() - start, result];
 }
 
+/** So many calls, then as many seconds as were asked for, and on while ten calls take less than the ten before, 5 s at most. */
+async function warmUp(call, job) {
+  for (let round = 0; round < job.warmup; round += 1) {
+    await call();
+  }
+  const begun = performance.now();
+  for (let last = Infinity; job.settle_s; ) {
+    const times = [];
+    while (times.length < 10) {
+      times.push((await timed(call))[0]);
+    }
+    const median = times.sort((one, other) => one - other)[5];
+    const passed = (performance.now() - begun) / 1000 - job.settle_s;
+    if (passed > 5 || (passed > 0 && median >= last)) {
+      return;
+    }
+    last = median;
+  }
+}
+
 /** A GPU made of software takes seconds an image: its answers are worth having, its times are not. */
 function fewer(job) {
-  return { ...job, wanted: job.few, warmup: 0, rounds: Math.min(job.rounds, 1) };
+  return { ...job, wanted: job.few, warmup: 0, settle_s: 0, rounds: Math.min(job.rounds, 1) };
 }
 
 async function answerAndTime(model, job, images) {
@@ -51,9 +71,7 @@ async function answerAndTime(model, job, images) {
     rows.push(await image.answer());
     image.release();
   }
-  for (let round = 0; round < job.warmup; round += 1) {
-    await one.answer();
-  }
+  await warmUp(one.answer, job);
   const latenciesMs = [];
   for (let round = 0; round < job.rounds; round += 1) {
     latenciesMs.push((await timed(one.answer))[0]);

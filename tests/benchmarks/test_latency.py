@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 import pytest
+from jsonschema import Draft202012Validator
 
 from benchmarks import interleave
 from benchmarks.entries import Asked, baseline_named
@@ -90,6 +91,30 @@ def test_what_was_measured_is_written_and_read_back(found: Latencies, tmp_path: 
 
 
 @pytest.mark.slow
+def test_what_is_written_follows_its_published_schema(found: Latencies, exported_digits: Any) -> None:
+    with_costs = _measured(exported_digits.build, "litert", formats=("tflite-int8",), effort=replace(SHORT, costs=True))
+    schema = json.loads((HOUSE / "benchmarks" / "latency.schema.json").read_text(encoding="utf-8"))
+    Draft202012Validator.check_schema(schema)
+    for run in (found, with_costs):
+        told = json.loads(json.dumps(run.as_json()))
+        assert [error.message for error in Draft202012Validator(schema).iter_errors(told)] == []
+        told["cases"][0]["median"] = 1.0
+        assert not Draft202012Validator(schema).is_valid(told)
+
+
+@pytest.mark.slow
+def test_the_command_writes_json_and_markdown_where_it_is_told_to(exported_digits: Any, digits: Any, tmp_path: Path) -> None:
+    own = tmp_path / "build"
+    shutil.copytree(exported_digits.build, own / digits.name)
+    command = [sys.executable, "-m", "benchmarks", "latency", str(digits.path), "--build", str(own), "--target", "litert"]
+    more = ["--format", "tflite-int8", "--launches", "2", "--percentile", "50", "--json", str(tmp_path / "a.json")]
+    done = subprocess.run([*command, *more, "--md", str(tmp_path / "a.md")], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "a.json").read_bytes() == (own / digits.name / LATENCY).read_bytes()
+    assert "### What else it costs" in (tmp_path / "a.md").read_text()
+
+
+@pytest.mark.slow
 def test_the_table_says_what_was_measured_and_what_not(found: Latencies) -> None:
     rows = {row[:2]: row for row in (row_of(case, found) for case in found.cases)}
     assert rows["keras", "keras"][4] == "baseline"
@@ -137,7 +162,7 @@ def test_one_that_dies_keeps_its_samples_and_the_others_go_on(own: Path, monkeyp
     assert "in round 8 of launch 1: the process was killed by SIGKILL" in dead.reason
     assert [len(launch) for launch in dead.wall_ms] == [7]
     assert alive.state == "measured"
-    assert [len(launch) for launch in alive.wall_ms] == [30, 30]
+    assert [len(launch) for launch in alive.wall_ms] == [20, 20]
 
 
 def test_an_artifact_that_changed_since_is_refused(own: Path) -> None:
@@ -224,7 +249,7 @@ def test_an_interruption_keeps_what_was_measured(own: Path, digits: Any) -> None
     ]
     asked = subprocess.Popen([*command, "--percentile", "99.9"], cwd=HOUSE, stderr=subprocess.PIPE, text=True)
     assert asked.stderr is not None
-    assert "launch 1 of 3" in asked.stderr.readline()
+    assert "launch 1 of 5" in asked.stderr.readline()
     time.sleep(8)
     asked.send_signal(signal.SIGINT)
     _, said = asked.communicate(timeout=60)

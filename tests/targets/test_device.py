@@ -22,7 +22,7 @@ def run_device(folder: Path, model: Path, images: np.ndarray, python: str = sys.
     folder.mkdir(exist_ok=True)
     np.save(folder / "images.npy", images)
     files = {"model": str(model), "images": "images.npy", "scores": "scores.npy", "result": "result.json"}
-    (folder / "job.json").write_text(json.dumps({**files, "warmup": 1, "rounds": 3, "threads": 1}))
+    (folder / "job.json").write_text(json.dumps({**files, "warmup": 1, "rounds": 3, "threads": 1, "settle_s": 0.05}))
     shutil.copy(PROGRAM, folder)
     done = subprocess.run([python, "-E", "device.py", "job.json"], cwd=folder, check=False)
     return done.returncode, json.loads((folder / "result.json").read_text())

@@ -2,6 +2,7 @@
 import json
 import re
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -120,3 +121,11 @@ def test_an_absent_weight_file_is_named_in_the_error(name: str, build: Path, tmp
     weights.unlink()
     with pytest.raises(ChildError, match=weights.name):
         answer(name, folder)
+
+
+@pytest.mark.parametrize("target", BOTH)
+def test_what_settles_is_timed_after_that(target: str, answer: Answer) -> None:
+    begun = time.perf_counter()
+    run = answer(target, "tfjs-float32", settle_s=1.5)
+    assert time.perf_counter() - begun > 1.5
+    assert len(run.latencies_ms) == 5

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from targets.target import Job
-from targets.timing import answer_and_time
+from targets.timing import answer_and_time, warm_up
 
 
 @pytest.fixture
@@ -26,3 +28,22 @@ def test_the_first_call_the_images_the_warm_up_and_the_rounds_are_all_calls(job:
     measured = answer_and_time(ready, [1, 2, 3], job)
     assert calls == [1, 1, 2, 3, *[1] * 2, *[1] * 4]
     assert len(measured.latencies_ms) == 4
+
+
+def test_what_settles_is_called_until_the_seconds_have_passed_and_then_timed(job: Job) -> None:
+    times: list[float] = []
+    measured = answer_and_time(lambda image: lambda: times.append(time.perf_counter()), [1], replace(job, settle_s=0.1))
+    # The first call, the image and the warm-up come before, the rounds after.
+    assert times[-len(measured.latencies_ms)] - times[1 + 1 + job.warmup] >= 0.1
+
+
+def test_warming_up_goes_on_while_calls_become_faster() -> None:
+    falling = iter(range(60, 0, -1))
+    lengths: list[int] = []
+
+    def call() -> None:
+        lengths.append(next(falling, 1))
+        time.sleep(lengths[-1] / 20_000)
+
+    assert warm_up(call) == pytest.approx(1 / 20_000, abs=1e-3)
+    assert len(lengths) > 60

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.charts import family
 from benchmarks.costs import Costs
 from benchmarks.latencies import HISTORY, LATENCY, Case, Latencies, read_history, read_latencies
 from benchmarks.latency_text import against_baseline, graded, latency_lines, percentile, ratio_of, row_target
 from benchmarks.machine import what_differs
-from benchmarks.plots import family, latency_plots, plots_missing
+from benchmarks.plots import latency_plots, plots_missing
 from benchmarks.results import Row
 from benchmarks.words import ABSENT, escaped, milliseconds, percent, rate, size
 from models.errors import EdgeError

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks.entries import Asked, entries_of
+from benchmarks.entries import Asked, Entry, entries_of
 from benchmarks.harness import REFERENCE
 from benchmarks.interleave import LOAD_TIMEOUT_S, TURN_TIMEOUT_S, Ready, load, opener
 from benchmarks.machine import machine, state
@@ -88,16 +88,7 @@ def sustain(asked: Asked, minutes: int, threads: int, step: Step, minute_s: floa
     """
     if minutes < 2:
         raise EdgeError(f"{minutes} minute has no other to be held against; take at least 2.")
-    if threads < 1:
-        raise EdgeError(f"{threads} threads compute nothing; name 1 or more.")
-    entries = list(entries_of(asked, (threads,)))
-    if len(entries) != 1:
-        named = ", ".join(entry.name for entry in entries) or "none"
-        raise EdgeError(f"one artifact on one target is sustained, and {named} were asked for: name one of each.")
-    (entry,) = entries
-    opener(entry.target.name)
-    if why := entry.target.missing():
-        raise EdgeError(f"{entry.target.name} cannot run here: {why}.")
+    entry = _only(asked, threads)
     work = asked.build / WORK
     work.mkdir(parents=True, exist_ok=True)
     job = Job(asked.build / entry.artifact.format, asked.build / REFERENCE / PIXELS, work, threads=threads)
@@ -123,6 +114,21 @@ def sustain(asked: Asked, minutes: int, threads: int, step: Step, minute_s: floa
         taken.problem,
         taken.interrupted,
     )
+
+
+def _only(asked: Asked, threads: int) -> Entry:
+    """Return the one case that is asked for."""
+    if threads < 1:
+        raise EdgeError(f"{threads} threads compute nothing; name 1 or more.")
+    entries = list(entries_of(asked, (threads,)))
+    if len(entries) != 1:
+        named = ", ".join(entry.name for entry in entries) or "none"
+        raise EdgeError(f"one artifact on one target is sustained, and {named} were asked for: name one of each.")
+    (entry,) = entries
+    opener(entry.target.name)
+    if why := entry.target.missing():
+        raise EdgeError(f"{entry.target.name} cannot run here: {why}.")
+    return entry
 
 
 def write_sustained(found: Sustained, build: Path) -> Path:

@@ -10,10 +10,11 @@ from typing import Any, Final
 import pytest
 
 from benchmarks import plots
+from benchmarks.charts import family
 from benchmarks.costs import Costs
 from benchmarks.latencies import HISTORY, LATENCY, Case, Compared, Latencies, Notice, append_history, write_latencies
 from benchmarks.latency_page import STALE
-from benchmarks.plots import MISSING, family
+from benchmarks.plots import MISSING
 from benchmarks.ratio import Ratio
 from benchmarks.report import write_report
 from benchmarks.results import Report, Row

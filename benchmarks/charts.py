@@ -13,6 +13,9 @@ from benchmarks.words import milliseconds, percent, size
 
 WIDTH: Final = 620
 ROW: Final = 19
+PARETO_HEIGHT: Final = 320
+# Where a name may stand beside its point: alignment, and how far right and down, in pixels.
+PLACES: Final = (("left", 8, -9), ("left", 8, 12), ("right", -8, -9), ("right", -8, 12), ("left", 8, -24), ("left", 8, 27))
 # The widest that a letter of a label is in the mean, in the fonts that pages are shown in.
 LETTER: Final = 6.4
 # Colours that stand for the page's own, which differ between light, dark and print.
@@ -60,14 +63,19 @@ def pareto(cases: Sequence[Case], rows: Sequence[Row]) -> Any:
 
     agreements = {(row.format, row.target): row.top1_agreement for row in rows}
     points = [(case, median_ms(case), case.bytes or 1, agreements.get((case.format, case.target))) for case in cases]
-    front = {case.name for case, *costs in points if not any(_beats(other, costs) for _, *other in points)}
+    front = [
+        (case.name, ms, count)
+        for case, ms, count, agrees in points
+        if not any(_beats(each[1:], (ms, count, agrees)) for each in points)
+    ]
+    places = _placed(front, [(ms, count) for _, ms, count, _ in points])
     values = [
         {
             "ms": ms,
             "kB": count / 1000,
             "agreement": _agreement(agrees),
             "name": case.name,
-            "front": case.name in front,
+            "place": places.get(case.name, -1),
             "told": f"{case.name}: {milliseconds(ms)}, {size(count)}, agreement {percent(agrees)}",
         }
         for case, ms, count, agrees in points
@@ -82,10 +90,32 @@ def pareto(cases: Sequence[Case], rows: Sequence[Row]) -> Any:
         color=alt.Color("agreement:N", title="agreement", scale=alt.Scale(range=[ACCENT, DOUBTFUL, WORSE, SOFT], **scales)),
         shape=alt.Shape("agreement:N", scale=alt.Scale(range=["circle", "triangle-up", "diamond", "square"], **scales)),
     )
-    best = base.transform_filter("datum.front").encode(text="name:N")
-    place = {"align": "left", "dx": 8, "dy": -9, "aria": False}
-    halo = best.mark_text(stroke=CARD, strokeWidth=4, **place)
-    return (points_drawn + halo + best.mark_text(color=TEXT, **place)).properties(width=WIDTH, height=320)
+    named = [base.transform_filter(f"datum.place === {at}").encode(text="name:N") for at in range(len(PLACES))]
+    names = [
+        each.mark_text(align=align, dx=dx, dy=dy, color=TEXT, aria=False)
+        for each, (align, dx, dy) in zip(named, PLACES, strict=True)
+    ]
+    return alt.layer(points_drawn, *names).properties(width=WIDTH, height=PARETO_HEIGHT)
+
+
+def _placed(named: Sequence[tuple[str, float, int]], points: Sequence[tuple[float, float]]) -> dict[str, int]:
+    """Return where beside its point each name is written, so that no two cover each other; one without room is left out."""
+    spans = [[math.log(value) for value in values] for values in zip(*points, strict=True)]
+    boxes: list[tuple[float, float, float]] = []
+    found = {}
+    for name, *values in named:
+        shares = [
+            (math.log(value) - min(span)) / ((max(span) - min(span)) or 1) for value, span in zip(values, spans, strict=True)
+        ]
+        x, y, width = shares[0] * WIDTH, (1 - shares[1]) * PARETO_HEIGHT, LETTER * len(name)
+        for at, (align, dx, dy) in enumerate(PLACES):
+            left, height = x + dx - (width if align == "right" else 0), y + dy
+            is_free = all(left > end or left + width < begin or abs(height - other) > ROW * 0.7 for begin, end, other in boxes)
+            if is_free and left > 0 and left + width < WIDTH + ROW:
+                boxes.append((left, left + width, height))
+                found[name] = at
+                break
+    return found
 
 
 def _beats(one: Sequence[Any], other: Sequence[Any]) -> bool:

@@ -34,6 +34,7 @@ IMAGES: Final = 8
 # Browsers compile a module anew, faster, while it runs.
 SETTLE_S: Final = 1.0
 LEAST_ROUNDS: Final = 20
+MOST_BLOCKS: Final = 3
 NULL: Final = "beside itself"
 INTERRUPTED: Final = "the run was interrupted before it was its turn"
 SOFTWARE: Final = "a GPU made of software, whose times say nothing of any GPU: for parity only"
@@ -50,8 +51,14 @@ class Effort:
 
     @property
     def rounds(self) -> int:
-        """Return the rounds of a launch."""
+        """Return the rounds of a launch, in turns."""
         return max(LEAST_ROUNDS, math.ceil(samples_needed(self.percentile) / self.launches))
+
+    @property
+    def blocks(self) -> tuple[int, int]:
+        """Return launches and rounds of what times itself, whose ratios are not told: few launches, which are slow there."""
+        launches = min(self.launches, MOST_BLOCKS)
+        return launches, max(LEAST_ROUNDS, math.ceil(samples_needed(self.percentile) / launches))
 
 
 def measure(asked: Asked, effort: Effort, step: Step, entries: Sequence[Entry] | None = None) -> Latencies:
@@ -203,7 +210,7 @@ class _Run:
         work = self.build / WORK / f"{entry.artifact.format}-{entry.target.name}-{entry.threads}"
         work.mkdir(parents=True, exist_ok=True)
         folder = self.build / entry.artifact.format
-        return Job(folder, self.pixels, work, warmup=10, rounds=self.effort.rounds, threads=entry.threads, settle_s=SETTLE_S)
+        return Job(folder, self.pixels, work, rounds=self.effort.blocks[1], threads=entry.threads, settle_s=SETTLE_S)
 
     def _in_turns(self, entries: Sequence[Entry], first: Entry | None) -> tuple[dict[str, Times], bool]:
         contestants = [Contestant(entry.name, self._job(entry), entry.target.name) for entry in entries]
@@ -216,11 +223,12 @@ class _Run:
         times = {entry.name: Times() for entry in entries}
         order = random.Random(0)  # noqa: S311 - an order, not a secret
         try:
-            for launch in range(self.effort.launches):
+            for launch in range(launches := self.effort.blocks[0]):
                 for entry in order.sample(entries, len(entries)):
                     if times[entry.name].is_going_on:
-                        self.step(f"launch {launch + 1} of {self.effort.launches}: {entry.name}, in one block")
+                        self.step(f"launch {launch + 1} of {launches}: {entry.name}, in one block")
                         self._block(entry, times[entry.name])
+                        _not_on_software(entry, entries, times)
         except KeyboardInterrupt:
             return times, True
         return times, False
@@ -245,6 +253,15 @@ class _Run:
         if times.is_going_on:
             times.wall_ms.append(list(run.latencies_ms))
             times.scores.append(run.scores[:1])
+
+
+def _not_on_software(entry: Entry, entries: Sequence[Entry], times: Mapping[str, Times]) -> None:
+    """Leave out the other artifacts on a target that turned out to be a GPU made of software: each takes it minutes."""
+    environment = times[entry.name].environment
+    if environment.get("software_gpu"):
+        for other in entries:
+            if other.target.name == entry.target.name and not times[other.name].environment:
+                times[other.name].environment = dict(environment)
 
 
 def _compared(cases: Sequence[Case], times: Mapping[str, Times], first: str) -> tuple[list[Compared], Ratio | None]:

@@ -46,7 +46,7 @@ def told_section(found: Latencies, folder: Path, rows: Sequence[Row]) -> dict[st
         "problem": "",
         "created": found.created,
         "processor": found.machine.get("processor") or "a processor that tells no name",
-        "samples": f"{found.launches} launches of {found.rounds} rounds",
+        "samples": f"{found.launches} launches of {found.rounds} rounds in turns",
         "tables": _tables(found, rows),
         "machine": {name: fact for name, fact in found.machine.items() if not isinstance(fact, dict)} | _states(found),
         "notes": [*notes, *([missing] if missing else [])],

@@ -18,10 +18,12 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from benchmarks import interleave
-from benchmarks.entries import Asked, baseline_named
+from benchmarks.entries import Asked, baseline_named, entries_of
+from benchmarks.interleave import Times
 from benchmarks.latencies import HISTORY, LATENCY, Latencies, append_history, read_latencies, write_latencies
-from benchmarks.latency import Effort, keep, measure
+from benchmarks.latency import Effort, _not_on_software, keep, measure
 from benchmarks.latency_text import latency_lines, percentile, row_of
+from benchmarks.percentiles import samples_needed
 from models.child import Child
 from models.errors import EdgeError
 from targets.target import choose
@@ -100,6 +102,24 @@ def test_what_is_written_follows_its_published_schema(found: Latencies, exported
         assert [error.message for error in Draft202012Validator(schema).iter_errors(told)] == []
         told["cases"][0]["median"] = 1.0
         assert not Draft202012Validator(schema).is_valid(told)
+
+
+def test_what_ran_on_software_once_is_not_asked_with_every_other_artifact(exported_digits: Any) -> None:
+    asked = Asked(exported_digits.build, (), choose(("chromium-webgl", "node-wasm")))
+    entries = list(entries_of(asked))
+    first = next(entry for entry in entries if entry.target.name == "chromium-webgl")
+    times = {entry.name: Times() for entry in entries}
+    _not_on_software(first, entries, times)
+    assert all(each.is_going_on for each in times.values())
+    times[first.name].environment = {"software_gpu": True}
+    _not_on_software(first, entries, times)
+    assert {entry.target.name for entry in entries if times[entry.name].is_going_on} == {"node-wasm"}
+
+
+@pytest.mark.parametrize(("wanted", "launches"), [(Effort(), 3), (Effort(launches=2), 2), (Effort(percentile=99), 3)])
+def test_what_times_itself_has_as_many_samples_in_fewer_launches(wanted: Effort, launches: int) -> None:
+    assert wanted.blocks[0] == launches
+    assert wanted.blocks[0] * wanted.blocks[1] >= samples_needed(wanted.percentile)
 
 
 @pytest.mark.slow

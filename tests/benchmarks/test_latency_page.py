@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 
 from benchmarks import plots
-from benchmarks.charts import family
+from benchmarks.charts import PLACES, _placed, family
 from benchmarks.costs import Costs
 from benchmarks.latencies import HISTORY, LATENCY, Case, Compared, Latencies, Notice, append_history, write_latencies
 from benchmarks.latency_page import STALE
@@ -115,6 +115,17 @@ def test_a_plot_names_what_nothing_else_beats(report: Report, tmp_path: Path) ->
     assert ">tflite-float32 on litert</text>" in pareto
     assert ">keras on keras</text>" not in pareto
     assert "<title>keras on keras: 9.00 ms" in pareto
+
+
+def test_names_beside_points_do_not_cover_each_other_and_one_without_room_is_left_out() -> None:
+    points = [(1.0, 100.0), (10.0, 1000.0)]
+    assert _placed([("alone", 1.0, 100)], points) == {"alone": 0}
+    near = [(f"the name of point {at}", 2.0, 300) for at in range(9)]
+    placed = _placed(near, points)
+    assert len(set(placed.values())) == len(placed)
+    assert 3 <= len(placed) < len(near)
+    (right,) = _placed([("a long name at the right", 10.0, 100)], points).values()
+    assert PLACES[right][0] == "right"
 
 
 def test_costs_and_operations_are_told_where_they_were_measured(report: Report, tmp_path: Path) -> None:

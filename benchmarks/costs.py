@@ -35,10 +35,10 @@ class Costs:
     """What one artifact on one target costs; None is what this machine or target does not tell.
 
     ``memory_bytes`` is the peak of resident memory above what the process held before the runtime was loaded: runtime, weights
-    and working memory. ``before_ms`` is what normalising an image and handing it to the runtime takes, ``after_ms`` what making
-    scores of the answer does; decoding an image file is in neither. Throughput is answers a second: ``serial_per_s`` one after
-    another, ``batch_per_s`` in arrays of ``batch`` images, ``concurrent_per_s`` by ``workers`` threads with a session each.
-    ``energy_mj`` is millijoules an answer, of the whole processor, idle power included.
+    and working memory. ``before_ms`` is what normalising an image and handing it to the runtime takes, None where the call does
+    that; ``after_ms`` what making scores of the answer does; decoding an image file is in neither. Throughput is answers a second:
+    ``serial_per_s`` one after another, ``batch_per_s`` in arrays of ``batch`` images, ``concurrent_per_s`` by ``workers`` threads
+    with a session each. ``energy_mj`` is millijoules an answer, of the whole processor, idle power included.
     """
 
     memory_bytes: int | None = None
@@ -51,8 +51,8 @@ class Costs:
     concurrent_per_s: float | None = None
     energy_mj: float | None = None
     operations: list[Operation] = field(default_factory=list)
-    # Why there are no operations, where the runtime has a profiler.
-    not_profiled: str = ""
+    # Why some of it, or all, was not measured.
+    problem: str = ""
 
 
 def costs_of(target: str, job: Job) -> Costs:
@@ -62,31 +62,30 @@ def costs_of(target: str, job: Job) -> Costs:
         EdgeError: the target cannot run it.
     """
     from models.images import normalise
-    from targets.timing import images_of
 
     opened = opener(target)
-    pixels, preprocessing = job.images(), job.artifact.preprocessing
-    normalised = normalise(pixels[:1], preprocessing)
+    pixels, preprocessing = job.images()[:1], job.artifact.preprocessing
+    normalised = normalise(pixels, preprocessing)
     before_bytes = _resident_bytes()
     session = opened(job)
-    images = images_of(session, job)
-    infer = session.ready(images[0])
+    image = normalised if session.images is None else session.images[0]
+    infer = session.ready(image)
     answer = infer()
     per_s, energy_mj = _serial(infer)
-    memory = max(_peak_bytes() - before_bytes, 0)
-    own_images = session.images is not None
-    batch_per_s = _batched(session, images) if session.takes_batches else None
+    memory_bytes = max(_peak_bytes() - before_bytes, 0)
+    batch_per_s = _batched(session, image) if session.takes_batches else None
     workers = cores_allowed() // job.threads
+    others = [opened(job) for _ in range(workers - 1)]
     return Costs(
-        memory_bytes=memory,
-        before_ms=(0.0 if own_images else _took_ms(lambda: normalise(pixels[:1], preprocessing)))
-        + _took_ms(lambda: session.ready(images[0] if own_images else normalised)),
+        memory_bytes=memory_bytes,
+        # What takes images of its own form normalises them within the call.
+        before_ms=None if session.images else _took_ms(lambda: session.ready(normalise(pixels, preprocessing))),
         after_ms=_took_ms(lambda: session.as_scores(answer)),
         serial_per_s=per_s,
         batch=BATCH if batch_per_s else None,
         batch_per_s=batch_per_s,
-        workers=workers if workers > 1 else None,
-        concurrent_per_s=_concurrent([session, *(opened(job) for _ in range(workers - 1))], images[0]) if workers > 1 else None,
+        workers=workers if others else None,
+        concurrent_per_s=_concurrent([session, *others], image) if others else None,
         energy_mj=energy_mj,
     )
 
@@ -124,10 +123,10 @@ def _serial(infer: Callable[[], Any]) -> tuple[float, float | None]:
     return count / took_s, 1000 * (spent - energy) / count if known else None  # type: ignore[operator]
 
 
-def _batched(session: Session, images: "Sequence[NDArray[np.float32]]") -> float:
+def _batched(session: Session, image: "NDArray[np.float32]") -> float:
     import numpy as np
 
-    infer = session.ready(np.concatenate([images[at % len(images)] for at in range(BATCH)]))
+    infer = session.ready(np.concatenate([image] * BATCH))
     infer()
     count, took_s = _counted(infer)
     return BATCH * count / took_s

@@ -190,21 +190,20 @@ class _Run:
             return found, True
         return found, False
 
-    def _costs(self, entry: Entry) -> Costs | None:
+    def _costs(self, entry: Entry) -> Costs:
         job = self._job(entry)
         log = job.work / "costs.log"
         try:
             with Child() as child:
                 costs: Costs = child.call(costs_of, entry.target.name, job, log=log, timeout_s=JOB_TIMEOUT_S)
-        except (EdgeError, ChildError):
-            # It ran a moment ago: what else it would cost is left open, its log tells why.
-            return None
+        except (EdgeError, ChildError) as error:
+            return Costs(problem=str(error))
         try:
             with Child() as child:
                 operations = child.call(operations_of, entry.target.name, job, log=log, timeout_s=JOB_TIMEOUT_S)
             return replace(costs, operations=operations)
         except (EdgeError, ChildError) as error:
-            return replace(costs, not_profiled=str(error))
+            return replace(costs, problem=f"no operations: {error}")
 
     def _job(self, entry: Entry) -> Job:
         work = self.build / WORK / f"{entry.artifact.format}-{entry.target.name}-{entry.threads}"

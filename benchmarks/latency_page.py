@@ -136,7 +136,7 @@ def _costs(case: Case, costs: Costs) -> dict[str, Any]:
         (at_once, costs.concurrent_per_s),
         (ABSENT if costs.energy_mj is None else f"{costs.energy_mj:.3g} mJ", costs.energy_mj),
     ]
-    return _entry(zip(COSTS, told, strict=True))
+    return _entry(zip(COSTS, told, strict=True), notices=[costs.problem] if costs.problem else [])
 
 
 def _slowest(case: Case, costs: Costs) -> list[dict[str, Any]]:

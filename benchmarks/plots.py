@@ -31,7 +31,7 @@ def plots_missing() -> str:
 
 def latency_plots(found: Latencies, rows: Sequence[Row], runs: Sequence[Past]) -> list[Plot]:
     """Return the plots that a run and those before it on the same machine give."""
-    measured = sorted((case for case in found.cases if case.state == "measured"), key=median_ms)
+    measured = sorted((case for case in found.cases if case.state == "measured" and median_ms(case) > 0), key=median_ms)
     profiled = [case for case in measured if case.costs and sum(each.ms for each in case.costs.operations) > 0]
     drawn = []
     if measured:

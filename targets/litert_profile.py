@@ -73,6 +73,8 @@ def profile(job: Job) -> list[Operation]:
     Raises:
         Unsupported: this version of LiteRT has no such profiler, or the file is nothing that it compiles.
     """
+    if job.threads != 1:
+        raise Unsupported(f"its operations are told of one thread, not of {job.threads}")
     with ExitStack() as stack:
         library = _Library(stack)
         model = _Model(library, job)

@@ -104,4 +104,4 @@ def test_a_profiler_that_fails_leaves_the_other_costs(exported_digits: Any, monk
     asked = Asked(exported_digits.build, ("tflite-float32",), choose(("litert",)))
     (case,) = measure(asked, Effort(2, 50, costs=True), lambda _: None).cases
     assert case.state == "measured"
-    assert case.costs == replace(case.costs or Costs(), operations=[], not_profiled="no such profiler")
+    assert case.costs == replace(case.costs or Costs(), operations=[], problem="no operations: no such profiler")

@@ -128,6 +128,19 @@ def test_names_beside_points_do_not_cover_each_other_and_one_without_room_is_lef
     assert PLACES[right][0] == "right"
 
 
+def test_times_that_are_no_times_are_left_out_of_the_plots(report: Report, tmp_path: Path) -> None:
+    stepped = replace(ORIGINAL, format="stepped", wall_ms=[[0.0] * 40] * 2)
+    pareto, *_ = re.findall(
+        r"<svg class=\"plot\".*?</svg>", _written(report, tmp_path, replace(FOUND, cases=[OURS, stepped])), re.DOTALL
+    )
+    assert "stepped" not in pareto
+
+
+def test_costs_that_were_not_measured_say_why(report: Report, tmp_path: Path) -> None:
+    costs = Costs(problem="the process was killed by SIGKILL")
+    assert "the process was killed by SIGKILL" in _written(report, tmp_path, replace(FOUND, cases=[replace(OURS, costs=costs)]))
+
+
 def test_costs_and_operations_are_told_where_they_were_measured(report: Report, tmp_path: Path) -> None:
     assert "What else it costs" not in _written(report, tmp_path)
     written = _written(report, tmp_path, replace(FOUND, cases=[ORIGINAL, replace(OURS, costs=COSTS)]))

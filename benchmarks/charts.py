@@ -205,7 +205,7 @@ def history(runs: Sequence[Past]) -> Any:
     """Return the medians of runs, a column a run."""
     import altair as alt
 
-    names = list(dict.fromkeys(name for run in reversed(runs) for name in run.medians_ms))
+    names = measured_again(runs)
     values = [cell for name in names for cell in _cells(name, runs)]
     base = alt.Chart(alt.Data(values=values)).encode(
         x=alt.X("run:O", title=None, axis=alt.Axis(labelAngle=-40), sort=[_when(at, run) for at, run in enumerate(runs)]),
@@ -221,6 +221,12 @@ def history(runs: Sequence[Past]) -> Any:
         filled=True, size=18, color=TEXT, xOffset=-16, yOffset=-5, aria=False
     )
     return (cells + (text + dots if len(runs) <= 10 else dots)).properties(width=WIDTH, height=ROW * len(names))
+
+
+def measured_again(runs: Sequence[Past]) -> list[str]:
+    """Return the names of the cases that more than one run measured, the last run's first."""
+    counts = Counter(name for run in reversed(runs) for name in run.medians_ms)
+    return [name for name, count in counts.items() if count > 1]
 
 
 def _cells(name: str, runs: Sequence[Past]) -> Iterator[dict[str, Any]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, Final
 
-from benchmarks.charts import COLOURS, LINE, SOFT, distributions, history, median_ms, operations, pareto
+from benchmarks.charts import COLOURS, LINE, SOFT, distributions, history, measured_again, median_ms, operations, pareto
 from benchmarks.latencies import Latencies, Past
 from benchmarks.results import Row
 
@@ -41,7 +41,7 @@ def latency_plots(found: Latencies, rows: Sequence[Row], runs: Sequence[Past]) -
         ]
     if profiled:
         drawn.append(Plot("What each operation takes", OPERATIONS_NOTE, _svg(operations(profiled))))
-    if len(runs) > 1:
+    if measured_again(runs[-MOST_RUNS:]):
         drawn.append(Plot("Earlier runs on this machine", HISTORY_NOTE, _svg(history(runs[-MOST_RUNS:]))))
     return drawn
 

@@ -37,8 +37,9 @@ class Costs:
     ``memory_bytes`` is the peak of resident memory above what the process held before the runtime was loaded: runtime, weights
     and working memory. ``before_ms`` is what normalising an image and handing it to the runtime takes, None where the call does
     that; ``after_ms`` what making scores of the answer does; decoding an image file is in neither. Throughput is answers a
-    second: ``serial_per_s`` one after another, ``batch_per_s`` in arrays of ``batch`` images, ``concurrent_per_s`` by ``workers`` threads
-    with a session each. ``energy_mj`` is millijoules an answer, of the whole processor, idle power included.
+    second: ``serial_per_s`` one after another, ``batch_per_s`` in arrays of ``batch`` images, ``concurrent_per_s`` by
+    ``workers`` threads with a session each. ``energy_mj`` is millijoules an answer, of the whole processor, idle power
+    included.
     """
 
     memory_bytes: int | None = None

@@ -124,6 +124,10 @@ def answer(job_file: str) -> int:
 def run(job: Facts, result: Facts, begin: Callable[[str], None]) -> None:
     """Answer all images, time the first, and write down each fact in ``result`` as soon as it is known."""
     begin("loading the runtime")
+    with suppress(ImportError):
+        # So that the memory told is the runtime's and the file's.
+        import numpy as np  # noqa: F401
+    before = memory_bytes("VmRSS")
     package, runtime = load_runtime()
     result["environment"] = {**environment(package), "measured": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
     result["model_sha256"] = sha256_of(Path(job["model"]))
@@ -140,6 +144,7 @@ def run(job: Facts, result: Facts, begin: Callable[[str], None]) -> None:
         result["delegate"]["verified"] = f"it took {CUSTOM_OPERATION.decode()}, which nothing else runs"
     begin("answering")
     measure(job, interpreter, result)
+    result["memory_bytes"] = max(memory_bytes("VmHWM") - before, 0)
     result["scores_sha256"] = sha256_of(Path(job["scores"]))
 
 
@@ -171,6 +176,12 @@ def measure(job: Facts, interpreter: Any, result: Facts) -> None:
         settle(invoke, job["settle_s"])
     result["latencies_ms"] = [timed(invoke) for _ in range(job["rounds"])]
     np.save(job["scores"], np.concatenate(scores))
+
+
+def memory_bytes(name: str) -> int:
+    """Return what Linux tells of this process's memory: VmRSS is what it holds, VmHWM the most that it ever held."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
 
 
 def settle(call: Callable[[], Any], least_s: float) -> None:

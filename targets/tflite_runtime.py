@@ -105,7 +105,12 @@ def as_run(job: Job, result: Mapping[str, Any], scores: bytes) -> Run:
         latencies_ms=tuple(result["latencies_ms"]),
         first_ms=result["first_ms"],
         load_ms=result["load_ms"],
-        environment={**result["environment"], "threads": result["threads"], "delegate": delegate},
+        environment={
+            **result["environment"],
+            "threads": result["threads"],
+            "delegate": delegate,
+            "memory_bytes": result["memory_bytes"],
+        },
         stored=stored if own_kernels and np.issubdtype(stored.dtype, np.integer) else None,
     )
 

@@ -93,6 +93,16 @@ def test_a_run_tells_what_else_it_costs_and_what_each_operation_takes(exported_d
     assert case.compressed_bytes is not None
 
 
+def test_what_times_itself_tells_its_own_memory(exported_digits: Any) -> None:
+    asked = Asked(exported_digits.build, ("tflite-float32",), choose(("tflite-runtime",)))
+    (case,) = measure(asked, Effort(2, 50, costs=True), lambda _: None).cases
+    if case.state == "not run":
+        pytest.skip(case.reason)
+    assert case.costs is not None
+    assert case.costs.memory_bytes is not None
+    assert 1e6 < case.costs.memory_bytes < 1e8
+
+
 def test_a_profiler_that_fails_leaves_the_other_costs(exported_digits: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def call(child: Child, function: Callable[..., Any], *arguments: Any, **how: Any) -> Any:
         if function is operations_of:

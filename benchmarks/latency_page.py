@@ -141,7 +141,7 @@ def _costs(case: Case, costs: Costs) -> dict[str, Any]:
 
 def _slowest(case: Case, costs: Costs) -> list[dict[str, Any]]:
     total = sum(each.ms for each in costs.operations)
-    slowest = sorted(costs.operations, key=lambda each: -each.ms)[:SLOWEST] if total else []
+    slowest = sorted((each for each in costs.operations if each.ms), key=lambda each: -each.ms)[:SLOWEST]
     return [
         _entry(
             zip(
@@ -173,7 +173,7 @@ def _states(found: Latencies) -> dict[str, Any]:
         name.replace("_", " "): [moment.get(name) for moment in moments] for name in ("load", "frequency_mhz", "temperature_c")
     }
     return {
-        f"{name}, before and after": " and ".join("not told" if value is None else f"{value:.3g}" for value in values)
+        f"{name}, before and after": " and ".join("not told" if value is None else f"{value:.4g}" for value in values)
         for name, values in told.items()
         if any(value is not None for value in values)
     }

@@ -83,7 +83,8 @@ def compare(  # noqa: PLR0913, PLR0917 - an argument an option
 ) -> None:
     """Time two artifacts in turns in one run, or hold two runs against each other.
 
-    Status 1 where the new one is slower by more than the minimum effect, 2 where nothing could be compared.
+    Of two runs only --minimum-effect and --json count. Status 1 where the new one is slower by more than the minimum effect,
+    2 where nothing could be compared.
     """
     if old.is_file() or new.is_file():
         _compare_runs((old, new), minimum_effect, write)

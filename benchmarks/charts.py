@@ -169,8 +169,8 @@ def operations(cases: Sequence[Case]) -> Any:
 
     values = []
     for case in cases:
-        operations = case.costs.operations if case.costs else []
-        total = sum(each.ms for each in operations)
+        profiled = case.costs.operations if case.costs else []
+        total = sum(each.ms for each in profiled)
         values += [
             {
                 "name": case.name,
@@ -179,7 +179,7 @@ def operations(cases: Sequence[Case]) -> Any:
                 "family": family(each.kind),
                 "told": f"{each.kind} ({each.name}): {milliseconds(each.ms)}, {percent(each.ms / total)}",
             }
-            for order, each in enumerate(operations)
+            for order, each in enumerate(profiled)
             if each.ms
         ]
     kinds = [*FAMILIES, OTHER]
@@ -237,7 +237,9 @@ def _cells(name: str, runs: Sequence[Past]) -> Iterator[dict[str, Any]]:
             ms, artifact = run.medians_ms[name], run.artifacts.get(name)
             way = "slower" if ms > middle else "faster"
             changed = last not in {None, artifact}
-            told = f"{name}, {run.created}: {milliseconds(ms)}, {abs(ms / middle - 1):.0%} {way} than the middle of its runs"
+            told = (
+                f"{name}, {run.created}: {milliseconds(ms)}, {100 * abs(ms / middle - 1):.0f} % {way} than the middle of its runs"
+            )
             yield {
                 "name": name,
                 "run": _when(at, run),

@@ -78,11 +78,8 @@ def compare_runs(old: Path, new: Path, minimum_effect: float) -> Changes:
     null = Ratio(1.0, 1 / reach, reach)
     was = {case.name: case for case in before.cases}
     changes = [_change(was[case.name], case, (before, after), null, minimum_effect) for case in after.cases if case.name in was]
-    names = [case.name for case in after.cases]
     found = [change for change in changes if change.ratio or change.reason]
-    return Changes(
-        str(old), str(new), after.baseline, null, minimum_effect, found, list(_notes(before, after, set(was), set(names)))
-    )
+    return Changes(str(old), str(new), after.baseline, null, minimum_effect, found, list(_notes(before, after)))
 
 
 def told_in_lines(found: Changes) -> Iterator[str]:
@@ -113,7 +110,14 @@ def _not_comparable(old: Latencies, new: Latencies) -> str:
         return f"their machines differ in {differs}"
     if not old.baseline or old.baseline != new.baseline:
         return f"their baselines are {old.baseline or 'none'} and {new.baseline or 'none'}; name one with --baseline"
-    one, other = (next(case for case in run.cases if case.name == run.baseline) for run in (old, new))
+    return _baselines_differ(old, new)
+
+
+def _baselines_differ(old: Latencies, new: Latencies) -> str:
+    """Return in words why the baselines, of one name, are not the same thing in two runs, or nothing."""
+    one, other = ({case.name: case for case in run.cases}.get(run.baseline) for run in (old, new))
+    if one is None or other is None:
+        return f"one holds no case of its own baseline, {old.baseline}"
     if one.artifact_sha256 != other.artifact_sha256:
         return f"the baseline {old.baseline} is another artifact in each; name one that did not change with --baseline"
     if differs := _environment_differs(one.environment, other.environment, (*DECISIVE, "version")):
@@ -156,7 +160,8 @@ def _reach(old: Latencies, new: Latencies) -> float:
     return math.exp(math.hypot(*reaches))
 
 
-def _notes(old: Latencies, new: Latencies, was: set[str], now: set[str]) -> Iterator[str]:
+def _notes(old: Latencies, new: Latencies) -> Iterator[str]:
+    was, now = ({case.name for case in run.cases} for run in (old, new))
     for heading, names in (("only in the old run", was - now), ("only in the new run", now - was)):
         if names:
             yield f"{heading}: {', '.join(sorted(names))}"

@@ -161,21 +161,19 @@ def read_history(folder: Path) -> tuple[list[Past], int]:
         return [], 0
     for line in lines:
         try:
-            told = json.loads(line)
-            cases = (
-                {}
-                if told["schema"] != HISTORY_SCHEMA
-                else {case_name(each["format"], each["target"], each["threads"]): each for each in told["cases"]}
-            )
-            medians = {name: float(each["median_ms"]) for name, each in cases.items() if each["median_ms"] > 0}
-            artifacts = {name: str(each["artifact_sha256"]) for name, each in cases.items()}
-            if not cases:
-                unread += 1
-                continue
-            runs.append(Past(str(told["created"]), dict(told["machine"]), medians, artifacts))
+            runs.append(_past_of(json.loads(line)))
         except (ValueError, KeyError, TypeError):
             unread += 1
     return runs, unread
+
+
+def _past_of(told: dict[str, Any]) -> Past:
+    if told["schema"] != HISTORY_SCHEMA:
+        raise ValueError(f"schema {told['schema']!r:.40}")
+    cases = {case_name(each["format"], each["target"], each["threads"]): each for each in told["cases"]}
+    medians = {name: float(each["median_ms"]) for name, each in cases.items() if each["median_ms"] > 0}
+    artifacts = {name: str(each["artifact_sha256"]) for name, each in cases.items()}
+    return Past(str(told["created"]), dict(told["machine"]), medians, artifacts)
 
 
 def _line_of(case: Case) -> dict[str, Any]:

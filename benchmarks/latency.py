@@ -21,6 +21,7 @@ from benchmarks.percentiles import samples_needed
 from benchmarks.ratio import Clock, Ratio, verdict
 from models.child import Child, ChildError
 from models.errors import EdgeError
+from models.files import told_as_edge_error
 from models.reference import PIXELS
 from models.terminal import Step
 from targets.target import Job, Unsupported
@@ -134,9 +135,10 @@ def _few_images(build: Path) -> Path:
     import numpy as np
 
     shutil.rmtree(build / WORK, ignore_errors=True)
-    (build / WORK).mkdir(parents=True)
     few = build / WORK / "few.npy"
-    np.save(few, np.load(build / REFERENCE / PIXELS, mmap_mode="r")[:IMAGES])
+    with told_as_edge_error(build / WORK):
+        (build / WORK).mkdir(parents=True)
+        np.save(few, np.load(build / REFERENCE / PIXELS, mmap_mode="r")[:IMAGES])
     return few
 
 

@@ -40,7 +40,7 @@ def latency_section(folder: Path, rows: Sequence[Row]) -> dict[str, Any] | None:
 def told_section(found: Latencies, folder: Path, rows: Sequence[Row]) -> dict[str, Any]:
     """Return what the page tells of a run, beside the rows of the report and the earlier runs in a model's folder."""
     runs, unread = read_history(folder)
-    notes = [*latency_lines(found), *([f"{unread} lines of {HISTORY} cannot be read and are left out"] if unread else [])]
+    notes = [*latency_lines(found), *([f"lines of {HISTORY} that cannot be read and are left out: {unread}"] if unread else [])]
     missing = plots_missing()
     return {
         "problem": "",

@@ -13,6 +13,20 @@ from benchmarks.results import Row
 
 MOST_RUNS: Final = 20
 MISSING: Final = "Altair or vl-convert is not installed, so there are no plots: `make install` installs both."
+PARETO_NOTE: Final = (
+    "Down and to the left is better. Named is what nothing else beats in latency, size and agreement at once; "
+    "agreement is that of the parity check. Both axes are logarithmic."
+)
+DISTRIBUTION_NOTE: Final = "Every time of every launch, darker where more of them lie; the mark is the median. Logarithmic."
+OPERATIONS_NOTE: Final = (
+    "In the order in which they run, each as wide as its share of the time, by LiteRT's and ONNX Runtime's own profilers; "
+    "point at one for its name. LiteRT's times are whole microseconds rounded down, so operations of less are missing; ONNX "
+    "Runtime's profiler makes small ones longer."
+)
+HISTORY_NOTE: Final = (
+    "Medians of every run, oldest at the left, coloured by how far each is from the middle of its row; runs are not paired, "
+    "so a whole column of one colour is the machine, not the artifacts. A dot marks a run whose artifact is another one."
+)
 
 
 @dataclass(frozen=True)
@@ -44,22 +58,6 @@ def latency_plots(found: Latencies, rows: Sequence[Row], runs: Sequence[Past]) -
     if measured_again(runs[-MOST_RUNS:]):
         drawn.append(Plot("Earlier runs on this machine", HISTORY_NOTE, _svg(history(runs[-MOST_RUNS:]))))
     return drawn
-
-
-PARETO_NOTE: Final = (
-    "Down and to the left is better. Named is what nothing else beats in latency, size and agreement at once; "
-    "agreement is that of the parity check. Both axes are logarithmic."
-)
-DISTRIBUTION_NOTE: Final = "Every time of every launch, darker where more of them lie; the mark is the median. Logarithmic."
-OPERATIONS_NOTE: Final = (
-    "In the order in which they run, each as wide as its share of the time, by LiteRT's and ONNX Runtime's own profilers; "
-    "point at one for its name. LiteRT's times are whole microseconds rounded down, so operations of less are missing; ONNX "
-    "Runtime's profiler makes small ones longer."
-)
-HISTORY_NOTE: Final = (
-    "Medians of every run, oldest at the left, coloured by how far each is from the middle of its row; runs are not paired, "
-    "so a whole column of one colour is the machine, not the artifacts. A dot marks a run whose artifact is another one."
-)
 
 
 def _svg(chart: Any) -> str:

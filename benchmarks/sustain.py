@@ -4,7 +4,7 @@
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,7 +16,7 @@ from benchmarks.ratio import Clock, Ratio, Verdict
 from benchmarks.words import milliseconds
 from models.child import Child, ChildError
 from models.errors import EdgeError
-from models.files import write_json
+from models.files import told_as_edge_error, write_json
 from models.reference import PIXELS
 from models.terminal import Step
 from targets.target import Job
@@ -90,16 +90,18 @@ def sustain(asked: Asked, minutes: int, threads: int, step: Step, minute_s: floa
         raise EdgeError(f"{minutes} minute has no other to be held against; take at least 2.")
     entry = _only(asked, threads)
     work = asked.build / WORK
-    work.mkdir(parents=True, exist_ok=True)
+    with told_as_edge_error(work):
+        work.mkdir(parents=True, exist_ok=True)
     job = Job(asked.build / entry.artifact.format, asked.build / REFERENCE / PIXELS, work, threads=threads)
-    taken = _Taken([], [], {})
+    taken = _Taken()
     try:
         _ask(taken, entry.target.name, job, (minutes, minute_s), step)
     except KeyboardInterrupt:
         taken.interrupted = True
     except (EdgeError, ChildError) as error:
         taken.problem = f"it ended in minute {len(taken.minutes) + 1}: {error}"
-    ratios = _ratios(taken.seconds, max(1, round(minute_s / MINUTE_S * 60)))
+    # What ended within a minute has no whole last one.
+    ratios = _ratios(taken.parts[0], taken.parts[-1]) if len(taken.parts) > 1 else {}
     return Sustained(
         entry.artifact.format,
         entry.target.name,
@@ -164,9 +166,12 @@ def told_in_lines(found: Sustained) -> Iterator[str]:
 
 @dataclass
 class _Taken:
-    seconds: list[Second]
-    minutes: list[Minute]
-    environment: dict[str, Any]
+    """What was taken so far; ``parts`` are the seconds of each whole minute."""
+
+    seconds: list[Second] = field(default_factory=list)
+    parts: list[list[Second]] = field(default_factory=list)
+    minutes: list[Minute] = field(default_factory=list)
+    environment: dict[str, Any] = field(default_factory=dict)
     problem: str = ""
     interrupted: bool = False
 
@@ -183,6 +188,7 @@ def _ask(taken: _Taken, target: str, job: Job, length: tuple[int, float], step: 
             while time.monotonic() - begins < minute_s:
                 taken.seconds.append(child.call(_second, log=log, timeout_s=TURN_TIMEOUT_S))
             now, mine = state(), taken.seconds[first:]
+            taken.parts.append(mine)
             taken.minutes.append(
                 Minute(
                     statistics.median(each.wall_ms for each in mine),
@@ -208,18 +214,14 @@ def _second() -> Second:
     return Second(len(walls), statistics.median(walls) / 1e6, statistics.median(cpus) / 1e6)
 
 
-def _ratios(seconds: Sequence[Second], count: int) -> dict[Clock, Ratio]:
+def _ratios(begun: Sequence[Second], ended: Sequence[Second]) -> dict[Clock, Ratio]:
     """Return the ratios of the last minute's seconds to the first's, each with the 95 % interval of a bootstrap over blocks."""
     import numpy as np
 
-    if len(seconds) < 4:
-        return {}
-    half = min(count, len(seconds) // 2)
     found: dict[Clock, Ratio] = {}
     for clock, name in zip(CLOCKS, ("cpu_ms", "wall_ms"), strict=True):
-        times = np.array([getattr(second, name) for second in seconds])
-        if times.min() > 0:
-            first, last = times[:half], times[-half:]
+        first, last = (np.array([getattr(second, name) for second in part]) for part in (begun, ended))
+        if min(first.min(), last.min()) > 0:
             drawn = _drawn(last, 1) / _drawn(first, 2)
             low, high = np.quantile(drawn, [0.025, 0.975])
             found[clock] = Ratio(float(np.median(last) / np.median(first)), float(low), float(high))

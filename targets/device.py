@@ -144,7 +144,8 @@ def run(job: Facts, result: Facts, begin: Callable[[str], None]) -> None:
         result["delegate"]["verified"] = f"it took {CUSTOM_OPERATION.decode()}, which nothing else runs"
     begin("answering")
     measure(job, interpreter, result)
-    result["memory_bytes"] = max(memory_bytes("VmHWM") - before, 0)
+    peak = memory_bytes("VmHWM")
+    result["memory_bytes"] = None if before is None or peak is None else max(peak - before, 0)
     result["scores_sha256"] = sha256_of(Path(job["scores"]))
 
 
@@ -178,10 +179,13 @@ def measure(job: Facts, interpreter: Any, result: Facts) -> None:
     np.save(job["scores"], np.concatenate(scores))
 
 
-def memory_bytes(name: str) -> int:
-    """Return what Linux tells of this process's memory: VmRSS is what it holds, VmHWM the most that it ever held."""
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
+def memory_bytes(name: str) -> Any:
+    """Return what Linux tells of this process's memory, VmRSS what it holds, VmHWM the most it ever held; None elsewhere."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(name)), None)
 
 
 def settle(call: Callable[[], Any], least_s: float) -> None:

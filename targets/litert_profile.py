@@ -9,7 +9,6 @@ import ctypes
 import statistics
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -135,13 +134,6 @@ class _Library:
             found.append(told)
 
 
-@dataclass(frozen=True)
-class _Side:
-    """The buffers of the inputs or outputs, of which a classifier has one."""
-
-    buffers: Any
-
-
 class _Model:
     """A compiled model with the first golden image in its input."""
 
@@ -157,15 +149,13 @@ class _Model:
         self._environment = library.made("CreateEnvironment", 0, None, kind="Environment")
         file = library.made("CreateModelFromFile", self._environment, str(job.main_file).encode(), kind="Model")
         self.compiled = library.made("CreateCompiledModel", self._environment, file, self._options(), kind="CompiledModel")
-        self._input, self._output = self._side("Input", takes), self._side("Output", answers)
+        self._input, self._output = self._buffers("Input", takes), self._buffers("Output", answers)
         self._write(quantized(normalised_images(job)[0], takes))
 
     def run(self) -> None:
         """Answer the image."""
         one = ctypes.c_size_t(1)
-        self._library.call(
-            "RunCompiledModel", self.compiled, ctypes.c_size_t(0), one, self._input.buffers, one, self._output.buffers
-        )
+        self._library.call("RunCompiledModel", self.compiled, ctypes.c_size_t(0), one, self._input, one, self._output)
 
     def _options(self) -> Handle:
         options = self._library.made("CreateOptions", kind="Options")
@@ -177,19 +167,22 @@ class _Model:
         self._library.call("AddOpaqueOptions", options, profiling)
         return options
 
-    def _side(self, name: str, described: dict[str, Any]) -> _Side:
+    def _buffers(self, name: str, described: dict[str, Any]) -> Any:
+        """Return the buffers of the inputs or outputs, of which a classifier has one."""
         import numpy as np
 
         zero = ctypes.c_size_t(0)
         needs = self._library.made(f"GetCompiledModel{name}BufferRequirements", self.compiled, zero, zero)
         shape, element = described["shape"], np.dtype(described["dtype"]).name
+        if element not in ELEMENT_TYPES:
+            raise Unsupported(f"its profiler is handed no tensors of {element}")
         kind = _TensorType(ELEMENT_TYPES[element], _Layout(len(shape), 0, tuple(int(size) for size in shape)))
         arguments = self._environment, ctypes.byref(kind), needs
         buffer = self._library.made("CreateManagedTensorBufferFromRequirements", *arguments, kind="TensorBuffer")
-        return _Side((Handle * 1)(buffer))
+        return (Handle * 1)(buffer)
 
     def _write(self, stored: "NDArray[np.generic]") -> None:
-        (buffer,) = self._input.buffers
+        (buffer,) = self._input
         address = Handle()
         self._library.call("LockTensorBuffer", Handle(buffer), ctypes.byref(address), WRITE)
         data = stored.tobytes()

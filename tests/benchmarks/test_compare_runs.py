@@ -104,6 +104,7 @@ def test_how_many_parts_a_delegate_took_is_the_artifacts_doing(tmp_path: Path) -
         ({"baseline": "onnx-float32 on onnxruntime-cpu"}, "name one with --baseline"),
         ({"cases": [replace(BASE, artifact_sha256="d" * 64), OURS]}, "is another artifact in each"),
         ({"cases": [replace(BASE, environment={"version": "9"}), OURS]}, "the baseline keras on keras differs in version"),
+        ({"cases": [OURS]}, "no case of its own baseline"),
         ({"null": None}, "no comparison of its baseline with itself"),
     ],
 )

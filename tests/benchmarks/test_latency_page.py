@@ -176,8 +176,8 @@ def test_earlier_runs_of_this_machine_are_shown_and_a_line_that_is_cut_short_is_
         file.write('{"schema": 1, "created": "2026-0')
     written = _written(report, tmp_path)
     assert "Earlier runs on this machine" in written
-    assert "2.50 ms, 10% slower than the middle of its runs; another artifact than in the run before" in written
-    assert "1 lines of latency.jsonl cannot be read" in written
+    assert "2.50 ms, 10 % slower than the middle of its runs; another artifact than in the run before" in written
+    assert "lines of latency.jsonl that cannot be read and are left out: 1" in written
 
 
 def test_without_the_library_the_page_says_that_there_are_no_plots(

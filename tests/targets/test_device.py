@@ -12,7 +12,7 @@ import pytest
 
 from models.images import normalise
 from models.spec import ModelSpec
-from targets import about_device
+from targets import about_device, device
 
 PROGRAM: Final = Path(__file__).parents[2] / "targets" / "device.py"
 ALLOWED: Final = {"numpy", "tflite_runtime", "ai_edge_litert"}
@@ -164,3 +164,9 @@ def test_a_machine_without_a_runtime_says_so(tmp_path: Path) -> None:
     (tmp_path / "model.tflite").touch()
     _, result = run_device(tmp_path / "work", tmp_path / "model.tflite", np.zeros((1, 2, 2, 1), np.float32))
     assert result["error"] == {"kind": "runtime missing", "message": "no ai_edge_litert"}
+
+
+def test_where_nothing_tells_of_memory_none_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert device.memory_bytes("VmHWM") >= device.memory_bytes("VmRSS") > 0
+    monkeypatch.setattr(device, "Path", lambda _: tmp_path / "absent")
+    assert device.memory_bytes("VmHWM") is None

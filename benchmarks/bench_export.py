@@ -137,8 +137,8 @@ def _public_recipes(source: Source, place: Path) -> None:
     import tf2onnx
 
     from exporters.tfjs import conversion
-    from models.images import normalise
     from models.load import classifier
+    from models.preprocessing import normalise
 
     model, images = classifier(source.spec), normalise(source.calibration, source.spec.preprocessing)
     for kind in ("float32", "float16", "dynamic", "int8"):

@@ -20,8 +20,8 @@ from benchmarks.mobilenet import mobilenet
 from exporters.source import Source, read_source
 from exporters.tfjs import conversion, write
 from models.digits import train
-from models.images import normalise
 from models.load import classifier
+from models.preprocessing import normalise
 from models.reference import make_reference
 from models.spec import ModelSpec, read_spec
 

@@ -62,7 +62,7 @@ def costs_of(target: str, job: Job) -> Costs:
     Raises:
         EdgeError: the target cannot run it.
     """
-    from models.images import normalise
+    from models.preprocessing import normalise
 
     opened = opener(target)
     pixels, preprocessing = job.images()[:1], job.artifact.preprocessing

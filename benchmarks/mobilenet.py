@@ -7,7 +7,8 @@ So it answers differently to different images, and its batch normalisations are 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from models.spec import ModelSpec, Preprocessing
+from models.preprocessing import Preprocessing
+from models.spec import ModelSpec
 
 if TYPE_CHECKING:
     import numpy as np

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from exporters.fold import constant_node, copy_of, fold_batchnorm, node_of, reachable, value_of
 from exporters.source import FOLD_TOLERANCE, Source
 from models.errors import EdgeError
-from models.images import normalise
+from models.preprocessing import normalise
 from models.reference import PIXELS, softmax
 
 if TYPE_CHECKING:

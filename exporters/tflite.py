@@ -13,7 +13,7 @@ from exporters.tflite_rewrite import dense_as_convolution
 from models.artifact import Tensor, Tolerance
 from models.errors import EdgeError
 from models.files import write_whole
-from models.images import normalise
+from models.preprocessing import normalise
 from models.reference import BATCH
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from models.errors import EdgeError
 from models.files import digest, files_below, sha256_of, write_json
-from models.spec import Preprocessing
+from models.preprocessing import Preprocessing
 
 # History: 1, the first. Its JSON Schema is manifest.schema.json.
 SCHEMA: Final = 1

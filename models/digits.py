@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from models.errors import EdgeError
 from models.files import whole_folder
-from models.images import find_images, normalise, read_labels, read_pixels
+from models.images import find_images, read_labels, read_pixels
+from models.preprocessing import normalise
 from models.spec import ModelSpec
 
 if TYPE_CHECKING:

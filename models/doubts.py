@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from models.images import normalise
-from models.spec import ModelSpec, Preprocessing, normalisation_of_range
+from models.preprocessing import Preprocessing, normalise
+from models.spec import ModelSpec, normalisation_of_range
 
 if TYPE_CHECKING:
     import numpy as np

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from models.errors import EdgeError
 from models.files import digest, digest_of_files, files_below, sha256_of
-from models.spec import UTF_8, Preprocessing
+from models.preprocessing import Preprocessing, opened, pixels_of
+from models.spec import UTF_8
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 LABELS_FILE: Final = "labels.csv"
 HEADER: Final = ["file", "label"]
-# Modes of Pillow with 8 bits a channel or fewer that it turns into gray and RGB.
-MODES: Final = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ def read_pixels(images: ImageSet, how: Preprocessing) -> "NDArray[np.uint8]":
 
     if not images.files:
         return np.stack([pixels_of(_from_array(picture), how) for picture in _arrays(images.path)[0]])
-    return np.stack([pixels_of(_opened(file), how) for file in images.files])
+    return np.stack([pixels_of(opened(file, str(file)), how) for file in images.files])
 
 
 def read_labels(images: ImageSet, labels: Sequence[str]) -> "NDArray[np.int64]":
@@ -150,51 +149,6 @@ def read_labels(images: ImageSet, labels: Sequence[str]) -> "NDArray[np.int64]":
 
 def _name(label: object, labels: Sequence[str]) -> str:
     return labels[label] if isinstance(label, int) and 0 <= label < len(labels) else str(label)
-
-
-def normalise(pixels: "NDArray[np.uint8]", how: Preprocessing) -> "NDArray[np.float32]":
-    """Return ``(pixel - mean) / std`` in float32, the classifier's own input, same shape."""
-    import numpy as np
-
-    mean = np.asarray(how.mean, dtype=np.float32)
-    std = np.asarray(how.std, dtype=np.float32)
-    normalised: NDArray[np.float32] = (pixels.astype(np.float32) - mean) / std
-    return normalised
-
-
-def pixels_of(picture: "Image.Image", how: Preprocessing) -> "NDArray[np.uint8]":
-    """Return one picture as the contract's pixels: uint8, [height, width, channels].
-
-    Turned upright by its EXIF note, converted to the colour space, then fitted: ``stretch`` to the shape, ``crop`` the
-    largest centred part of the right aspect, or ``pad`` with black; resized by Pillow's filter of that name.
-    """
-    import numpy as np
-    from PIL import Image, ImageOps
-
-    upright = ImageOps.exif_transpose(picture).convert("L" if how.colour == "gray" else "RGB")
-    size, filter_ = (how.width, how.height), Image.Resampling[how.resize.upper()]
-    if how.fit == "crop":
-        fitted = ImageOps.fit(upright, size, filter_)
-    elif how.fit == "pad":
-        fitted = ImageOps.pad(upright, size, filter_, color=0)
-    else:
-        fitted = upright if upright.size == size else upright.resize(size, filter_)
-    pixels = np.asarray(fitted, dtype=np.uint8).reshape(how.height, how.width, how.channels)
-    return np.ascontiguousarray(pixels[..., ::-1]) if how.colour == "bgr" else pixels
-
-
-def _opened(file: Path) -> "Image.Image":
-    from PIL import Image
-
-    try:
-        with Image.open(file) as picture:
-            picture.load()
-    except Exception as error:
-        # Pillow's readers raise whatever a damaged file makes them meet: OSError, SyntaxError, TypeError.
-        raise EdgeError(f"{file}: not an image that can be read: {error}.") from error
-    if picture.mode not in MODES:
-        raise EdgeError(f"{file}: expected 8 bits a channel, gray or RGB; found Pillow's mode {picture.mode}. Save it so.")
-    return picture
 
 
 def _from_array(array: "NDArray[np.uint8]") -> "Image.Image":

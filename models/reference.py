@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 from models.doubts import doubt_all, doubt_order
 from models.errors import EdgeError
 from models.files import digest, digest_of_code, files_below, sha256_of, whole_folder, write_json
-from models.images import find_images, normalise, read_labels, read_pixels
+from models.images import find_images, read_labels, read_pixels
 from models.load import check_file, classifier
+from models.preprocessing import normalise
 from models.spec import ModelSpec
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from models.edgetpu_options import EdgeTpuOptions, read_edgetpu_options
 from models.errors import EdgeError
+from models.preprocessing import Preprocessing
 from models.table import Table
 
 COLOURS: Final = ("rgb", "bgr", "gray")
@@ -25,27 +26,6 @@ LEAST_SHARD_BYTES: Final = 64 * 1024
 TOLERANCE_KEYS: Final = ("top1_agreement", "max_difference", "mean_difference")
 # Editors on Windows put a byte order mark before the text.
 UTF_8: Final = "utf-8-sig"
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """How an image file becomes the tensor the classifier takes: ``(pixel - mean) / std`` in float32, pixels 0..255.
-
-    ``mean`` and ``std`` hold one number a channel, in the contract's colour order and in pixel units.
-    """
-
-    height: int
-    width: int
-    colour: str
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    resize: str = "bilinear"
-    fit: str = "stretch"
-
-    @property
-    def channels(self) -> int:
-        """Return 1 for gray, 3 for rgb and bgr."""
-        return 1 if self.colour == "gray" else 3
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from models.files import digest, sha256_of, write_json
-from models.images import normalise
+from models.preprocessing import normalise
 from targets.ssh import Connection, RefusedError
 from targets.target import Absent, Job, Run, Target
 from targets.tflite_file import quantized

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from models.errors import EdgeError
-from models.images import normalise
+from models.preprocessing import normalise
 from targets.target import Job
 
 if TYPE_CHECKING:

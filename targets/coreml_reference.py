@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from models.spec import Preprocessing
+    from models.preprocessing import Preprocessing
     from targets.mil.package import Image, Package
 
 CARRIER: Final = "coremltools"

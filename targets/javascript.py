@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from models.artifact import Tensor
 from models.files import digest_of_files
-from models.images import normalise
+from models.preprocessing import normalise
 from targets.target import Job, Run, Unsupported
 from targets.tflite_file import dequantized, labels_in, quantized
 from targets.timing import few_of

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from models.errors import EdgeError
 from models.files import write_json
-from models.images import normalise
+from models.preprocessing import normalise
 from targets.installed import versions_of
 from targets.program import run_program
 from targets.target import Absent, Job, Run, Target, Unsupported

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from models.images import normalise
+from models.preprocessing import normalise
 from targets.target import Job, Run, Session
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ import pytest
 
 from exporters.export import Export, export_all
 from exporters.format import formats
-from models.images import find_images, normalise, read_labels, read_pixels
+from models.images import find_images, read_labels, read_pixels
+from models.preprocessing import normalise
 from models.spec import ModelSpec, read_spec
 
 if TYPE_CHECKING:

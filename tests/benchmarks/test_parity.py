@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.parity import Answers, allowed_disagreements, judge
 from models.artifact import Artifact, Tolerance
-from models.spec import Preprocessing
+from models.preprocessing import Preprocessing
 
 LABELS = ("a", "b", "c")
 EXACT = Tolerance(1.0, 1e-3, 1e-4, "the same arithmetic")

@@ -16,7 +16,8 @@ from exporters.coreml_conversion import FLOAT32, converted, layer_of
 from exporters.fold import fold_batchnorm, fold_constants
 from exporters.source import INPUT, LOOPS, Source, _frozen
 from models.errors import EdgeError
-from models.spec import ModelSpec, Preprocessing
+from models.preprocessing import Preprocessing
+from models.spec import ModelSpec
 from targets.mil.package import open_package
 from targets.mil.program import labels_of, read_program
 

@@ -10,7 +10,8 @@ from benchmarks.harness import open_bench, run_all
 from benchmarks.results import Row
 from exporters.coreml import FORMATS
 from exporters.export import export_all
-from models.images import find_images, normalise, read_labels, read_pixels
+from models.images import find_images, read_labels, read_pixels
+from models.preprocessing import normalise
 from models.spec import ModelSpec, read_spec
 from targets.target import choose
 

@@ -17,7 +17,8 @@ from exporters.lint import lint
 from exporters.source import FOLD_TOLERANCE, Source, function_of, read_source
 from exporters.tflite_graph import read_graph
 from models.errors import EdgeError
-from models.images import find_images, normalise, read_labels, read_pixels
+from models.images import find_images, read_labels, read_pixels
+from models.preprocessing import normalise
 from models.reference import make_reference
 from models.spec import ModelSpec
 from targets.tflite_runtime import TARGETS

@@ -10,7 +10,7 @@ import tensorflow as tf
 from exporters import source as source_module
 from exporters.source import Source, read_source
 from models.errors import EdgeError
-from models.images import normalise
+from models.preprocessing import normalise
 from models.spec import ExportOptions
 
 

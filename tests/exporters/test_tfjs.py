@@ -13,7 +13,7 @@ import pytest
 from exporters import tfjs
 from exporters.source import Source
 from models.errors import EdgeError
-from models.images import normalise
+from models.preprocessing import normalise
 from models.spec import ExportOptions
 
 HERE: Final = Path(__file__).parent

@@ -16,7 +16,8 @@ from exporters import tfjs
 from exporters.fold import fold_batchnorm, fold_constants
 from exporters.source import LOOPS, Source, _frozen
 from models.errors import EdgeError
-from models.spec import ModelSpec, Preprocessing
+from models.preprocessing import Preprocessing
+from models.spec import ModelSpec
 
 if TYPE_CHECKING:
     import keras

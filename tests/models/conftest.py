@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from models.spec import ModelSpec, Preprocessing
+from models.preprocessing import Preprocessing
+from models.spec import ModelSpec
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import pytest
 
 from models.artifact import SCHEMA, Artifact, Tensor, Tolerance, files_of, read_artifact, what_changed, write_manifest
 from models.errors import EdgeError
-from models.spec import Preprocessing
+from models.preprocessing import Preprocessing
 
 
 @pytest.fixture

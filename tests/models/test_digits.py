@@ -10,8 +10,9 @@ import pytest
 
 from models import digits as default
 from models.errors import EdgeError
-from models.images import find_images, normalise, read_labels, read_pixels
+from models.images import find_images, read_labels, read_pixels
 from models.load import load_model
+from models.preprocessing import normalise
 from models.spec import ModelSpec, read_spec
 
 HOUSE: Final = Path(__file__).parent.parent.parent

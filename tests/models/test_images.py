@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from models.errors import EdgeError
-from models.images import ImageSet, find_images, normalise, pixels_of, read_labels, read_pixels
-from models.spec import Preprocessing
+from models.images import ImageSet, find_images, read_labels, read_pixels
+from models.preprocessing import Preprocessing, normalise, pixels_of
 
 LABELS: Final = ("cat", "dog")
 RED: Final = (200, 10, 30)

@@ -15,9 +15,9 @@ import pytest
 from keras import layers
 
 from models.errors import EdgeError
-from models.images import normalise
 from models.load import check_file, classifier, load_model
-from models.spec import ModelSpec, Preprocessing
+from models.preprocessing import Preprocessing, normalise
+from models.spec import ModelSpec
 
 SHAPE = (8, 6, 3)
 Contract = Callable[..., ModelSpec]

@@ -17,8 +17,9 @@ from PIL import Image
 
 from models.digits import network
 from models.errors import EdgeError
-from models.images import find_images, normalise, read_labels, read_pixels
+from models.images import find_images, read_labels, read_pixels
 from models.load import load_model
+from models.preprocessing import normalise
 from models.reference import (
     Reference,
     check_discriminates,

@@ -6,7 +6,8 @@ from typing import Final
 import pytest
 
 from models.errors import EdgeError
-from models.spec import ExportOptions, ModelSpec, Preprocessing, read_spec
+from models.preprocessing import Preprocessing
+from models.spec import ExportOptions, ModelSpec, read_spec
 
 CONTRACT: Final = """\
 [model]

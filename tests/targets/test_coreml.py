@@ -211,7 +211,7 @@ def test_pictures_are_handed_over_in_rgb(build: Path, tmp_path: Path) -> None:
 def test_arrays_are_handed_over_as_declared(build: Path, tmp_path: Path, dtype: str, *, channels_first: bool) -> None:
     import numpy as np
 
-    from models.images import normalise
+    from models.preprocessing import normalise
 
     job, labelled = _arrays(build, tmp_path, dtype, channels_first=channels_first)
     images = job.images()

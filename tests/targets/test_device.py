@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import pytest
 
-from models.images import normalise
+from models.preprocessing import normalise
 from models.spec import ModelSpec
 from targets import about_device, device
 

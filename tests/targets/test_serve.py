@@ -26,8 +26,9 @@ import pytest
 
 from models.artifact import files_of, read_artifact, write_manifest
 from models.errors import EdgeError
-from models.images import find_images, normalise, pixels_of
-from models.spec import FITS, RESIZES, ModelSpec, Preprocessing
+from models.images import find_images
+from models.preprocessing import Preprocessing, normalise, pixels_of
+from models.spec import FITS, RESIZES, ModelSpec
 from targets.chromium import CHROMIUM
 from targets.javascript import TFJS
 from targets.serve import demo

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How an image becomes the tensor a classifier takes; what serves a classifier elsewhere takes this module along."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Final
+
+from models.errors import EdgeError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
+
+# Modes of Pillow with 8 bits a channel or fewer that it turns into gray and RGB.
+MODES: Final = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How an image file becomes the tensor the classifier takes: ``(pixel - mean) / std`` in float32, pixels 0..255.
+
+    ``mean`` and ``std`` hold one number a channel, in the contract's colour order and in pixel units.
+    """
+
+    height: int
+    width: int
+    colour: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    resize: str = "bilinear"
+    fit: str = "stretch"
+
+    @property
+    def channels(self) -> int:
+        """Return 1 for gray, 3 for rgb and bgr."""
+        return 1 if self.colour == "gray" else 3
+
+
+def opened(file: Path | IO[bytes], name: str, most_pixels: int | None = None) -> "Image.Image":
+    """Return an image file decoded; ``name`` is what an error calls it.
+
+    Raises:
+        EdgeError: it is no image, or damaged, or has more than 8 bits a channel, or more pixels than ``most_pixels``.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(file) as picture:
+            _refuse_larger_than(most_pixels, picture, name)
+            picture.load()
+    except EdgeError:
+        raise
+    except Exception as error:
+        # Pillow's readers raise whatever a damaged file makes them meet: OSError, SyntaxError, TypeError.
+        raise EdgeError(f"{name}: not an image that can be read: {error}.") from error
+    if picture.mode not in MODES:
+        raise EdgeError(f"{name}: expected 8 bits a channel, gray or RGB; found Pillow's mode {picture.mode}. Save it so.")
+    return picture
+
+
+def normalise(pixels: "NDArray[np.uint8]", how: Preprocessing) -> "NDArray[np.float32]":
+    """Return ``(pixel - mean) / std`` in float32, the classifier's own input, same shape."""
+    import numpy as np
+
+    mean = np.asarray(how.mean, dtype=np.float32)
+    std = np.asarray(how.std, dtype=np.float32)
+    normalised: NDArray[np.float32] = (pixels.astype(np.float32) - mean) / std
+    return normalised
+
+
+def pixels_of(picture: "Image.Image", how: Preprocessing) -> "NDArray[np.uint8]":
+    """Return one picture as the contract's pixels: uint8, [height, width, channels].
+
+    Turned upright by its EXIF note, converted to the colour space, then fitted: ``stretch`` to the shape, ``crop`` the
+    largest centred part of the right aspect, or ``pad`` with black; resized by Pillow's filter of that name.
+    """
+    import numpy as np
+    from PIL import Image, ImageOps
+
+    upright = ImageOps.exif_transpose(picture).convert("L" if how.colour == "gray" else "RGB")
+    size, filter_ = (how.width, how.height), Image.Resampling[how.resize.upper()]
+    if how.fit == "crop":
+        fitted = ImageOps.fit(upright, size, filter_)
+    elif how.fit == "pad":
+        fitted = ImageOps.pad(upright, size, filter_, color=0)
+    else:
+        fitted = upright if upright.size == size else upright.resize(size, filter_)
+    pixels = np.asarray(fitted, dtype=np.uint8).reshape(how.height, how.width, how.channels)
+    return np.ascontiguousarray(pixels[..., ::-1]) if how.colour == "bgr" else pixels
+
+
+def _refuse_larger_than(most_pixels: int | None, picture: "Image.Image", name: str) -> None:
+    """Refuse an image by the size that its head tells, before memory is taken for it."""
+    if most_pixels is not None and picture.width * picture.height > most_pixels:
+        raise EdgeError(f"{name}: has {picture.width} x {picture.height} pixels; expected at most {most_pixels}. Shrink it.")

@@ -62,6 +62,8 @@ format: install ## put the code into the house's form
 lock: ## resolve the dependencies anew (needs uv)
 	uv pip compile --universal --python-version 3.11 --extra export --extra run --extra dev \
 	    --generate-hashes --no-annotate --no-header --quiet pyproject.toml -o requirements.lock
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --quiet \
+	    --constraints requirements.lock exporters/endpoint/requirements.in -o exporters/endpoint/requirements.txt
 
 clean: ## remove what was built and installed
 	rm -rf $(BUILD) $(VENV) .venv-tflite-* $(WEB)/node_modules *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -36,6 +36,8 @@ IMAGES: Final = 8
 SETTLE_S: Final = 1.0
 LEAST_ROUNDS: Final = 20
 MOST_BLOCKS: Final = 3
+# What boards, old runtimes and endpoints tell of themselves, with their times.
+TOLD_BY_PLACES: Final = ("memory_bytes", "before_ms", "after_ms", "serial_per_s", "workers", "concurrent_per_s")
 NULL: Final = "beside itself"
 INTERRUPTED: Final = "the run was interrupted before it was its turn"
 SOFTWARE: Final = "a GPU made of software, whose times say nothing of any GPU: for parity only"
@@ -188,9 +190,8 @@ class _Run:
                 if case.state == "measured" and case.in_turns:
                     self.step(f"{entry.name}: memory, throughput, operations")
                     found[at] = replace(case, costs=self._costs(entry))
-                elif (memory_bytes := case.environment.get("memory_bytes")) is not None:
-                    # Boards and old runtimes tell it themselves, with their times.
-                    found[at] = replace(case, costs=Costs(memory_bytes=memory_bytes))
+                elif told := {name: case.environment[name] for name in TOLD_BY_PLACES if name in case.environment}:
+                    found[at] = replace(case, costs=Costs(**told))
         except KeyboardInterrupt:
             return found, True
         return found, False

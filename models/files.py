@@ -33,10 +33,10 @@ def digest(value: Any) -> str:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """Return every file below a folder, sorted, hidden ones left out."""
+    """Return every file below a folder, sorted, hidden ones and what Python compiles for itself left out."""
     found = []
     for root, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in folders if not name.startswith(".") and name != "__pycache__"]
         found += [Path(root, name) for name in names if not name.startswith(".")]
     return sorted(found)
 

@@ -6,7 +6,7 @@ from typing import Final
 from targets.target import Job, Run, Session, Target
 from targets.timing import run_of
 
-KINDS: Final = frozenset({"coreml", "edgetpu", "keras", "onnx", "savedmodel", "tflite", "tfjs"})
+KINDS: Final = frozenset({"container", "coreml", "edgetpu", "keras", "onnx", "savedmodel", "tflite", "tfjs"})
 
 
 def _run(job: Job) -> Run:

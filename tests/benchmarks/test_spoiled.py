@@ -222,6 +222,32 @@ def test_weights_zeroed_in_the_file_fail(colours_copy: Any) -> None:
     assert _row(colours_copy.build, "onnx-float32").outcome == "failed"
 
 
+def test_a_container_that_serves_another_network_fails(colours_copy: Any) -> None:
+    folder = colours_copy.build / "container-float32"
+    model = onnx.load(folder / "colours.onnx")
+    for tensor in model.graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if values.dtype == np.float32:
+            tensor.CopyFrom(numpy_helper.from_array(-values, tensor.name))
+    onnx.save(model, folder / "colours.onnx")
+    _sign(folder)
+    row = _row(colours_copy.build, "container-float32", "endpoint")
+    assert row.outcome == "failed"
+    assert "the same answer to only" in row.reason
+
+
+def test_a_container_whose_program_decodes_otherwise_fails(colours_copy: Any) -> None:
+    folder = colours_copy.build / "container-float32"
+    program = folder / "models" / "preprocessing.py"
+    told = program.read_text()
+    assert told.count("[..., ::-1]") == 1
+    program.write_text(told.replace("[..., ::-1]", "[..., :]"))
+    _sign(folder)
+    row = _row(colours_copy.build, "container-float32", "endpoint")
+    assert row.outcome == "failed"
+    assert "the same answer to only" in row.reason
+
+
 def test_a_stale_artifact_fails(colours_copy: Any) -> None:
     folder = colours_copy.build / "onnx-float32"
     write_manifest(replace(read_artifact(folder), source_sha256="0" * 64), folder)

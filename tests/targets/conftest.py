@@ -24,7 +24,16 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-FORMATS: Final = ("keras", "savedmodel", "tflite-float32", "tflite-int8", "onnx-float32", "tfjs-float32", "coreml-float16")
+FORMATS: Final = (
+    "keras",
+    "savedmodel",
+    "tflite-float32",
+    "tflite-int8",
+    "onnx-float32",
+    "tfjs-float32",
+    "coreml-float16",
+    "container-float32",
+)
 
 # Not on a user's PATH.
 SSHD: Final = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")

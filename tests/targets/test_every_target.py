@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-EXPORTED: Final = ("keras", "savedmodel", "tflite-float32", "tflite-int8", "onnx-float32", "tfjs-float32")
+EXPORTED: Final = ("keras", "savedmodel", "tflite-float32", "tflite-int8", "onnx-float32", "tfjs-float32", "container-float32")
 # float32 on other kernels differs by rounding; uint8 answers come in steps of 1/256, from weights of 8 bits.
 LARGEST_DIFFERENCE: Final = {"float32": 1e-4, "int8": 0.15}
 RUNS: Final = [
@@ -30,7 +30,19 @@ RUNS: Final = [
     for form in EXPORTED
     if formats()[form].kind in target.reads and name != "null"
 ]
-FRAMEWORKS: Final = ("numpy", "tensorflow", "keras", "onnxruntime", "ai_edge_litert", "playwright", "coremltools", "PIL")
+FRAMEWORKS: Final = (
+    "numpy",
+    "tensorflow",
+    "keras",
+    "onnxruntime",
+    "ai_edge_litert",
+    "playwright",
+    "coremltools",
+    "PIL",
+    "starlette",
+    "uvicorn",
+    "urllib3",
+)
 LIST_AND_ASK: Final = f"""
 import sys
 from targets.target import targets

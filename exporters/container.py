@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A container that serves the classifier over HTTP: all that `docker build` needs, beside the ONNX file it serves."""
+
+import shutil
+from pathlib import Path
+from typing import Final
+
+import exporters
+from exporters.format import Format, Written
+from exporters.inspection_onnx import read_onnx
+from exporters.onnx import FILE as ONNX_FILE
+from exporters.source import Source
+from models.artifact import Tolerance
+from models.errors import EdgeError
+from models.files import digest_of_files, write_whole
+
+PARENT: Final = "onnx-float32"
+HOUSE: Final = Path(exporters.__file__).parent.parent
+# The program stands in the container as it stands here, so that the same lines import the same modules.
+PROGRAM: Final = tuple(
+    Path(module)
+    for module in (
+        "exporters/__init__.py",
+        "exporters/endpoint/__init__.py",
+        "exporters/endpoint/__main__.py",
+        "exporters/endpoint/classifier.py",
+        "exporters/endpoint/service.py",
+        "models/__init__.py",
+        "models/errors.py",
+        "models/preprocessing.py",
+    )
+)
+BUILD: Final = HOUSE / "exporters" / "endpoint"
+DOCKERFILE: Final = "Dockerfile"
+REQUIREMENTS: Final = "requirements.txt"
+# What the Dockerfile calls the file it serves.
+PLACEHOLDER: Final = "MODEL.onnx"
+
+
+def write(source: Source, folder: Path) -> Written:
+    """Write the build context of the container: Dockerfile, pinned requirements, the program, and the ONNX file beside this one.
+
+    Raises:
+        EdgeError: there is no ONNX file yet.
+    """
+    parent = folder.parent / PARENT / ONNX_FILE
+    if not parent.is_file():
+        raise EdgeError(f"{PARENT} is what it serves, and it was not exported; add it to export.formats, or to --format")
+    model = f"{source.spec.name}.onnx"
+    shutil.copyfile(parent, folder / model)
+    for module in PROGRAM:
+        (folder / module).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(HOUSE / module, folder / module)
+    shutil.copyfile(BUILD / REQUIREMENTS, folder / REQUIREMENTS)
+    write_whole(folder / DOCKERFILE, (BUILD / DOCKERFILE).read_text(encoding="utf-8").replace(PLACEHOLDER, model))
+    served = read_onnx(folder / model)
+    # The endpoint answers an image with probabilities, whatever the file in it does.
+    return Written(model, served.inputs, served.outputs, output="probabilities")
+
+
+FORMATS = (
+    Format(
+        "container-float32",
+        "container",
+        "what `docker build` makes a container with an HTTP endpoint of, around onnx-float32",
+        Tolerance(1.0, 1e-3, 1e-4, "the answers of onnx-float32, which the container serves"),
+        write,
+        ("tf2onnx", "onnx", "tensorflow-cpu", "tensorflow", "keras"),
+        after=PARENT,
+        # Its files of these kinds are no Python modules, whose digest every format follows from.
+        identity=lambda: digest_of_files([BUILD / DOCKERFILE, BUILD / REQUIREMENTS], BUILD),
+    ),
+)

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A job put to an HTTP endpoint that is running: golden images as PNG files, the way a user's images go.
+
+The endpoint times itself and tells it in ``Server-Timing``, so that no network is ever in a latency; what a whole request took
+is told apart.
+"""
+
+import io
+import os
+import re
+import statistics
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from models.errors import EdgeError
+from targets.target import Absent, Job, Run, Unsupported
+from targets.timing import timed, warm_up
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from urllib3 import BaseHTTPResponse, PoolManager
+
+    from models.preprocessing import Preprocessing
+
+TIMEOUT_S: Final = 60.0
+# A metric of https://www.w3.org/TR/server-timing/ as the endpoint writes it.
+METRIC: Final = re.compile(r"(\w+);dur=([\d.]+)")
+
+
+@dataclass(frozen=True)
+class _Reply:
+    """The probability of every class by its number; milliseconds by what they went into; and of the whole request."""
+
+    probabilities: Mapping[int, float]
+    took_ms: Mapping[str, float]
+    request_ms: float
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An endpoint that is running at an address, ``http://host:port``."""
+
+    address: str
+    pool: "PoolManager"
+
+    def is_ready(self) -> bool:
+        """Say whether it answers yet."""
+        from urllib3.exceptions import HTTPError
+
+        try:
+            return self.pool.request("GET", f"{self.address}/v2/health/ready").status == 200
+        except HTTPError:
+            return False
+
+    def about(self, job: Job) -> dict[str, Any]:
+        """Return what it says of the classifier that it serves.
+
+        Raises:
+            Absent: nothing answers there.
+            EdgeError: it serves another classifier than the job's, or another file.
+            Unsupported: it computes on another number of threads.
+        """
+        name = job.main_file.stem
+        told = self._told(f"/v2/models/{name}", 404)
+        if told is None:
+            raise EdgeError(f"{self.address} serves no classifier {name}; start it with {job.folder}")
+        facts: dict[str, Any] = told["parameters"]
+        expected = job.artifact.files[job.artifact.main_file]["sha256"]
+        if facts["sha256"] != expected:
+            other = f"{name} {facts['sha256'][:12]}, the artifact is {expected[:12]}"
+            raise EdgeError(f"{self.address} serves {other}: build and start it anew")
+        if facts["threads"] != job.threads:
+            raise Unsupported(f"{self.address} computes with THREADS={facts['threads']}; {job.threads} asked for: set it there")
+        return facts
+
+    def runtime(self) -> tuple[str, str]:
+        """Return the name and version of what computes there."""
+        name, _, version = str((self._told("/v2") or {}).get("version")).partition(" ")
+        return name, version
+
+    def classify(self, image: bytes, classes: int) -> _Reply:
+        """Return the answer to an image file, of all its classes."""
+        request_ms, answer = timed(lambda: self._request("POST", f"/classify?top={classes}", image))
+        took_ms = {what: float(took) for what, took in METRIC.findall(answer.headers.get("Server-Timing", ""))}
+        return _Reply({each["class"]: each["probability"] for each in answer.json()["classes"]}, took_ms, request_ms)
+
+    def _told(self, path: str, *but: int) -> Any:
+        """Return the JSON at a path, or None where it is answered with one of the statuses of ``but``."""
+        answer = self._request("GET", path, but=but)
+        return None if answer.status in but else answer.json()
+
+    def _request(self, method: str, path: str, body: bytes | None = None, but: tuple[int, ...] = ()) -> "BaseHTTPResponse":
+        from urllib3.exceptions import HTTPError
+
+        try:
+            answer = self.pool.request(method, f"{self.address}{path}", body=body)
+        except HTTPError as error:
+            raise Absent(f"{self.address} does not answer: {error}") from None
+        if answer.status not in {200, *but}:
+            said = answer.data[:200].decode(errors="replace")
+            raise RuntimeError(f"{method} {path} was answered with status {answer.status}: {said}")
+        return answer
+
+
+def endpoint(address: str, workers: int) -> Endpoint:
+    """Return the endpoint at an address, asked over at most so many connections, which are kept."""
+    from urllib3 import PoolManager, Timeout
+
+    return Endpoint(address.rstrip("/"), PoolManager(maxsize=workers, block=True, retries=False, timeout=Timeout(TIMEOUT_S)))
+
+
+def ask(job: Job, address: str) -> Run:
+    """Return the run of a job by the endpoint at an address; all images are asked at once, as far as its cores go.
+
+    Raises:
+        Absent: nothing answers there.
+        EdgeError: it serves another classifier, or another file.
+        Unsupported: it computes on another number of threads.
+    """
+    workers = max(1, (os.cpu_count() or 1) // job.threads)
+    asked, labels = endpoint(address, workers), job.artifact.labels
+    facts, (name, version) = asked.about(job), asked.runtime()
+    images = [_png(pixels, job.artifact.preprocessing) for pixels in job.images()]
+    first = asked.classify(images[0], len(labels))
+    start = time.perf_counter()
+    with ThreadPoolExecutor(workers) as pool:
+        replies = list(pool.map(lambda image: asked.classify(image, len(labels)), images))
+    concurrent_s = time.perf_counter() - start
+    timed_replies = _timed(asked, images[0], job)
+    return Run(
+        scores=_scores(replies, len(labels)),
+        labels=tuple(facts["labels"]),
+        latencies_ms=tuple(reply.took_ms["inference"] for reply in timed_replies),
+        first_ms=first.took_ms["inference"],
+        load_ms=facts["load_ms"],
+        environment={
+            "runtime": name,
+            "version": version,
+            "threads": facts["threads"],
+            "request_ms": statistics.median(reply.request_ms for reply in timed_replies),
+            "before_ms": statistics.median(reply.took_ms["preprocess"] for reply in timed_replies),
+            "after_ms": statistics.median(reply.took_ms["postprocess"] for reply in timed_replies),
+            "serial_per_s": 1000 / statistics.fmean(reply.request_ms for reply in timed_replies),
+            "workers": workers,
+            "concurrent_per_s": len(images) / concurrent_s,
+        },
+    )
+
+
+def _timed(asked: Endpoint, image: bytes, job: Job) -> list[_Reply]:
+    """Return the replies to one image, asked one after another once it is warm."""
+
+    def classify() -> _Reply:
+        return asked.classify(image, len(job.artifact.labels))
+
+    for _ in range(job.warmup):
+        classify()
+    if job.settle_s:
+        warm_up(classify, job.settle_s)
+    return [classify() for _ in range(job.rounds)]
+
+
+def _scores(replies: list[_Reply], classes: int) -> "NDArray[np.float32]":
+    """Return [count, classes]; a class that was not told is NaN, which is judged as wrong."""
+    import numpy as np
+
+    return np.array([[reply.probabilities.get(at, np.nan) for at in range(classes)] for reply in replies], np.float32)
+
+
+def _png(pixels: "NDArray[np.uint8]", how: "Preprocessing") -> bytes:
+    """Return the contract's pixels as the PNG file of an image that they are what becomes of."""
+    import numpy as np
+    from PIL import Image
+
+    shown = pixels[..., 0] if how.colour == "gray" else pixels[..., ::-1] if how.colour == "bgr" else pixels
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(shown)).save(file, "PNG", compress_level=1)
+    return file.getvalue()

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from exporters.container import PROGRAM, write
+from exporters.source import read_source
+from models.artifact import read_artifact, what_changed
+from models.errors import EdgeError
+from models.files import sha256_of
+
+HOUSE: Final = Path(__file__).parent.parent.parent
+LOADED: Final = """
+import json, sys
+import exporters.endpoint.__main__
+ours = ("exporters", "models", "targets", "benchmarks")
+print(json.dumps([module.__file__ for name, module in sys.modules.items() if name.partition(".")[0] in ours]))
+"""
+PIN: Final = re.compile(r"^([a-z0-9-]+)==(\S+)", re.MULTILINE)
+
+
+@pytest.fixture
+def folder(exported_colours: Any) -> Path:
+    return exported_colours.build / "container-float32"
+
+
+def test_it_serves_the_onnx_artifact_itself(folder: Path, exported_colours: Any) -> None:
+    assert sha256_of(folder / "colours.onnx") == sha256_of(exported_colours.build / "onnx-float32" / "model.onnx")
+
+
+def test_the_dockerfile_names_the_model_and_copies_all_that_it_runs(folder: Path) -> None:
+    told = (folder / "Dockerfile").read_text()
+    assert 'CMD ["colours.onnx"]' in told
+    copied = {source for line in told.splitlines() if line.startswith("COPY ") for source in line.split()[1:-1]}
+    assert copied == {"requirements.txt", "exporters", "models", "colours.onnx"}
+    assert all((folder / source).exists() for source in copied)
+
+
+def test_the_program_runs_on_nothing_but_what_is_in_the_folder(folder: Path) -> None:
+    done = subprocess.run([sys.executable, "-B", "-c", LOADED], cwd=folder, capture_output=True, text=True, check=True)
+    loaded = [Path(file) for file in json.loads(done.stdout)]
+    assert len(loaded) >= len(PROGRAM) - 1
+    assert all(file.is_relative_to(folder.resolve()) for file in loaded), loaded
+
+
+def test_what_it_installs_is_pinned_as_here_with_hashes(folder: Path) -> None:
+    told = (folder / "requirements.txt").read_text()
+    here = dict(PIN.findall((HOUSE / "requirements.lock").read_text()))
+    pinned = dict(PIN.findall(told))
+    asked = (HOUSE / "exporters" / "endpoint" / "requirements.in").read_text().split()
+    assert set(asked) <= set(pinned)
+    assert {name: here.get(name) for name in pinned} == pinned
+    assert told.count("--hash=sha256:") >= len(pinned)
+
+
+def test_running_it_there_does_not_change_the_artifact(folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    subprocess.run([sys.executable, "-c", LOADED], cwd=copy, env=environment, capture_output=True, check=True)
+    assert list(copy.rglob("*.pyc"))
+    assert what_changed(read_artifact(copy), copy) is None
+
+
+def test_it_is_refused_without_what_it_serves(exported_colours: Any, tmp_path: Path) -> None:
+    source = read_source(exported_colours.spec, exported_colours.build / "reference")
+    (tmp_path / "container-float32").mkdir()
+    with pytest.raises(EdgeError, match="onnx-float32 is what it serves, and it was not exported; add it to export.formats"):
+        write(source, tmp_path / "container-float32")

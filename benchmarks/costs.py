@@ -14,8 +14,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from benchmarks.energy import drawn
 from benchmarks.interleave import opener
-from benchmarks.machine import ROOT, cores_allowed, joules
+from benchmarks.machine import cores_allowed
 from models.artifact import read_artifact
 from targets.target import Job, Operation, Session, targets
 
@@ -35,14 +36,17 @@ class Costs:
     """What one artifact on one target costs; None is what this machine or target does not tell.
 
     ``memory_bytes`` is the peak of resident memory above what the process held before the runtime was loaded: runtime, weights
-    and working memory. ``before_ms`` is what normalising an image and handing it to the runtime takes, None where the call does
-    that; ``after_ms`` what making scores of the answer does; decoding an image file is in neither. Throughput is answers a
-    second: ``serial_per_s`` one after another, ``batch_per_s`` in arrays of ``batch`` images, ``concurrent_per_s`` by
-    ``workers`` threads with a session each. ``energy_mj`` is millijoules an answer, of the whole processor, idle power
-    included.
+    and working memory. ``arena_bytes`` is what the runtime plans for tensors: TF Lite's arena, without what XNNPACK takes for
+    itself; ONNX Runtime's, with the weights that it keeps there. ``before_ms`` is what normalising an image and handing it to
+    the runtime takes, None where the call does that; ``after_ms`` what making scores of the answer does; decoding an image file
+    is in neither, but for an endpoint, which does it. Throughput is answers a second: ``serial_per_s`` one after another,
+    ``batch_per_s`` in arrays of ``batch`` images, ``concurrent_per_s`` by ``workers`` threads with a session each, or of an
+    endpoint as many connections. ``energy_mj`` is millijoules an answer, of all that ``energy_by`` counts (the processor by RAPL
+    or powermetrics, a board by its INA monitor), idle power included.
     """
 
     memory_bytes: int | None = None
+    arena_bytes: int | None = None
     before_ms: float | None = None
     after_ms: float | None = None
     serial_per_s: float | None = None
@@ -51,6 +55,7 @@ class Costs:
     workers: int | None = None
     concurrent_per_s: float | None = None
     energy_mj: float | None = None
+    energy_by: str | None = None
     operations: list[Operation] = field(default_factory=list)
     # Why some of it, or all, was not measured.
     problem: str = ""
@@ -72,7 +77,7 @@ def costs_of(target: str, job: Job) -> Costs:
     image = normalised if session.images is None else session.images[0]
     infer = session.ready(image)
     answer = infer()
-    per_s, energy_mj = _serial(infer)
+    per_s, energy_mj, energy_by = _serial(infer)
     memory_bytes = max(_peak_bytes() - before_bytes, 0)
     batch_per_s = _batched(session, image) if session.takes_batches else None
     workers = cores_allowed() // job.threads
@@ -88,6 +93,7 @@ def costs_of(target: str, job: Job) -> Costs:
         workers=workers if others else None,
         concurrent_per_s=_concurrent([session, *others], image) if others else None,
         energy_mj=energy_mj,
+        energy_by=energy_by,
     )
 
 
@@ -115,13 +121,19 @@ def operations_of(target: str, job: Job) -> list[Operation]:
     return [] if profile is None else list(profile(job))
 
 
-def _serial(infer: Callable[[], Any]) -> tuple[float, float | None]:
-    """Return answers a second, one after another, and millijoules an answer."""
-    energy, (count, took_s) = joules(ROOT), _counted(infer)
-    spent = joules(ROOT)
-    # The counter wraps around once in many minutes; what is less than before is not told.
-    known = energy is not None and spent is not None and spent >= energy
-    return count / took_s, 1000 * (spent - energy) / count if known else None  # type: ignore[operator]
+def arena_of(target: str, job: Job) -> int | None:
+    """Return the bytes that a target's runtime plans for an artifact's tensors, where it tells them."""
+    arena = targets()[target].arena
+    return None if arena is None else arena(job)
+
+
+def _serial(infer: Callable[[], Any]) -> tuple[float, float | None, str | None]:
+    """Return answers a second, one after another, millijoules an answer, and what told them."""
+    with drawn() as told:
+        count, took_s = _counted(infer)
+    if told.watts is None:
+        return count / took_s, None, None
+    return count / took_s, 1000 * told.watts * took_s / count, told.by
 
 
 def _batched(session: Session, image: "NDArray[np.float32]") -> float:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks.costs import Costs, compressed_bytes, costs_of, operations_of
+from benchmarks.costs import Costs, arena_of, compressed_bytes, costs_of, operations_of
 from benchmarks.entries import Asked, Entry, baseline_of, entries_of
 from benchmarks.harness import JOB_TIMEOUT_S, REFERENCE, run_job, tidy
 from benchmarks.interleave import Contestant, Times, on_cpu, ratio, time_in_turns
@@ -38,6 +38,8 @@ LEAST_ROUNDS: Final = 20
 MOST_BLOCKS: Final = 3
 # What boards, old runtimes and endpoints tell of themselves, with their times.
 TOLD_BY_PLACES: Final = ("memory_bytes", "before_ms", "after_ms", "serial_per_s", "workers", "concurrent_per_s")
+# What runtimes tell of themselves, each in a process of its own: a profiler or a log slows what runs beside it.
+TOLD_BY_RUNTIMES: Final = (("operations", "operations", operations_of), ("arena_bytes", "arena", arena_of))
 NULL: Final = "beside itself"
 INTERRUPTED: Final = "the run was interrupted before it was its turn"
 SOFTWARE: Final = "a GPU made of software, whose times say nothing of any GPU: for parity only"
@@ -204,12 +206,14 @@ class _Run:
                 costs: Costs = child.call(costs_of, entry.target.name, job, log=log, timeout_s=JOB_TIMEOUT_S)
         except (EdgeError, ChildError) as error:
             return Costs(problem=str(error))
-        try:
-            with Child() as child:
-                operations = child.call(operations_of, entry.target.name, job, log=log, timeout_s=JOB_TIMEOUT_S)
-            return replace(costs, operations=operations)
-        except (EdgeError, ChildError) as error:
-            return replace(costs, problem=f"no operations: {error}")
+        for name, words, told_by in TOLD_BY_RUNTIMES:
+            try:
+                with Child() as child:
+                    told = {name: child.call(told_by, entry.target.name, job, log=log, timeout_s=JOB_TIMEOUT_S)}
+            except (EdgeError, ChildError) as error:
+                told = {"problem": "; ".join(filter(None, [costs.problem, f"no {words}: {error}"]))}
+            costs = replace(costs, **told)
+        return costs
 
     def _job(self, entry: Entry) -> Job:
         work = self.build / WORK / f"{entry.artifact.format}-{entry.target.name}-{entry.threads}"

@@ -17,11 +17,16 @@ from benchmarks.words import ABSENT, escaped, milliseconds, percent, rate, size
 from models.errors import EdgeError
 
 HEADINGS: Final = ("format", "target", "median", "p90", "p99", "load", "first", "to baseline", "verdict", "grade")
-COSTS: Final = ("format", "target", "size", "gzip", "memory", "before", "after", "one by one", "in batches", "at once", "energy")
+COSTS: Final = (
+    *("format", "target", "size", "gzip", "memory", "arena", "before", "after"),
+    *("one by one", "in batches", "at once", "energy"),
+)
 COSTS_NOTE: Final = (
-    "Memory: the peak above what the process held before the runtime was loaded. Before and after: normalising an image and "
-    "handing it over, and making scores of the answer; decoding an image file is in neither. Answers a second: one by one, in "
-    "arrays of several images, and at once, by as many threads as cores, each with a session of its own."
+    "Memory: the peak above what the process held before the runtime was loaded. Arena: what the runtime plans for tensors; TF "
+    "Lite's without what XNNPACK takes for itself, ONNX Runtime's with the weights it keeps there. Before and after: normalising "
+    "an image and handing it over, and making scores of the answer; decoding an image file is in neither, but for an endpoint, "
+    "which does it. Answers a second: one by one, in arrays of several images, and at once, by as many threads as cores, each "
+    "with a session of its own; of an endpoint, over as many connections."
 )
 OPERATIONS: Final = ("format", "target", "operation", "time", "share")
 SLOWEST: Final = 5
@@ -129,12 +134,13 @@ def _costs(case: Case, costs: Costs) -> dict[str, Any]:
         (size(case.bytes), case.bytes),
         (size(case.compressed_bytes), case.compressed_bytes),
         (size(costs.memory_bytes), costs.memory_bytes),
+        (size(costs.arena_bytes), costs.arena_bytes),
         (milliseconds(costs.before_ms), costs.before_ms),
         (milliseconds(costs.after_ms), costs.after_ms),
         (rate(costs.serial_per_s), costs.serial_per_s),
         (batches, costs.batch_per_s),
         (at_once, costs.concurrent_per_s),
-        (ABSENT if costs.energy_mj is None else f"{costs.energy_mj:.3g} mJ", costs.energy_mj),
+        (ABSENT if costs.energy_mj is None else f"{costs.energy_mj:.3g} mJ ({costs.energy_by})", costs.energy_mj),
     ]
     return _entry(zip(COSTS, told, strict=True), notices=[costs.problem] if costs.problem else [])
 

@@ -97,14 +97,6 @@ def cores_allowed(root: Path = ROOT) -> int:
     return max(1, int(min(os.cpu_count() or 1, _cpu_quota(root) or float("inf"))))
 
 
-def joules(root: Path = ROOT) -> float | None:
-    """Return what the processors' own counters (RAPL, on Linux) have counted so far, in joules, or None where there are none."""
-    packages = [folder for folder in root.glob("sys/class/powercap/*") if (_text(folder / "name") or "").startswith("package")]
-    counts = [_text(folder / "energy_uj") for folder in packages]
-    known = [int(count) for count in counts if count and count.isdigit()]
-    return sum(known) / 1e6 if known and len(known) == len(counts) else None
-
-
 def _processor(root: Path) -> str | None:
     lines = (_text(root / "proc/cpuinfo") or "").splitlines()
     # x86 and some Arm kernels; others tell parts only.

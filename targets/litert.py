@@ -5,6 +5,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from targets.installed import needs, runtime, versions
+from targets.litert_arena import arena_bytes
 from targets.litert_profile import profile
 from targets.target import Job, Run, Session, Target
 from targets.tflite_file import delegate_told, dequantized, labels_in, quantized
@@ -88,5 +89,6 @@ TARGETS = (
         versions=versions(DISTRIBUTION, "numpy"),
         open=_open,
         profile=profile,
+        arena=arena_bytes,
     ),
 )

@@ -5,10 +5,11 @@ XNNPACK, LiteRT's default, rounds integers otherwise; TF Lite's own kernels are 
 """
 
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from targets.installed import needs, versions
 from targets.litert import opened
+from targets.litert_arena import arena_bytes
 from targets.target import Job, Run, Session, Target
 from targets.timing import run_of
 
@@ -20,10 +21,18 @@ def _run(job: Job) -> Run:
 
 
 def _open(job: Job) -> Session:
+    return replace(opened(job, **_without_xnnpack()), keeps_integers=True)
+
+
+def _arena_bytes(job: Job) -> int:
+    return arena_bytes(job, **_without_xnnpack())
+
+
+def _without_xnnpack() -> dict[str, Any]:
+    """Return the interpreter's options for that."""
     from ai_edge_litert.interpreter import OpResolverType
 
-    session = opened(job, experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
-    return replace(session, keeps_integers=True)
+    return {"experimental_op_resolver_type": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES}
 
 
 TARGETS = (
@@ -36,5 +45,6 @@ TARGETS = (
         versions=versions("ai-edge-litert", "numpy"),
         asked_by_default=False,
         open=_open,
+        arena=_arena_bytes,
     ),
 )

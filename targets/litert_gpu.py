@@ -10,9 +10,6 @@ import json
 import os
 import re
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
@@ -20,11 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from targets.installed import needs, runtime, versions
+from targets.native_log import told_on_stderr
 from targets.target import Job, Run, Session, Target, Unsupported
 from targets.tflite_file import dequantized, labels_in, quantized
 from targets.timing import few_of, images_of, run_of, timed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -89,7 +89,7 @@ def _open(job: Job) -> Session:
 
     # Float16 is what a GPU computes in where it is left to choose; the file says what it is held to.
     options = Options(hardware_accelerators=HardwareAccelerator.GPU, gpu_options=GpuOptions(enforce_f32=True))
-    with _told_on_stderr() as said:
+    with told_on_stderr() as said:
         try:
             load_ms, model = timed(lambda: CompiledModel.from_file(str(job.main_file), options=options))
         except RuntimeError as error:
@@ -144,24 +144,6 @@ def _choose_driver(work: Path) -> None:
     if (loader := _loader()) is not None:
         # Where it is not on the linker's path, what asks for it by name finds it loaded.
         ctypes.CDLL(str(loader), mode=ctypes.RTLD_GLOBAL)
-
-
-@contextmanager
-def _told_on_stderr() -> Iterator[list[str]]:
-    """Yield a list that holds, at the end, what native code wrote to this process's stderr, where it is written all the same."""
-    said: list[str] = []
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as file:
-        os.dup2(file.fileno(), 2)
-        try:
-            yield said
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-            file.seek(0)
-            said.append(file.read().decode("utf-8", "replace"))
-            sys.stderr.write(said[0])
 
 
 def _adapter(said: str) -> dict[str, Any]:

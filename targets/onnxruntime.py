@@ -2,6 +2,7 @@
 """ONNX files by ONNX Runtime: on this machine's CPU, and by the execution providers of other wheels and devices."""
 
 import json
+import re
 import statistics
 import sys
 from collections import Counter
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from targets.installed import needs, no_cuda, runtime, versions
+from targets.native_log import told_on_stderr
 from targets.target import Job, Operation, Run, Session, Target, Unsupported
 from targets.timing import normalised_images, run_of, timed
 
@@ -24,6 +26,9 @@ INPUT: Final = "image"
 CPU: Final = "CPUExecutionProvider"
 PROFILED_CALLS: Final = 30
 WARM_CALLS: Final = 10
+LOGGED: Final = {"info": 1, "warning": 2}
+# bfc_arena.cc says so whenever it takes more.
+ARENA: Final = re.compile(r"Total allocated bytes: (\d+)")
 DISTRIBUTIONS: Final = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")
 
 
@@ -105,6 +110,23 @@ def _profile(job: Job) -> list[Operation]:
     return [Operation(*node, statistics.fmean(taken[WARM_CALLS:])) for node, taken in times.items()]
 
 
+def _arena_bytes(job: Job) -> int | None:
+    """Return what ONNX Runtime's arena takes, weights that it keeps there included, as its log tells; or None."""
+    from onnxruntime import InferenceSession, set_default_logger_severity
+
+    image = normalised_images(job)[0]
+    set_default_logger_severity(LOGGED["info"])
+    try:
+        with told_on_stderr() as said:
+            session = InferenceSession(job.main_file, _options(job.threads), providers=[CPU])
+            # The second answer is laid out by what the first one needed.
+            for _ in range(2):
+                session.run(None, {INPUT: image})
+    finally:
+        set_default_logger_severity(LOGGED["warning"])
+    return max(map(int, ARENA.findall("".join(said))), default=None)
+
+
 def _options(threads: int) -> Any:
     from onnxruntime import SessionOptions
 
@@ -159,6 +181,7 @@ TARGETS = (
         versions=versions(*DISTRIBUTIONS, "numpy"),
         open=_open,
         profile=_profile,
+        arena=_arena_bytes,
     ),
     _target(
         "onnxruntime-cuda",

@@ -120,7 +120,7 @@ class Target:
     that, or None; it is cheap and imports no framework. ``run(job)`` is called in a child process. ``versions()`` says what its
     results depend on. A target that is not ``asked_by_default`` runs when it is named. ``open(job)`` is there where the target
     runs in this process and can be asked in turns with others; places that time themselves have none. ``profile(job)`` is there
-    where the runtime tells what each operation takes.
+    where the runtime tells what each operation takes, ``arena(job)`` where it tells, in bytes, what it plans for tensors.
     """
 
     name: str
@@ -132,6 +132,7 @@ class Target:
     asked_by_default: bool = True
     open: Callable[[Job], Session] | None = None
     profile: Callable[[Job], Sequence[Operation]] | None = None
+    arena: Callable[[Job], int | None] | None = None
 
     def takes(self, artifact: Artifact) -> bool:
         """Say whether it reads an artifact, by its kind or its format."""

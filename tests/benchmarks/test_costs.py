@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What artifacts cost beside latency: measured in processes of their own, as a run does."""
 
+import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,9 @@ import pytest
 
 from benchmarks import costs
 from benchmarks.costs import Costs, compressed_bytes, costs_of, operations_of
+from benchmarks.energy import Drawn, drawn
 from benchmarks.entries import Asked
 from benchmarks.latency import Effort, measure
-from benchmarks.machine import joules
 from models.artifact import read_artifact
 from models.child import Child
 from models.errors import EdgeError
@@ -52,30 +54,33 @@ def test_what_takes_batches_answers_more_of_them_a_second(cost: Callable[[str, s
 
 
 def test_energy_is_told_where_the_processor_counts_it(cost: Callable[[str, str], Costs]) -> None:
-    assert (cost("tflite-float32", "litert").energy_mj is None) == (joules() is None)
+    with drawn() as told:
+        time.sleep(0.1)
+    found = cost("tflite-float32", "litert")
+    assert (found.energy_mj is None) == (told.watts is None)
+    assert found.energy_by == (None if told.watts is None else told.by)
 
 
-@pytest.mark.parametrize(("counts", "told"), [([10.0, 13.0], 3000.0), ([13.0, 10.0], None), ([None, None], None)])
-def test_energy_is_of_one_answer_and_no_counter_that_began_anew_is_believed(
-    counts: list[float | None], told: float | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    left = iter(counts)
-    monkeypatch.setattr(costs, "joules", lambda root: next(left))
-    monkeypatch.setattr(costs, "COUNTED_S", 0.01)
-    calls: list[int] = []
-    _, energy_mj = costs._serial(lambda: calls.append(1))
-    assert energy_mj == (None if told is None else pytest.approx(told / len(calls)))
+def test_energy_is_of_one_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def two_watts() -> Iterator[Drawn]:
+        yield Drawn("RAPL", 2.0)
+
+    monkeypatch.setattr(costs, "drawn", two_watts)
+    monkeypatch.setattr(costs, "COUNTED_S", 0.05)
+    per_s, energy_mj, energy_by = costs._serial(lambda: time.sleep(0.001))
+    assert energy_mj == pytest.approx(2000 / per_s)
+    assert energy_by == "RAPL"
 
 
-def test_counters_of_all_processors_are_added_and_those_of_their_parts_not(tmp_path: Path) -> None:
-    for name, domain, count in (("0", "package-0", "2500000"), ("1", "package-1", "500000"), ("0:0", "core", "900000")):
-        folder = tmp_path / "sys/class/powercap" / f"intel-rapl:{name}"
-        folder.mkdir(parents=True)
-        (folder / "name").write_text(f"{domain}\n")
-        (folder / "energy_uj").write_text(f"{count}\n")
-    assert joules(tmp_path) == 3.0
-    (tmp_path / "sys/class/powercap/intel-rapl:1/energy_uj").unlink()
-    assert joules(tmp_path) is None
+def test_the_arena_is_told_by_the_runtime(exported_digits: Any) -> None:
+    asked = Asked(
+        exported_digits.build, ("onnx-float32", "tflite-float32"), choose(("litert", "litert-builtin", "onnxruntime-cpu"))
+    )
+    arenas = {case.target: case.costs.arena_bytes for case in measure(asked, Effort(2, 50, costs=True), lambda _: None).cases}
+    # Input and output alone, where XNNPACK holds what is between.
+    assert 32 * 32 * 4 <= arenas["litert"] < arenas["litert-builtin"] < 2**20
+    assert arenas["onnxruntime-cpu"] >= 2**20
 
 
 def test_a_compressed_artifact_is_as_large_as_gzip_makes_its_files(exported_digits: Any) -> None:
@@ -115,3 +120,4 @@ def test_a_profiler_that_fails_leaves_the_other_costs(exported_digits: Any, monk
     (case,) = measure(asked, Effort(2, 50, costs=True), lambda _: None).cases
     assert case.state == "measured"
     assert case.costs == replace(case.costs or Costs(), operations=[], problem="no operations: no such profiler")
+    assert case.costs.arena_bytes is not None

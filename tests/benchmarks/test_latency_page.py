@@ -36,7 +36,7 @@ OURS: Final = Case(
     grade="fair",
 )
 OPERATIONS: Final = [Operation("0, XNNPACK", "Convolution (NHWC, F32) DWConv", 1.5), Operation("1, XNNPACK", "Softmax", 0.5)]
-COSTS: Final = Costs(12_000_000, 0.25, 0.0001, 480.0, 8, 900.0, 2, 850.0, 7.5, OPERATIONS)
+COSTS: Final = Costs(12_000_000, 600_000, 0.25, 0.0001, 480.0, 8, 900.0, 2, 850.0, 7.5, "RAPL", OPERATIONS)
 ORIGINAL: Final = replace(OURS, format="keras", target="keras", wall_ms=[[9.0] * 20] * 2, warnings=[], grade="good")
 ABSENT: Final = Case("onnx-float32", "onnxruntime-cuda", "not run", "no CUDA device")
 RATIO: Final = Ratio(0.22, 0.21, 0.23)

@@ -2,7 +2,6 @@
 """LiteRT's GPU accelerator, really run: on the GPU made of software that Chromium brings, for parity and for honest times."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -157,10 +156,3 @@ def test_it_is_loaded_once_and_not_timed_in_turns_on_a_gpu_made_of_software(buil
     assert times.problem == ""
     assert times.environment["software_gpu"] is True
     assert (len(times.load_ms), times.wall_ms) == (1, [[]])
-
-
-def test_what_native_code_says_is_kept_and_still_said(capfd: pytest.CaptureFixture[str]) -> None:
-    with litert_gpu._told_on_stderr() as said:
-        os.write(2, b"said\n")
-    assert said == ["said\n"]
-    assert capfd.readouterr().err == "said\n"

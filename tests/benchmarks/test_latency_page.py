@@ -12,7 +12,7 @@ import pytest
 from benchmarks import plots
 from benchmarks.charts import PLACES, _placed, family
 from benchmarks.costs import Costs
-from benchmarks.latencies import HISTORY, LATENCY, Case, Compared, Latencies, Notice, append_history, write_latencies
+from benchmarks.latencies import HISTORY, LATENCY, SCHEMA, Case, Compared, Latencies, Notice, append_history, write_latencies
 from benchmarks.latency_page import STALE
 from benchmarks.plots import MISSING
 from benchmarks.ratio import Ratio
@@ -88,7 +88,7 @@ def test_figures_of_another_version_of_the_artifact_are_said_to_be(report: Repor
 
 
 def test_a_damaged_file_is_told_and_the_rest_is_there(report: Report, tmp_path: Path) -> None:
-    (tmp_path / LATENCY).write_text('{"schema": 2, "cases": [')
+    (tmp_path / LATENCY).write_text(f'{{"schema": {SCHEMA}, "cases": [')
     write_report(report, tmp_path)
     assert "cannot be read as latencies" in (tmp_path / "report.html").read_text()
     assert "cannot be read as latencies" in (tmp_path / "report.md").read_text()

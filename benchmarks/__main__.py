@@ -73,6 +73,7 @@ def report(model: Model, build: Build = Path("build")) -> None:
 
 @app.command()
 def compare(  # noqa: PLR0913, PLR0917 - an argument an option
+    context: typer.Context,
     old: Annotated[Path, typer.Argument(help="The folder of an artifact, build/<model>/<format>, or the latency.json of a run.")],
     new: Annotated[Path, typer.Argument(help="Another's, or that of another run.")],
     target: Annotated[str, typer.Option(help="Where both run.")] = "litert",
@@ -83,10 +84,12 @@ def compare(  # noqa: PLR0913, PLR0917 - an argument an option
 ) -> None:
     """Time two artifacts in turns in one run, or hold two runs against each other.
 
-    Of two runs only --minimum-effect and --json count. Status 1 where the new one is slower by more than the minimum effect,
-    2 where nothing could be compared.
+    Of two runs only --minimum-effect and --json may be said. Status 1 where the new one is slower by more than the minimum
+    effect, 2 where nothing could be compared.
     """
     if old.is_file() or new.is_file():
+        with told():
+            _refuse_how_to_time(context)
         _compare_runs((old, new), minimum_effect, write)
     from benchmarks.compare import Effort, told_in_lines
     from benchmarks.compare import compare as compared
@@ -100,6 +103,13 @@ def compare(  # noqa: PLR0913, PLR0917 - an argument an option
     for line in told_in_lines(found):
         typer.echo(line)
     raise typer.Exit(1 if found.is_regression else 0)
+
+
+def _refuse_how_to_time(context: typer.Context) -> None:
+    for name in ("target", "launches", "rounds"):
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise EdgeError(f"--{name} says how artifacts are timed, and two runs have been timed already: leave it out.")
 
 
 def _compare_runs(runs: tuple[Path, Path], minimum_effect: float, write: Path | None) -> NoReturn:

@@ -73,6 +73,7 @@ def _program(job: Job) -> Iterator[tuple[str, float]]:
         RuntimeError: it ended before it answered, or took too long; the message ends in its last line.
     """
     start, said = time.perf_counter(), job.work / "server.log"
+    job.work.mkdir(parents=True, exist_ok=True)
     environment = {name: value for name, value in os.environ.items() if name not in {*NOT_PASSED_ON, "PYTHONSAFEPATH"}}
     # The folder stays as it was exported.
     environment |= {"HOST": "127.0.0.1", "PORT": "0", "THREADS": str(job.threads), "PYTHONDONTWRITEBYTECODE": "1"}

@@ -126,3 +126,13 @@ def test_a_folder_in_the_place_of_a_run_is_told(tmp_path: Path) -> None:
     write_latencies(OLD, tmp_path)
     with pytest.raises(EdgeError, match="Is a directory"):
         compare_runs(tmp_path / LATENCY, tmp_path, 0.05)
+
+
+@pytest.mark.parametrize("option", [("--rounds", "9"), ("--launches", "5"), ("--target", "litert")], ids=lambda each: each[0])
+def test_what_says_how_to_time_is_refused_for_runs_that_were_timed(option: tuple[str, str], tmp_path: Path) -> None:
+    old = tmp_path / "old.json"
+    old.write_text("{}")
+    command = [sys.executable, "-m", "benchmarks", "compare", str(old), str(old), *option]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert f"{option[0]} says how artifacts are timed, and two runs have been timed already: leave it out" in done.stderr

@@ -21,6 +21,8 @@ from targets.target import Job, Run, Target
 # Where an endpoint is already running.
 ADDRESS: Final = "EDGEFERRY_ENDPOINT"
 PROGRAM: Final = "exporters.endpoint"
+# What would have the program do otherwise than the container's Dockerfile says, or load other modules than its own.
+SETTINGS: Final = ("MOST_BYTES", "PYTHONSAFEPATH", "WORKERS")
 START_TIMEOUT_S: Final = 120.0
 STOP_TIMEOUT_S: Final = 10.0
 
@@ -74,7 +76,7 @@ def _program(job: Job) -> Iterator[tuple[str, float]]:
     """
     start, said = time.perf_counter(), job.work / "server.log"
     job.work.mkdir(parents=True, exist_ok=True)
-    environment = {name: value for name, value in os.environ.items() if name not in {*NOT_PASSED_ON, "PYTHONSAFEPATH"}}
+    environment = {name: value for name, value in os.environ.items() if name not in {*NOT_PASSED_ON, *SETTINGS}}
     # The folder stays as it was exported.
     environment |= {"HOST": "127.0.0.1", "PORT": "0", "THREADS": str(job.threads), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-m", PROGRAM, job.main_file.name]

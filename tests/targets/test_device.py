@@ -170,3 +170,15 @@ def test_where_nothing_tells_of_memory_none_is_told(monkeypatch: pytest.MonkeyPa
     assert device.memory_bytes("VmHWM") >= device.memory_bytes("VmRSS") > 0
     monkeypatch.setattr(device, "Path", lambda _: tmp_path / "absent")
     assert device.memory_bytes("VmHWM") is None
+
+
+def test_a_call_of_seconds_is_not_warmed_up_for_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, calls = [0.0], []
+
+    def call() -> None:
+        calls.append(now[0])
+        now[0] += 7.0
+
+    monkeypatch.setattr(device.time, "perf_counter", lambda: now[0])
+    device.settle(call, 1.0)
+    assert len(calls) == 1

@@ -1,10 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``python -m benchmarks``: export, check, report."""
 
-from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -12,10 +9,8 @@ import typer
 
 from benchmarks.results import Report, exit_status
 from models.errors import EdgeError
-from models.files import sha256_of
-from models.reference import Reference, what_of_contract_changed
 from models.spec import ModelSpec, read_spec
-from models.terminal import INTERRUPTED, NOTHING_CHECKED, Step, model_build, progress, told
+from models.terminal import INTERRUPTED, NOTHING_CHECKED, model_build, progress, told
 
 if TYPE_CHECKING:
     from benchmarks.latencies import Latencies
@@ -35,27 +30,30 @@ def all_(model: Model, build: Build = Path("build"), formats: Formats = None, ta
 
     What did not change is neither exported nor run again. Exit status: 0 parity held, 1 it did not, 2 nothing was checked.
     """
+    from benchmarks.checked import checked
+    from exporters.export import export_all
+
     with told():
         spec = _spec(model)
         place = model_build(build, spec.name)
         with progress() as step:
-            from exporters.export import export_all
-
             for each in export_all(spec, place, tuple(formats or ()) or None, step):
                 if each.reason.startswith("rebuilt"):
                     typer.echo(f"edgeferry: {each.format} {each.reason}", err=True)
-            report = _checked(spec, place, tuple(targets or ()), step, reuse=True)
+            report = checked(spec, place, tuple(targets or ()), step, reuse=True)
     _finish(report, place)
 
 
 @app.command()
 def parity(model: Model, build: Build = Path("build"), targets: Targets = None) -> None:
     """Check the artifacts that are there, each anew; needs neither the exporters nor TensorFlow."""
+    from benchmarks.checked import checked
+
     with told():
         spec = _spec(model)
         place = model_build(build, spec.name)
         with progress() as step:
-            report = _checked(spec, place, tuple(targets or ()), step, reuse=False)
+            report = checked(spec, place, tuple(targets or ()), step, reuse=False)
     _finish(report, place)
 
 
@@ -77,7 +75,7 @@ def compare(  # noqa: PLR0913, PLR0917 - an argument an option
     old: Annotated[Path, typer.Argument(help="The folder of an artifact, build/<model>/<format>, or the latency.json of a run.")],
     new: Annotated[Path, typer.Argument(help="Another's, or that of another run.")],
     target: Annotated[str, typer.Option(help="Where both run.")] = "litert",
-    launches: Annotated[int, typer.Option(help="How often each is started.")] = 5,
+    launches: Annotated[int, typer.Option(help="How often each is started.")] = 10,
     rounds: Annotated[int, typer.Option(help="Turns of each in every launch.")] = 30,
     minimum_effect: Annotated[float, typer.Option(help="What counts as a regression: 0.05 is 5 %.")] = 0.05,
     write: Annotated[Path | None, typer.Option("--json", help="Write everything, raw times included, to this file.")] = None,
@@ -226,58 +224,6 @@ def _spec(model: Path) -> ModelSpec:
             f"{path} names golden images at {spec.golden}, which are not there. Put some there, read the contract, run again."
         )
     return spec
-
-
-def _checked(spec: ModelSpec, place: Path, targets: tuple[str, ...], step: Step, *, reuse: bool) -> Report:
-    from benchmarks.harness import open_bench, run_all
-    from targets.target import choose
-
-    bench = open_bench(place, choose(targets or None), step, reuse=reuse)
-    if not reuse:
-        _refuse_changed(spec, bench.reference)
-    return Report(
-        model=spec.name,
-        source_sha256=bench.reference.source_sha256,
-        images=bench.reference.images,
-        reference_accuracy=bench.reference.accuracy,
-        rows=run_all(bench),
-        machine=_machine(),
-        tool_versions=_tool_versions(place),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        asked=tuple(sorted(targets)),
-    )
-
-
-def _refuse_changed(spec: ModelSpec, reference: Reference) -> None:
-    """Refuse artifacts of another contract: they would be held to what is no longer asked for."""
-    model_changed = spec.model.is_file() and sha256_of(spec.model) != reference.source_sha256
-    changed = (*(["model.file"] if model_changed else []), *what_of_contract_changed(spec, reference))
-    if changed:
-        raise EdgeError(f"{spec.path}: {', '.join(changed)} changed since the export; run `make export-all` first.")
-
-
-def _machine() -> dict[str, str]:
-    import os
-    import platform
-
-    return {
-        "system": platform.system(),
-        "processor": platform.machine(),
-        "cores": str(os.cpu_count()),
-        "python": platform.python_version(),
-    }
-
-
-def _tool_versions(place: Path) -> dict[str, str]:
-    """Return the versions of everything that had a hand in the artifacts, as their manifests tell."""
-    from models.artifact import MANIFEST, read_artifact
-
-    found = {"edgeferry": version("edgeferry")}
-    for manifest in sorted(place.glob(f"*/{MANIFEST}")):
-        # One that cannot be read is a failed row, which says so.
-        with suppress(EdgeError):
-            found |= read_artifact(manifest.parent).tool_versions
-    return dict(sorted(found.items()))
 
 
 def _is_written(found: Report, place: Path) -> bool:

@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 
 from benchmarks import interleave
+from benchmarks.compare import Effort
 from benchmarks.costs import operations_of
 from benchmarks.interleave import Contestant, ratio, time_in_turns
 from benchmarks.mobilenet import mobilenet
@@ -31,8 +32,7 @@ from targets.target import Job
 
 COMPARISONS: Final = int(os.environ.get("EDGEFERRY_COMPARISONS", "100"))
 REPETITIONS: Final = int(os.environ.get("EDGEFERRY_REPETITIONS", "10"))
-LAUNCHES: Final = 10
-ROUNDS: Final = 6
+BY_DEFAULT: Final = Effort()
 SPINNING: Final = 3
 BURST_S: Final = 2.0
 MOST_CLAIMS: Final = 0.05
@@ -88,7 +88,10 @@ def bench_false_claims(benchmark: Any, build: Path) -> None:
 
 @pytest.mark.parametrize("work", ["steady", "in bursts"])
 def bench_spread_on_a_busy_machine(benchmark: Any, build: Path, work: str) -> None:
-    """How far the ratio of ONNX Runtime to LiteRT varies from one repetition to the next, ours and pytest-benchmark's."""
+    """How far the ratio of ONNX Runtime to LiteRT varies from one repetition to the next: `compare`'s and pytest-benchmark's.
+
+    Each measures as long as it does by itself: `compare` for 10 launches, pytest-benchmark for a second an artifact.
+    """
     with _busy(work):
         ours, theirs = benchmark.pedantic(lambda: _repeated(build), rounds=1, iterations=1)
     told = [
@@ -147,7 +150,7 @@ def _repeated(build: Path) -> tuple[list[float], list[float]]:
     for _ in range(REPETITIONS):
         for is_ours in order.sample([True, False], 2):
             if is_ours:
-                times = time_in_turns(pair, LAUNCHES, ROUNDS, lambda _: None).times
+                times = time_in_turns(pair, BY_DEFAULT.launches, BY_DEFAULT.rounds, lambda _: None).times
                 ours.append(ratio(times["litert"], times["onnx"], "CPU time").ratio)
             else:
                 theirs.append(_by_pytest_benchmark(build))
@@ -157,7 +160,7 @@ def _repeated(build: Path) -> tuple[list[float], list[float]]:
 def _by_pytest_benchmark(build: Path) -> float:
     written = build / "work" / "theirs.json"
     command = [sys.executable, "-m", "pytest", "-q", str(PYTEST_BENCHMARK), "--benchmark-only", "--benchmark-json", str(written)]
-    environment = os.environ | {"EDGEFERRY_ALONE": str(build), "EDGEFERRY_ROUNDS": str(LAUNCHES * ROUNDS)}
+    environment = os.environ | {"EDGEFERRY_ALONE": str(build)}
     subprocess.run(command, check=True, capture_output=True, env=environment)
     told = {each["name"]: each["stats"]["median"] for each in json.loads(written.read_text())["benchmarks"]}
     return float(told["bench_onnx"] / told["bench_litert"])

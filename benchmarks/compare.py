@@ -33,7 +33,7 @@ LEAST_SHARE: Final = 0.9
 class Effort:
     """How long is measured, and which difference counts as a regression: 0.05 is 5 %."""
 
-    launches: int = 5
+    launches: int = 10
     rounds: int = 30
     minimum_effect: float = 0.05
 

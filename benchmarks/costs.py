@@ -9,15 +9,18 @@ import time
 import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.energy import drawn
+from benchmarks.harness import JOB_TIMEOUT_S
 from benchmarks.interleave import opener
 from benchmarks.machine import cores_allowed
 from models.artifact import read_artifact
+from models.child import Child, ChildError
+from models.errors import EdgeError
 from targets.target import Job, Operation, Session, targets
 
 if TYPE_CHECKING:
@@ -59,6 +62,22 @@ class Costs:
     operations: list[Operation] = field(default_factory=list)
     # Why some of it, or all, was not measured.
     problem: str = ""
+
+
+def costs_apart(target: str, job: Job) -> Costs:
+    """Return what an artifact costs, each part in a process of its own: a profiler or a log slows what runs beside it."""
+    log = job.work / "costs.log"
+    try:
+        costs: Costs = _apart(costs_of, target, job, log)
+    except (EdgeError, ChildError) as error:
+        return Costs(problem=str(error))
+    for name, words, told_by in (("operations", "operations", operations_of), ("arena_bytes", "arena", arena_of)):
+        try:
+            told = {name: _apart(told_by, target, job, log)}
+        except (EdgeError, ChildError) as error:
+            told = {"problem": "; ".join(filter(None, [costs.problem, f"no {words}: {error}"]))}
+        costs = replace(costs, **told)
+    return costs
 
 
 def costs_of(target: str, job: Job) -> Costs:
@@ -125,6 +144,11 @@ def arena_of(target: str, job: Job) -> int | None:
     """Return the bytes that a target's runtime plans for an artifact's tensors, where it tells them."""
     arena = targets()[target].arena
     return None if arena is None else arena(job)
+
+
+def _apart(function: Callable[[str, Job], Any], target: str, job: Job, log: Path) -> Any:
+    with Child() as child:
+        return child.call(function, target, job, log=log, timeout_s=JOB_TIMEOUT_S)
 
 
 def _serial(infer: Callable[[], Any]) -> tuple[float, float | None, str | None]:

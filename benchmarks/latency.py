@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks.costs import Costs, arena_of, compressed_bytes, costs_of, operations_of
+from benchmarks.costs import Costs, compressed_bytes, costs_apart
 from benchmarks.entries import Asked, Entry, baseline_of, entries_of
 from benchmarks.harness import JOB_TIMEOUT_S, REFERENCE, run_job, tidy
 from benchmarks.interleave import Contestant, Times, on_cpu, ratio, time_in_turns
@@ -38,8 +38,6 @@ LEAST_ROUNDS: Final = 20
 MOST_BLOCKS: Final = 3
 # What boards, old runtimes and endpoints tell of themselves, with their times.
 TOLD_BY_PLACES: Final = ("memory_bytes", "before_ms", "after_ms", "serial_per_s", "workers", "concurrent_per_s")
-# What runtimes tell of themselves, each in a process of its own: a profiler or a log slows what runs beside it.
-TOLD_BY_RUNTIMES: Final = (("operations", "operations", operations_of), ("arena_bytes", "arena", arena_of))
 NULL: Final = "beside itself"
 INTERRUPTED: Final = "the run was interrupted before it was its turn"
 SOFTWARE: Final = "a GPU made of software, whose times say nothing of any GPU: for parity only"
@@ -191,29 +189,12 @@ class _Run:
             for at, (entry, case) in enumerate(zip(entries, cases, strict=True)):
                 if case.state == "measured" and case.in_turns:
                     self.step(f"{entry.name}: memory, throughput, operations")
-                    found[at] = replace(case, costs=self._costs(entry))
+                    found[at] = replace(case, costs=costs_apart(entry.target.name, self._job(entry)))
                 elif told := {name: case.environment[name] for name in TOLD_BY_PLACES if name in case.environment}:
                     found[at] = replace(case, costs=Costs(**told))
         except KeyboardInterrupt:
             return found, True
         return found, False
-
-    def _costs(self, entry: Entry) -> Costs:
-        job = self._job(entry)
-        log = job.work / "costs.log"
-        try:
-            with Child() as child:
-                costs: Costs = child.call(costs_of, entry.target.name, job, log=log, timeout_s=JOB_TIMEOUT_S)
-        except (EdgeError, ChildError) as error:
-            return Costs(problem=str(error))
-        for name, words, told_by in TOLD_BY_RUNTIMES:
-            try:
-                with Child() as child:
-                    told = {name: child.call(told_by, entry.target.name, job, log=log, timeout_s=JOB_TIMEOUT_S)}
-            except (EdgeError, ChildError) as error:
-                told = {"problem": "; ".join(filter(None, [costs.problem, f"no {words}: {error}"]))}
-            costs = replace(costs, **told)
-        return costs
 
     def _job(self, entry: Entry) -> Job:
         work = self.build / WORK / f"{entry.artifact.format}-{entry.target.name}-{entry.threads}"

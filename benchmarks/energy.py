@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -130,7 +131,7 @@ def _monitor(root: Path) -> Callable[[], float | None] | None:
         if (_text(folder / "name") or "").startswith("ina"):
             for number in sorted({re.sub(r"\D", "", path.stem) for path in folder.glob("curr*_input")}):
                 label = _text(folder / f"power{number}_label") or _text(folder / f"in{number}_label") or ""
-                rails.append((label, lambda folder=folder, number=number: _watts(folder, number)))  # type: ignore[misc]
+                rails.append((label, partial(_watts, folder, number)))
     inputs = [read for label, read in rails if INPUT_RAIL.search(label)] if len(rails) > 1 else [read for _, read in rails]
     return inputs[0] if len(inputs) == 1 else None
 

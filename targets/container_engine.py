@@ -2,6 +2,7 @@
 """Docker or Podman: an image built of an artifact's folder, and a container of it that runs for a while."""
 
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -58,7 +59,9 @@ class Engine:
             self._call("info", timeout_s=ANSWER_TIMEOUT_S)
         except EdgeError as error:
             raise Absent(f"{self.name} is installed, but its engine does not answer: {error}") from None
-        image = f"edgeferry/{job.main_file.stem.lower()}:{job.artifact.sha256[:12]}"
+        # A tag allows less than a model's name.
+        name = re.sub(r"[^a-z0-9]+", "-", job.main_file.stem.lower()).strip("-")
+        image = f"edgeferry/{name}:{job.artifact.sha256[:12]}"
         base = ["--build-arg", f"BASE={os.environ[BASE]}"] if os.environ.get(BASE) else []
         self._call("build", "--quiet", "--tag", image, *base, str(job.folder.resolve()), timeout_s=BUILD_TIMEOUT_S)
         return image

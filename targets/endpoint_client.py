@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 TIMEOUT_S: Final = 60.0
 # How many classes a user asks for: all of them are asked for where the answer is judged, and make a larger one.
 TOP: Final = 5
-# A metric of https://www.w3.org/TR/server-timing/ as the endpoint writes it.
+# A metric of https://www.w3.org/TR/server-timing/ as the endpoint writes it, and those that it tells.
 METRIC: Final = re.compile(r"(\w+);dur=([\d.]+)")
+TOLD: Final = {"preprocess", "inference", "postprocess"}
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,9 @@ class Endpoint:
         told = self._told(f"/v2/models/{name}", 404)
         if told is None:
             raise EdgeError(f"{self.address} serves no classifier {name}; start it with {job.folder}")
-        facts: dict[str, Any] = told["parameters"]
+        facts: dict[str, Any] = told.get("parameters", {})
+        if not {"sha256", "labels", "threads", "load_ms"} <= set(facts):
+            raise EdgeError(f"{self.address} tells of {name}, but is no endpoint of edgeferry's: it names no file and no labels")
         expected = job.artifact.files[job.artifact.main_file]["sha256"]
         if facts["sha256"] != expected:
             other = f"{name} {facts['sha256'][:12]}, the artifact is {expected[:12]}"
@@ -85,15 +88,26 @@ class Endpoint:
         return name, version
 
     def classify(self, image: bytes, classes: int) -> _Reply:
-        """Return the answer to an image file, of all its classes."""
+        """Return the answer to an image file, of its so many most probable classes.
+
+        Raises:
+            EdgeError: it does not tell its times.
+        """
         request_ms, answer = timed(lambda: self._request("POST", f"/classify?top={classes}", image))
         took_ms = {what: float(took) for what, took in METRIC.findall(answer.headers.get("Server-Timing", ""))}
+        if not set(took_ms) >= TOLD:
+            raise EdgeError(f"{self.address} does not tell its times: let what stands before it pass Server-Timing on")
         return _Reply({each["class"]: each["probability"] for each in answer.json()["classes"]}, took_ms, request_ms)
 
-    def _told(self, path: str, *but: int) -> Any:
+    def _told(self, path: str, *but: int) -> dict[str, Any] | None:
         """Return the JSON at a path, or None where it is answered with one of the statuses of ``but``."""
         answer = self._request("GET", path, but=but)
-        return None if answer.status in but else answer.json()
+        if answer.status in but:
+            return None
+        try:
+            return dict(answer.json())
+        except (TypeError, ValueError):
+            raise EdgeError(f"{self.address}{path} is answered with something else than JSON: another server is there") from None
 
     def _request(self, method: str, path: str, body: bytes | None = None, but: tuple[int, ...] = ()) -> "BaseHTTPResponse":
         from urllib3.exceptions import HTTPError

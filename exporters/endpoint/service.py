@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from anyio import CapacityLimiter, to_thread
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -43,7 +43,7 @@ def service(classifier: Classifier, workers: int, most_bytes: int) -> Starlette:
             Route(f"{name}/ready", endpoint.ready),
             Route(f"{name}/infer", endpoint.infer, methods=["POST"]),
         ],
-        exception_handlers={HTTPException: _refused, EdgeError: _bad_request, NotANumber: _broken},
+        exception_handlers={HTTPException: _refused, EdgeError: _bad_request, NotANumber: _broken, ClientDisconnect: _gone},
     )
 
 
@@ -192,6 +192,11 @@ async def _refused(_: Request, error: Exception) -> Response:
 
 async def _bad_request(_: Request, error: Exception) -> Response:
     return JSONResponse({"error": str(error)}, 400)
+
+
+async def _gone(_: Request, error: Exception) -> Response:
+    del error  # whoever asked has hung up; nobody reads this
+    return Response(status_code=400)
 
 
 async def _broken(_: Request, error: Exception) -> Response:

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -275,6 +276,18 @@ def test_what_cannot_be_served_is_told_in_a_line(
     assert said in told
     assert "Traceback" not in told
     assert printed == ""
+
+
+def test_who_hangs_up_in_the_middle_leaves_no_word(exported_colours: Any) -> None:
+    with _start(exported_colours.build / FORMAT, "colours.onnx") as process:
+        address = urllib3.util.parse_url(process.stdout.readline().split()[-1])
+        with socket.create_connection((address.host, address.port)) as half:
+            half.sendall(b"POST /classify HTTP/1.1\r\nHost: here\r\nContent-Length: 1000\r\n\r\nhalf")
+            # The server has begun to read once another one is answered.
+            assert Served(str(address), exported_colours.build).ask("/v2/health/ready")[0] == 200
+        assert Served(str(address), exported_colours.build).ask("/v2/health/ready")[0] == 200
+        process.terminate()
+        assert process.stderr.read() == ""
 
 
 def test_it_ends_in_order_when_it_is_told_to(exported_colours: Any) -> None:

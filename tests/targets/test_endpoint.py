@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 import onnx
@@ -118,6 +120,45 @@ def test_something_else_that_answers_there_is_told(job: Job, tmp_path: Path, mon
         monkeypatch.setenv(ADDRESS, server.address.rsplit("/", 2)[0])
         with pytest.raises(EdgeError, match="serves no classifier colours"):
             targets()["endpoint-url"].run(job)
+
+
+class _Foreign(BaseHTTPRequestHandler):
+    """A server of somebody else's that knows a classifier of this name: none of ours can be made to answer so."""
+
+    protocol_version = "HTTP/1.1"
+    says: ClassVar[bytes]
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.says)))
+        self.end_headers()
+        self.wfile.write(self.says)
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("says", "told"),
+    [
+        (b'{"name": "colours"}', "is no endpoint of edgeferry's"),
+        (b"<html>", "something else than JSON"),
+        (b"[1]", "else than JSON"),
+    ],
+)
+def test_a_server_of_another_kind_is_told(says: bytes, told: str, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_Foreign, "says", says, raising=False)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Foreign)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    monkeypatch.setenv(ADDRESS, f"http://127.0.0.1:{server.server_port}")
+    try:
+        with pytest.raises(EdgeError, match=told):
+            targets()["endpoint-url"].run(job)
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 def test_a_program_that_does_not_start_is_told_by_its_last_line(job: Job, tmp_path: Path) -> None:

@@ -28,7 +28,8 @@ RUNS: Final = [
     (name, form)
     for name, target in targets().items()
     for form in EXPORTED
-    if formats()[form].kind in target.reads and name != "null"
+    # A container's image needs what may not be reached: test_endpoint.py builds one where it can.
+    if formats()[form].kind in target.reads and name not in {"null", "endpoint-container"}
 ]
 FRAMEWORKS: Final = (
     "numpy",

@@ -9,8 +9,7 @@ import io
 import os
 import re
 import statistics
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -142,11 +141,14 @@ def ask(job: Job, address: str) -> Run:
     facts, (name, version) = asked.about(job), asked.runtime()
     images = [_png(pixels, job.artifact.preprocessing) for pixels in job.images()]
     first = asked.classify(images[0], len(labels))
-    start = time.perf_counter()
+
+    def one() -> _Reply:
+        return asked.classify(images[0], min(TOP, len(labels)))
+
     with ThreadPoolExecutor(workers) as pool:
         replies = list(pool.map(lambda image: asked.classify(image, len(labels)), images))
-    concurrent_s = time.perf_counter() - start
-    timed_replies = _timed(asked, images[0], job)
+        timed_replies = _timed(one, job)
+        at_once_ms, _ = timed(lambda: list(pool.map(lambda _: one(), range(job.rounds * workers))))
     return Run(
         scores=_scores(replies, len(labels)),
         labels=tuple(facts["labels"]),
@@ -157,27 +159,30 @@ def ask(job: Job, address: str) -> Run:
             "runtime": name,
             "version": version,
             "threads": facts["threads"],
-            "request_ms": statistics.median(reply.request_ms for reply in timed_replies),
-            "before_ms": statistics.median(reply.took_ms["preprocess"] for reply in timed_replies),
-            "after_ms": statistics.median(reply.took_ms["postprocess"] for reply in timed_replies),
-            "serial_per_s": 1000 / statistics.fmean(reply.request_ms for reply in timed_replies),
+            **_about_requests(timed_replies),
             "workers": workers,
-            "concurrent_per_s": len(images) / concurrent_s,
+            "concurrent_per_s": 1000 * job.rounds * workers / at_once_ms,
         },
     )
 
 
-def _timed(asked: Endpoint, image: bytes, job: Job) -> list[_Reply]:
+def _timed(call: Callable[[], _Reply], job: Job) -> list[_Reply]:
     """Return the replies to one image, asked one after another once it is warm."""
-
-    def classify() -> _Reply:
-        return asked.classify(image, min(TOP, len(job.artifact.labels)))
-
     for _ in range(job.warmup):
-        classify()
+        call()
     if job.settle_s:
-        warm_up(classify, job.settle_s)
-    return [classify() for _ in range(job.rounds)]
+        warm_up(call, job.settle_s)
+    return [call() for _ in range(job.rounds)]
+
+
+def _about_requests(replies: Sequence[_Reply]) -> dict[str, float]:
+    """Return what requests one after another took, and what of it stands before and after inference."""
+    return {
+        "request_ms": statistics.median(reply.request_ms for reply in replies),
+        "before_ms": statistics.median(reply.took_ms["preprocess"] for reply in replies),
+        "after_ms": statistics.median(reply.took_ms["postprocess"] for reply in replies),
+        "serial_per_s": 1000 / statistics.fmean(reply.request_ms for reply in replies),
+    }
 
 
 def _scores(replies: list[_Reply], classes: int) -> "NDArray[np.float32]":

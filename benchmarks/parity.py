@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from models.artifact import Artifact, Tolerance
-from models.reference import softmax
+from models.softmax import softmax
 
 if TYPE_CHECKING:
     import numpy as np

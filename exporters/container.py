@@ -28,6 +28,7 @@ PROGRAM: Final = tuple(
         "models/__init__.py",
         "models/errors.py",
         "models/preprocessing.py",
+        "models/softmax.py",
     )
 )
 BUILD: Final = HOUSE / "exporters" / "endpoint"

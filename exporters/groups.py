@@ -17,7 +17,8 @@ from exporters.fold import constant_node, copy_of, fold_batchnorm, node_of, reac
 from exporters.source import FOLD_TOLERANCE, Source
 from models.errors import EdgeError
 from models.preprocessing import normalise
-from models.reference import PIXELS, softmax
+from models.reference import PIXELS
+from models.softmax import softmax
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from models.errors import EdgeError
 from models.load import classifier
-from models.reference import CALIBRATION, PIXELS, Reference, keras_scores, read_reference, softmax
+from models.reference import CALIBRATION, PIXELS, Reference, keras_scores, read_reference
+from models.softmax import softmax
 from models.spec import ModelSpec
 
 if TYPE_CHECKING:

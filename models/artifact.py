@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from models.errors import EdgeError
 from models.files import digest, files_below, sha256_of, write_json
-from models.preprocessing import Preprocessing
+from models.preprocessing import Preprocessing, preprocessing_of
 
 # History: 1, the first. Its JSON Schema is manifest.schema.json.
 SCHEMA: Final = 1
@@ -112,7 +112,6 @@ def read_artifact(folder: Path) -> Artifact:
 
 
 def _artifact(told: dict[str, Any]) -> Artifact:
-    how = told["preprocessing"]
     tensors = {
         side: tuple(Tensor(**{**tensor, "shape": tuple(tensor["shape"])}) for tensor in told[side])
         for side in ("inputs", "outputs")
@@ -126,7 +125,7 @@ def _artifact(told: dict[str, Any]) -> Artifact:
             },
             "labels": tuple(told["labels"]),
             "notes": tuple(told["notes"]),
-            "preprocessing": Preprocessing(**{**how, "mean": tuple(how["mean"]), "std": tuple(how["std"])}),
+            "preprocessing": preprocessing_of(told["preprocessing"]),
             "tolerance": Tolerance(**told["tolerance"]),
         }
     )

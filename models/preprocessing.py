@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """How an image becomes the tensor a classifier takes; what serves a classifier elsewhere takes this module along."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 from models.errors import EdgeError
 
@@ -35,6 +36,11 @@ class Preprocessing:
     def channels(self) -> int:
         """Return 1 for gray, 3 for rgb and bgr."""
         return 1 if self.colour == "gray" else 3
+
+
+def preprocessing_of(told: Mapping[str, Any]) -> Preprocessing:
+    """Return it from what JSON tells; raises KeyError or TypeError for what is not one."""
+    return Preprocessing(**{**told, "mean": tuple(told["mean"]), "std": tuple(told["std"])})
 
 
 def opened(file: Path | IO[bytes], name: str, most_pixels: int | None = None) -> "Image.Image":

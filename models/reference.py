@@ -15,6 +15,7 @@ from models.files import digest, digest_of_code, files_below, sha256_of, whole_f
 from models.images import find_images, read_labels, read_pixels
 from models.load import check_file, classifier
 from models.preprocessing import normalise
+from models.softmax import softmax
 from models.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -229,15 +230,6 @@ def check_discriminates(scores: "NDArray[np.float32]", labels: "NDArray[np.int64
         raise EdgeError(
             f"{about}guessing reaches {chance:.1%}. Is it trained? Check the label order, input.colour and input.range."
         )
-
-
-def softmax(logits: "NDArray[np.float32]") -> "NDArray[np.float32]":
-    """Return each row's exponentials over their sum, the largest logit subtracted first."""
-    import numpy as np
-
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities: NDArray[np.float32] = exponentials / exponentials.sum(axis=1, keepdims=True)
-    return probabilities
 
 
 def _calibration_pixels(spec: ModelSpec) -> "NDArray[np.uint8] | None":

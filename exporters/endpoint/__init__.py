@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The program that answers over HTTP in a container; it imports no other module of this house but models.preprocessing."""
+"""The program that answers over HTTP in a container; of this house it imports what exporters/container.py lists."""

@@ -4,6 +4,7 @@
 import os
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +16,6 @@ from models.errors import EdgeError
 
 # What may be set, and what is taken where it is not: 0 workers are as many as the cores allow.
 SETTINGS: Final = {"PORT": 8080, "THREADS": 1, "WORKERS": 0, "MOST_BYTES": 16 * 1024 * 1024}
-
 # Each may hold a body in memory; more are answered with 503.
 MOST_CONNECTIONS: Final = 256
 
@@ -35,7 +35,9 @@ def main(arguments: list[str]) -> str | None:
     host, taken = listening.getsockname()[:2]
     # Connections wait in the socket until the server takes them.
     print(f"{classifier.name} answers on http://{host}:{taken}", flush=True)  # noqa: T201 - a program of its own
-    uvicorn.Server(config).run(sockets=[listening])
+    # It ends in order, and then passes on the signal that ended it.
+    with suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run(sockets=[listening])
     return None
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from models.errors import EdgeError
-from models.preprocessing import Preprocessing, normalise, opened, pixels_of
+from models.preprocessing import Preprocessing, normalise, opened, pixels_of, preprocessing_of
+from models.softmax import softmax
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,8 +62,8 @@ class Classifier:
         with _taking(took_ms, "inference"):
             scores = self.infer(batch)
         with _taking(took_ms, "postprocess"):
-            probabilities = _softmax(scores[0]) if self.output == "logits" else scores[0]
-        return Answered(probabilities, took_ms)
+            probabilities = softmax(scores) if self.output == "logits" else scores
+        return Answered(probabilities[0], took_ms)
 
     def infer(self, images: "NDArray[np.float32]") -> "NDArray[np.float32]":
         """Return the classifier's own outputs, [count, classes], of images [count, height, width, channels], normalised.
@@ -102,12 +103,11 @@ def load(file: Path, threads: int = 1) -> Classifier:
     load_ms = (time.perf_counter() - start) * 1000
     told = session.get_modelmeta().custom_metadata_map
     try:
-        how = json.loads(told["preprocessing"])
         return Classifier(
             name=file.stem,
             sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
             labels=tuple(json.loads(told["labels"])),
-            preprocessing=Preprocessing(**{**how, "mean": tuple(how["mean"]), "std": tuple(how["std"])}),
+            preprocessing=preprocessing_of(json.loads(told["preprocessing"])),
             output=json.loads(told["output"]),
             threads=threads,
             load_ms=load_ms,
@@ -115,14 +115,6 @@ def load(file: Path, threads: int = 1) -> Classifier:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise EdgeError(f"{file}: not exported by edgeferry: its metadata lacks {error}.") from None
-
-
-def _softmax(logits: "NDArray[np.float32]") -> "NDArray[np.float32]":
-    import numpy as np
-
-    exponents = np.exp(logits - logits.max())
-    probabilities: NDArray[np.float32] = exponents / exponents.sum()
-    return probabilities
 
 
 @contextmanager

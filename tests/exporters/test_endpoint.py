@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -53,6 +54,8 @@ def _start(folder: Path, model: str, **settings: str) -> "subprocess.Popen[str]"
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # Python ignores what whoever started it ignored: background jobs of a shell are started without Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no lock is taken in it
     )
 
 
@@ -257,7 +260,7 @@ def test_logits_are_answered_as_probabilities(exported_colours: Any, tmp_path: P
     [
         ("absent.onnx", {}, "absent.onnx: no such file; expected an ONNX file exported by edgeferry."),
         ("requirements.txt", {}, "requirements.txt: ONNX Runtime cannot load it"),
-        ("strange.onnx", {}, "strange.onnx: not exported by edgeferry: its metadata lacks 'preprocessing'"),
+        ("strange.onnx", {}, "strange.onnx: not exported by edgeferry: its metadata lacks 'labels'"),
         ("colours.onnx", {"PORT": "http"}, "PORT is 'http'; expected a whole number."),
         ("colours.onnx", {"PORT": "70000"}, "cannot listen on 127.0.0.1:70000"),
         ("colours.onnx", {"HOST": "no.such.host.invalid"}, "cannot listen on no.such.host.invalid:0"),
@@ -290,12 +293,15 @@ def test_who_hangs_up_in_the_middle_leaves_no_word(exported_colours: Any) -> Non
         assert process.stderr.read() == ""
 
 
-def test_it_ends_in_order_when_it_is_told_to(exported_colours: Any) -> None:
+@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
+def test_it_ends_in_order_when_it_is_told_to(exported_colours: Any, told: signal.Signals) -> None:
     with _start(exported_colours.build / FORMAT, "colours.onnx") as process:
-        process.stdout.readline()
-        process.terminate()
-        assert process.wait(20) in {0, -15}
-        assert "Traceback" not in process.stderr.read()
+        address = process.stdout.readline().split()[-1]
+        # A signal before it serves would find nothing that handles it.
+        assert Served(address, exported_colours.build).ask("/v2/health/ready")[0] == 200
+        process.send_signal(told)
+        assert process.wait(20) in {0, -told}
+        assert process.stderr.read() == ""
 
 
 def _spoiled(exported: Any, tmp_path: Path, spoil: Any) -> Path:

@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Logits to probabilities, wherever a classifier answers with logits; what serves it elsewhere takes this module along."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+def softmax(logits: "NDArray[np.float32]") -> "NDArray[np.float32]":
+    """Return each row's exponentials over their sum, the largest logit subtracted first."""
+    import numpy as np
+
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities: NDArray[np.float32] = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return probabilities

@@ -190,7 +190,7 @@ class _Run:
                 if case.state == "measured" and case.in_turns:
                     self.step(f"{entry.name}: memory, throughput, operations")
                     found[at] = replace(case, costs=costs_apart(entry.target.name, self._job(entry)))
-                elif told := {name: case.environment[name] for name in TOLD_BY_PLACES if name in case.environment}:
+                elif told := {name: fact for name in TOLD_BY_PLACES if (fact := case.environment.get(name)) is not None}:
                     found[at] = replace(case, costs=Costs(**told))
         except KeyboardInterrupt:
             return found, True

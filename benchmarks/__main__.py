@@ -76,7 +76,7 @@ def compare(  # noqa: PLR0913, PLR0917 - an argument an option
     new: Annotated[Path, typer.Argument(help="Another's, or that of another run.")],
     target: Annotated[str, typer.Option(help="Where both run.")] = "litert",
     launches: Annotated[int, typer.Option(help="How often each is started.")] = 10,
-    rounds: Annotated[int, typer.Option(help="Turns of each in every launch.")] = 30,
+    rounds: Annotated[int, typer.Option(help="Turns of each in every launch.")] = 60,
     minimum_effect: Annotated[float, typer.Option(help="What counts as a regression: 0.05 is 5 %.")] = 0.05,
     write: Annotated[Path | None, typer.Option("--json", help="Write everything, raw times included, to this file.")] = None,
 ) -> None:

@@ -34,7 +34,7 @@ class Effort:
     """How long is measured, and which difference counts as a regression: 0.05 is 5 %."""
 
     launches: int = 10
-    rounds: int = 30
+    rounds: int = 60
     minimum_effect: float = 0.05
 
 

@@ -5,7 +5,6 @@ import os
 import platform
 from contextlib import suppress
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.harness import open_bench, run_all
@@ -16,6 +15,7 @@ from models.files import sha256_of
 from models.reference import Reference, what_of_contract_changed
 from models.spec import ModelSpec
 from models.terminal import Step
+from targets.installed import versions_of
 from targets.target import choose
 
 
@@ -62,7 +62,7 @@ def _machine() -> dict[str, str]:
 
 def _tool_versions(place: Path) -> dict[str, str]:
     """Return the versions of everything that had a hand in the artifacts, as their manifests tell."""
-    found = {"edgeferry": version("edgeferry")}
+    found = versions_of("edgeferry")
     for manifest in sorted(place.glob(f"*/{MANIFEST}")):
         # One that cannot be read is a failed row, which says so.
         with suppress(EdgeError):

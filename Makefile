@@ -11,12 +11,16 @@ OLD_RUNTIMES := .venv-tflite-2.5 .venv-tflite-2.7
 WEB := targets/web
 
 .DEFAULT_GOAL := help
-.PHONY: help install setup-old-runtimes test export-all parity report serve-browser bench bench-own bench-coral bench-mac lint format lock clean
+.PHONY: help install setup-gpu setup-old-runtimes test export-all parity report serve-browser bench bench-own bench-coral bench-mac lint format lock clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 install: $(VENV)/installed .venv-tflite-2.14/installed $(WEB)/node_modules/installed ## set up everything this machine can have
+
+setup-gpu: install ## put ONNX Runtime for NVIDIA GPUs in the place of the CPU's, with CUDA's libraries (1.5 GB)
+	@$(PY) -m pip uninstall --quiet --disable-pip-version-check --yes onnxruntime
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-gpu.lock
 
 setup-old-runtimes: install $(OLD_RUNTIMES:=/installed) ## set up TF Lite 2.5 and 2.7, as boards have them
 
@@ -64,6 +68,8 @@ lock: ## resolve the dependencies anew (needs uv)
 	    --generate-hashes --no-annotate --no-header --quiet pyproject.toml -o requirements.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --quiet \
 	    --constraints requirements.lock exporters/endpoint/requirements.in -o exporters/endpoint/requirements.txt
+	echo 'onnxruntime-gpu[cuda,cudnn]' | uv pip compile --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+	    --generate-hashes --no-annotate --no-header --quiet --constraints requirements.lock - -o requirements-gpu.lock
 
 clean: ## remove what was built and installed
 	rm -rf $(BUILD) $(VENV) .venv-tflite-* $(WEB)/node_modules *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from models.load import load_model
+from targets import nvidia
 from targets.installed import needs, no_cuda, runtime, versions
 from targets.target import Job, Run, Session, Target, Unsupported
 from targets.timing import run_of, timed
@@ -49,7 +50,12 @@ def _open(job: Job, device: str = "CPU") -> Session:
         as_scores=lambda scores: scores.astype(np.float32),
         labels=None,
         load_ms=load_ms,
-        environment={**runtime(*DISTRIBUTIONS), "threads": job.threads, "device": device},
+        environment={
+            **runtime(*DISTRIBUTIONS),
+            "threads": job.threads,
+            "device": device,
+            **(nvidia.told() if device == "GPU" else {}),
+        },
         takes_batches=job.artifact.kind == "keras",
     )
 

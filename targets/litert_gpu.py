@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from targets import nvidia
 from targets.installed import needs, runtime, versions
 from targets.native_log import told_on_stderr
 from targets.target import Job, Run, Session, Target, Unsupported
@@ -33,6 +34,8 @@ DISTRIBUTION: Final = "ai-edge-litert"
 DRIVER: Final = "EDGEFERRY_VULKAN_ICD"
 LOADER: Final = "libvulkan.so.1"
 LOADERS: Final = ("/usr/lib", "/usr/lib64", "/usr/local/lib", "/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu")
+# The Vulkan loader's own words for it, the newer first; it asks no other folder then.
+CHOSEN: Final = ("VK_DRIVER_FILES", "VK_ICD_FILENAMES")
 DRIVERS: Final = ("/usr/share/vulkan/icd.d", "/etc/vulkan/icd.d", "/usr/local/share/vulkan/icd.d")
 # The runtime tells its adapter nowhere but in its log.
 ADAPTER: Final = re.compile(r"Selected adapter: (?P<name>.*?), arch=.*?adapterType=(?P<kind>[^\n]*)")
@@ -54,7 +57,8 @@ def _missing_of_vulkan() -> str | None:
         return f"{DRIVER} names {driver}, which is not there: install that driver, or name another"
     if _loader() is None:
         return f"no Vulkan loader, {LOADER}: install the Debian package libvulkan1"
-    if not driver and not [found for folder in DRIVERS for found in Path(folder).glob("*.json")]:
+    chosen = driver or any(map(os.environ.get, CHOSEN))
+    if not chosen and not [found for folder in DRIVERS for found in Path(folder).glob("*.json")]:
         return (
             f"no Vulkan driver: install that of the GPU, or name its JSON file, {DRIVER}; "
             "Chromium's vk_swiftshader_icd.json is one made of software, for parity only"
@@ -127,20 +131,25 @@ def _open(job: Job) -> Session:
 
 
 def _choose_driver(work: Path) -> None:
-    """Have the Vulkan loader take the driver that was named; a relative path of its library is one beside its JSON file."""
+    """Have the Vulkan loader take the driver that was named.
+
+    A library that is a bare name is looked for by the linker, any other relative path begins at the JSON file (Vulkan loader and
+    drivers, "Driver Manifest File Format").
+    """
     driver = os.environ.get(DRIVER)
     if sys.platform == "darwin":
         return
     if driver:
         try:
             told = json.loads(Path(driver).read_text(encoding="utf-8"))
-            told["ICD"]["library_path"] = str(Path(driver).resolve().parent / told["ICD"]["library_path"])
+            if "/" in (library := told["ICD"]["library_path"]):
+                told["ICD"]["library_path"] = str(Path(driver).resolve().parent / library)
         except (OSError, ValueError, KeyError, TypeError):
             raise Unsupported(f"{DRIVER} names {driver}, which is no Vulkan driver's JSON file") from None
         work.mkdir(parents=True, exist_ok=True)
         chosen = work / "vulkan_driver.json"
         chosen.write_text(json.dumps(told), encoding="utf-8")
-        os.environ["VK_ICD_FILENAMES"] = str(chosen)
+        os.environ.update(dict.fromkeys(CHOSEN, str(chosen)))
     if (loader := _loader()) is not None:
         # Where it is not on the linker's path, what asks for it by name finds it loaded.
         ctypes.CDLL(str(loader), mode=ctypes.RTLD_GLOBAL)
@@ -152,7 +161,8 @@ def _adapter(said: str) -> dict[str, Any]:
         raise Unsupported("the runtime did not tell which GPU it took, so that it cannot be told from one made of software")
     if found is None:
         return {"adapter": "unknown", "software_gpu": False}
-    return {"adapter": found["name"], "software_gpu": bool(SOFTWARE.search(f"{found['name']} {found['kind']}"))}
+    told = {"adapter": found["name"], "software_gpu": bool(SOFTWARE.search(f"{found['name']} {found['kind']}"))}
+    return told | (nvidia.told() if "NVIDIA" in found["name"].upper() else {})
 
 
 TARGETS = (

@@ -13,7 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from targets.installed import needs, no_cuda, runtime, versions
+from targets import nvidia
+from targets.installed import needs, no_cuda, versions
 from targets.native_log import told_on_stderr
 from targets.target import Job, Operation, Run, Session, Target, Unsupported
 from targets.timing import normalised_images, run_of, timed
@@ -24,11 +25,16 @@ if TYPE_CHECKING:
 
 INPUT: Final = "image"
 CPU: Final = "CPUExecutionProvider"
+CUDA: Final = "CUDAExecutionProvider"
+TENSORRT: Final = "TensorrtExecutionProvider"
+ON_CUDA: Final = frozenset({CUDA, TENSORRT})
 PROFILED_CALLS: Final = 30
 WARM_CALLS: Final = 10
 LOGGED: Final = {"info": 1, "warning": 2}
 # bfc_arena.cc says so whenever it takes more.
 ARENA: Final = re.compile(r"Total allocated bytes: (\d+)")
+# The loader of shared libraries names the one that is missing, in ONNX Runtime's log.
+NOT_LOADED: Final = re.compile(r"with error: ([^\n]*)")
 DISTRIBUTIONS: Final = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")
 
 
@@ -40,14 +46,13 @@ class _Provider:
     library: str
     wheel: str
     options: Mapping[str, str] = field(default_factory=dict)
-    on_cuda: bool = False
     system: str = sys.platform
 
     def missing(self) -> str | None:
         """Return why it cannot run here, or None."""
         if self.system != sys.platform:
             return "needs macOS, Core ML is nowhere else: `make install` and the same command on a Mac"
-        if self.on_cuda and (why := no_cuda(self.wheel)):
+        if self.name in ON_CUDA and (why := no_cuda(self.wheel)):
             return why
         if why := needs("onnxruntime")():
             return why
@@ -62,14 +67,22 @@ def _run(job: Job, provider: str = CPU, told: Mapping[str, str] | None = None) -
 
 
 def _open(job: Job, provider: str = CPU, told: Mapping[str, str] | None = None) -> Session:
-    from onnxruntime import InferenceSession
+    import onnxruntime
 
     options = _options(job.threads)
     wanted = [(provider, dict(told or {}))]
-    load_ms, session = timed(lambda: InferenceSession(job.main_file, options, providers=wanted))
+    with told_on_stderr() as said:
+        if provider in ON_CUDA:
+            # Else the libraries of CUDA that pip installs are not found.
+            onnxruntime.preload_dlls()
+        load_ms, session = timed(lambda: onnxruntime.InferenceSession(job.main_file, options, providers=wanted))
     if session.get_providers()[0] != provider:
         # It falls back to the CPU with a warning where a library of CUDA's or a device is missing.
-        raise Unsupported(f"{provider} was asked for, {', '.join(session.get_providers())} is what ran: it did not start here")
+        why = NOT_LOADED.search("".join(said))
+        raise Unsupported(
+            f"{provider} was asked for, {', '.join(session.get_providers())} is what ran: it did not start here"
+            + (f": {why[1].strip()}" if why else "")
+        )
 
     def ready(image: "NDArray[np.float32]") -> "Callable[[], NDArray[np.generic]]":
         return lambda: session.run(None, {INPUT: image})[0]
@@ -80,9 +93,12 @@ def _open(job: Job, provider: str = CPU, told: Mapping[str, str] | None = None) 
         labels=_labels(session),
         load_ms=load_ms,
         environment={
-            **runtime(*DISTRIBUTIONS),
+            # The module's own word: several wheels bring it, and may be installed over each other.
+            "runtime": onnxruntime.package_name,
+            "version": onnxruntime.__version__,
             "threads": job.threads,
             "provider": provider,
+            **(nvidia.told() if provider in ON_CUDA else {}),
             **_assigned(session, provider),
         },
         takes_batches=not isinstance(session.get_inputs()[0].shape[0], int),
@@ -169,7 +185,7 @@ def _target(name: str, summary: str, provider: _Provider, *, asked_by_default: b
     )
 
 
-GPU_WHEEL: Final = "`.venv/bin/python -m pip install onnxruntime-gpu` installs what it needs, in place of onnxruntime"
+GPU_WHEEL: Final = "`make setup-gpu` installs what it needs, in place of onnxruntime"
 LIBRARY: Final = "libonnxruntime_providers_{}.so"
 TARGETS = (
     Target(
@@ -187,13 +203,13 @@ TARGETS = (
         "onnxruntime-cuda",
         "an NVIDIA GPU, by ONNX Runtime",
         # Tensor cores round float32 to 10 bits of fraction where TF32 is on, which it is by default.
-        _Provider("CUDAExecutionProvider", LIBRARY.format("cuda"), GPU_WHEEL, {"use_tf32": "0"}, on_cuda=True),
+        _Provider(CUDA, LIBRARY.format("cuda"), GPU_WHEEL, {"use_tf32": "0"}),
         asked_by_default=True,
     ),
     _target(
         "onnxruntime-tensorrt",
         "an NVIDIA GPU, by TensorRT under ONNX Runtime",
-        _Provider("TensorrtExecutionProvider", LIBRARY.format("tensorrt"), f"{GPU_WHEEL}, and TensorRT", on_cuda=True),
+        _Provider(TENSORRT, LIBRARY.format("tensorrt"), f"{GPU_WHEEL}; TensorRT 10 comes from NVIDIA"),
     ),
     _target(
         "onnxruntime-openvino",

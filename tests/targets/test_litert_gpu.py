@@ -2,6 +2,7 @@
 """LiteRT's GPU accelerator, really run: on the GPU made of software that Chromium brings, for parity and for honest times."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -106,11 +107,14 @@ def test_a_driver_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="a Mac has Metal, which takes no driver")
 def test_no_software_gpu_is_taken_without_being_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(litert_gpu.DRIVER, raising=False)
+    for name in (litert_gpu.DRIVER, *litert_gpu.CHOSEN):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(litert_gpu, "DRIVERS", (str(tmp_path),))
     (tmp_path / litert_gpu.LOADER).touch()
     monkeypatch.setattr(litert_gpu, "LOADERS", (str(tmp_path),))
     assert "no Vulkan driver" in str(targets()["litert-gpu"].missing())
+    monkeypatch.setenv("VK_DRIVER_FILES", "/somewhere/nvidia_icd.json")
+    assert targets()["litert-gpu"].missing() is None
     monkeypatch.setattr(litert_gpu, "LOADERS", ())
     assert "libvulkan1" in str(targets()["litert-gpu"].missing())
 
@@ -124,13 +128,19 @@ def test_no_software_gpu_is_taken_without_being_named(tmp_path: Path, monkeypatc
             True,
         ),
         (
-            "Selected adapter: NVIDIA H100, arch=hopper, vendor=nvidia, backend=Vulkan, adapterType=discrete GPU\n",
-            "NVIDIA H100",
+            "Selected adapter: NVIDIA H100 80GB HBM3, arch=, vendor=nvidia, backend=Vulkan, adapterType=Discrete GPU\n",
+            "NVIDIA H100 80GB HBM3",
             False,
         ),
     ],
 )
-def test_the_adapter_is_read_from_the_runtimes_log(line: str, name: str, software: bool) -> None:  # noqa: FBT001 - a parameter
+def test_the_adapter_is_read_from_the_runtimes_log(
+    line: str,
+    name: str,
+    software: bool,  # noqa: FBT001 - a parameter
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(litert_gpu.nvidia, "told", dict)
     assert litert_gpu._adapter(f"I0000 environment.cc:532] {line}") == {"adapter": name, "software_gpu": software}
 
 
@@ -138,6 +148,30 @@ def test_the_adapter_is_read_from_the_runtimes_log(line: str, name: str, softwar
 def test_a_gpu_that_is_not_told_is_not_taken_for_a_real_one() -> None:
     with pytest.raises(Unsupported, match="did not tell which GPU"):
         litert_gpu._adapter("I0000 environment.cc:532] nothing of the kind")
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="a Mac has Metal, which takes no driver")
+@pytest.mark.parametrize(
+    ("library", "taken"),
+    [
+        ("libGLX_nvidia.so.0", "libGLX_nvidia.so.0"),
+        ("./libvk.so", "{folder}/libvk.so"),
+        ("/usr/lib/libvk.so", "/usr/lib/libvk.so"),
+    ],
+)
+def test_a_driver_s_library_is_found_as_the_loader_finds_it(
+    library: str, taken: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "driver"
+    folder.mkdir()
+    (folder / "icd.json").write_text(json.dumps({"ICD": {"library_path": library}}))
+    monkeypatch.setenv(litert_gpu.DRIVER, str(folder / "icd.json"))
+    for name in litert_gpu.CHOSEN:
+        monkeypatch.setenv(name, "")
+    monkeypatch.setattr(litert_gpu, "LOADERS", ())
+    litert_gpu._choose_driver(tmp_path)
+    chosen = json.loads(Path(os.environ["VK_DRIVER_FILES"]).read_text())
+    assert Path(chosen["ICD"]["library_path"]) == Path(taken.format(folder=folder))
 
 
 def test_a_driver_that_is_none_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

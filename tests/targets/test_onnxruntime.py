@@ -59,4 +59,4 @@ def test_a_wheel_without_the_provider_is_told_with_the_one_that_has_it(tmp_path:
     (tmp_path / "nvidia0").touch()
     monkeypatch.setattr(installed, "CUDA_DEVICE", tmp_path / "nvidia0")
     why = targets()["onnxruntime-cuda"].missing()
-    assert why is None or "has no CUDAExecutionProvider; `.venv/bin/python -m pip install onnxruntime-gpu`" in why
+    assert why is None or "has no CUDAExecutionProvider; `make setup-gpu`" in why

@@ -19,7 +19,7 @@ from models.errors import EdgeError
 
 SCHEMA: Final = 1
 # What of a case's environment decides over its times and is none of the artifact's doing; the version is what may be compared.
-DECISIVE: Final = ("runtime", "threads", "provider", "accelerator", "device", "adapter", "delegate", "browser", "backend")
+DECISIVE: Final = ("runtime", "threads", "provider", "accelerator", "device", "adapter", "gpu", "delegate", "browser", "backend")
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def _baselines_differ(old: Latencies, new: Latencies) -> str:
         return f"one holds no case of its own baseline, {old.baseline}"
     if one.artifact_sha256 != other.artifact_sha256:
         return f"the baseline {old.baseline} is another artifact in each; name one that did not change with --baseline"
-    if differs := _environment_differs(one.environment, other.environment, (*DECISIVE, "version")):
+    if differs := _environment_differs(one.environment, other.environment, (*DECISIVE, "version", "driver")):
         return f"the baseline {old.baseline} differs in {differs}"
     return "" if old.null and new.null else "one holds no comparison of its baseline with itself"
 

@@ -21,6 +21,7 @@ from benchmarks.machine import cores_allowed
 from models.artifact import read_artifact
 from models.child import Child, ChildError
 from models.errors import EdgeError
+from targets import nvidia
 from targets.target import Job, Operation, Session, targets
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ COUNTED_S: Final = 1.0
 # A thing that takes microseconds is timed over so many.
 REPEATS: Final = 50
 BATCH: Final = 8
+# A GPU has room for more; sessions that work at once each take some hundred megabytes of it.
+GPU_BATCH: Final = 64
+MOST_ON_GPU: Final = 4
 
 
 @dataclass(frozen=True)
@@ -39,16 +43,18 @@ class Costs:
     """What one artifact on one target costs; None is what this machine or target does not tell.
 
     ``memory_bytes`` is the peak of resident memory above what the process held before the runtime was loaded: runtime, weights
-    and working memory. ``arena_bytes`` is what the runtime plans for tensors: TF Lite's arena, without what XNNPACK takes for
+    and working memory; ``gpu_memory_bytes`` what it holds on an NVIDIA GPU, as the driver tells. ``arena_bytes`` is what the
+    runtime plans for tensors: TF Lite's arena, without what XNNPACK takes for
     itself; ONNX Runtime's, with the weights that it keeps there. ``before_ms`` is what normalising an image and handing it to
     the runtime takes, None where the call does that; ``after_ms`` what making scores of the answer does; decoding an image file
     is in neither, but for an endpoint, which does it. Throughput is answers a second: ``serial_per_s`` one after another,
     ``batch_per_s`` in arrays of ``batch`` images, ``concurrent_per_s`` by ``workers`` threads with a session each, or of an
     endpoint as many connections. ``energy_mj`` is millijoules an answer, of all that ``energy_by`` counts (the processor by RAPL
-    or powermetrics, a board by its INA monitor), idle power included.
+    or powermetrics, a board by its INA monitor, a GPU by NVML), idle power included.
     """
 
     memory_bytes: int | None = None
+    gpu_memory_bytes: int | None = None
     arena_bytes: int | None = None
     before_ms: float | None = None
     after_ms: float | None = None
@@ -96,18 +102,21 @@ def costs_of(target: str, job: Job) -> Costs:
     image = normalised if session.images is None else session.images[0]
     infer = session.ready(image)
     answer = infer()
-    per_s, energy_mj, energy_by = _serial(infer)
-    memory_bytes = max(_peak_bytes() - before_bytes, 0)
-    batch_per_s = _batched(session, image) if session.takes_batches else None
-    workers = cores_allowed() // job.threads
+    on_gpu = "gpu" in session.environment
+    per_s, energy_mj, energy_by = _serial(infer, by_gpu=on_gpu)
+    memory_bytes, gpu_memory_bytes = max(_peak_bytes() - before_bytes, 0), nvidia.held_bytes()
+    batch = (GPU_BATCH if on_gpu else BATCH) if session.takes_batches else None
+    batch_per_s = None if batch is None else _batched(session, image, batch)
+    workers = min(cores_allowed() // job.threads, MOST_ON_GPU if on_gpu else sys.maxsize)
     others = [opened(job) for _ in range(workers - 1)]
     return Costs(
         memory_bytes=memory_bytes,
+        gpu_memory_bytes=gpu_memory_bytes,
         # What takes images of its own form normalises them within the call.
         before_ms=None if session.images else _took_ms(lambda: session.ready(normalise(pixels, preprocessing))),
         after_ms=_took_ms(lambda: session.as_scores(answer)),
         serial_per_s=per_s,
-        batch=BATCH if batch_per_s else None,
+        batch=batch,
         batch_per_s=batch_per_s,
         workers=workers if others else None,
         concurrent_per_s=_concurrent([session, *others], image) if others else None,
@@ -151,22 +160,22 @@ def _apart(function: Callable[[str, Job], Any], target: str, job: Job, log: Path
         return child.call(function, target, job, log=log, timeout_s=JOB_TIMEOUT_S)
 
 
-def _serial(infer: Callable[[], Any]) -> tuple[float, float | None, str | None]:
+def _serial(infer: Callable[[], Any], *, by_gpu: bool = False) -> tuple[float, float | None, str | None]:
     """Return answers a second, one after another, millijoules an answer, and what told them."""
-    with drawn() as told:
+    with drawn(by_gpu=by_gpu) as told:
         count, took_s = _counted(infer)
     if told.watts is None:
         return count / took_s, None, None
     return count / took_s, 1000 * told.watts * took_s / count, told.by
 
 
-def _batched(session: Session, image: "NDArray[np.float32]") -> float:
+def _batched(session: Session, image: "NDArray[np.float32]", batch: int) -> float:
     import numpy as np
 
-    infer = session.ready(np.concatenate([image] * BATCH))
+    infer = session.ready(np.concatenate([image] * batch))
     infer()
     count, took_s = _counted(infer)
-    return BATCH * count / took_s
+    return batch * count / took_s
 
 
 def _concurrent(sessions: Sequence[Session], image: "NDArray[np.float32]") -> float:

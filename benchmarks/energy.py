@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What power is drawn while something runs, where the machine tells: counters of the processor, a monitor on a board, macOS.
+"""What power is drawn while something runs, where the machine tells: counters of processors and GPUs, a board's monitor, macOS.
 
 RAPL is Linux's powercap, microjoules counted since the start (docs.kernel.org/power/powercap/powercap.html). Monitors of the INA
 family stand in hwmon: microwatts, or millivolts and milliamperes (docs.kernel.org/hwmon/ina2xx.html, ina3221.html). On a Mac
-``powermetrics`` tells, to root alone; ``sudo -n`` asks for no password.
+``powermetrics`` tells, to root alone; ``sudo -n`` asks for no password. NVIDIA GPUs count millijoules of their whole board.
 """
 
 import re
@@ -12,12 +12,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
+
+from targets import nvidia
 
 ROOT: Final = Path("/")
 SAMPLED_S: Final = 0.02
@@ -55,10 +57,17 @@ class _Monitor:
 
 
 @contextmanager
-def drawn(root: Path = ROOT) -> Iterator[Drawn]:
-    """Yield what tells, at the end of the block, what was drawn in it; ``root`` is where /sys stands."""
-    if joules(root) is not None:
-        with _by_counters(root) as found:
+def drawn(root: Path = ROOT, *, by_gpu: bool = False) -> Iterator[Drawn]:
+    """Yield what tells, at the end of the block, what was drawn in it; ``root`` is where /sys stands.
+
+    ``by_gpu`` counts what the NVIDIA GPU draws that this process computes on, beside the processor where that is counted too.
+    """
+    counters: dict[str, Callable[[], float | None]] = {"RAPL": partial(joules, root)}
+    if by_gpu:
+        counters["NVML"] = nvidia.joules
+    known = {name: count for name, count in counters.items() if count() is not None}
+    if known:
+        with _by_counters(known) as found:
             yield found
     elif (read_watts := _monitor(root)) is not None:
         with _by_monitor(read_watts) as found:
@@ -79,13 +88,15 @@ def joules(root: Path = ROOT) -> float | None:
 
 
 @contextmanager
-def _by_counters(root: Path) -> Iterator[Drawn]:
-    found, begun, start = Drawn("RAPL"), joules(root), time.perf_counter()
+def _by_counters(counters: Mapping[str, Callable[[], float | None]]) -> Iterator[Drawn]:
+    found, begun, start = Drawn(" and ".join(counters)), [count() for count in counters.values()], time.perf_counter()
     yield found
-    ended, took_s = joules(root), time.perf_counter() - start
-    # The counter wraps around once in many minutes; what is less than before is not told.
-    if begun is not None and ended is not None and ended >= begun:
-        found.watts = (ended - begun) / took_s
+    ended, took_s = [count() for count in counters.values()], time.perf_counter() - start
+    used = [None if was is None or now is None else now - was for was, now in zip(begun, ended, strict=True)]
+    # A counter wraps around once in many minutes; what is less than before is not told.
+    known = [each for each in used if each is not None and each >= 0]
+    if len(known) == len(used):
+        found.watts = sum(known) / took_s
 
 
 @contextmanager

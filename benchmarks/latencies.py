@@ -13,8 +13,8 @@ from benchmarks.ratio import Clock, Ratio, Verdict
 from models.files import append_line, read_told, write_json
 from targets.target import Operation
 
-# History: 1, the first; 2 adds what artifacts cost beside latency, 3 arenas and what told the energy.
-SCHEMA: Final = 3
+# History: 1, the first; 2 adds what artifacts cost beside latency, 3 arenas and what told the energy, 4 memory on a GPU.
+SCHEMA: Final = 4
 LATENCY: Final = "latency.json"
 # One line a run; its schema is its own: 1, the first.
 HISTORY: Final = "latency.jsonl"

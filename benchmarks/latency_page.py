@@ -22,11 +22,11 @@ COSTS: Final = (
     *("one by one", "in batches", "at once", "energy"),
 )
 COSTS_NOTE: Final = (
-    "Memory: the peak above what the process held before the runtime was loaded. Arena: what the runtime plans for tensors; TF "
-    "Lite's without what XNNPACK takes for itself, ONNX Runtime's with the weights it keeps there. Before and after: normalising "
-    "an image and handing it over, and making scores of the answer; decoding an image file is in neither, but for an endpoint, "
-    "which does it. Answers a second: one by one, in arrays of several images, and at once, by as many threads as cores, each "
-    "with a session of its own; of an endpoint, over as many connections."
+    "Memory: the peak above what the process held before the runtime was loaded, and what it holds on a GPU. Arena: what the "
+    "runtime plans for tensors; TF Lite's without what XNNPACK takes for itself, ONNX Runtime's with the weights it keeps there. "
+    "Before and after: normalising an image and handing it over, and making scores of the answer; decoding an image file is in "
+    "neither, but for an endpoint, which does it. Answers a second: one by one, in arrays of several images, and at once, by as "
+    "many threads as cores, each with a session of its own; of an endpoint, over as many connections."
 )
 OPERATIONS: Final = ("format", "target", "operation", "time", "share")
 SLOWEST: Final = 5
@@ -127,13 +127,14 @@ def _tables(found: Latencies, rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 def _costs(case: Case, costs: Costs) -> dict[str, Any]:
     batches = f"{rate(costs.batch_per_s)} of {costs.batch}" if costs.batch else ABSENT
+    on_gpu = f", {size(costs.gpu_memory_bytes)} on the GPU" if costs.gpu_memory_bytes is not None else ""
     at_once = f"{rate(costs.concurrent_per_s)} by {costs.workers}" if costs.workers else ABSENT
     told = [
         (case.format, case.format),
         (row_target(case), row_target(case)),
         (size(case.bytes), case.bytes),
         (size(case.compressed_bytes), case.compressed_bytes),
-        (size(costs.memory_bytes), costs.memory_bytes),
+        (size(costs.memory_bytes) + on_gpu, costs.memory_bytes),
         (size(costs.arena_bytes), costs.arena_bytes),
         (milliseconds(costs.before_ms), costs.before_ms),
         (milliseconds(costs.after_ms), costs.after_ms),
@@ -177,6 +178,10 @@ def _states(found: Latencies) -> dict[str, Any]:
     moments = [found.machine.get(moment) or {} for moment in ("before", "after")]
     told = {
         name.replace("_", " "): [moment.get(name) for moment in moments] for name in ("load", "frequency_mhz", "temperature_c")
+    }
+    told |= {
+        f"GPU {name.replace('_', ' ')}": [(moment.get("gpu") or {}).get(name) for moment in moments]
+        for name in ("temperature_c", "busy", "slowed_s")
     }
     return {
         f"{name}, before and after": " and ".join("not told" if value is None else f"{value:.4g}" for value in values)

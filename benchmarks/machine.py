@@ -5,9 +5,12 @@ import os
 import platform
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
+
+from targets import nvidia
+from targets.nvidia import Health
 
 ROOT: Final = Path("/")
 # Figures of machines that differ in one of these say nothing of the artifacts.
@@ -29,7 +32,7 @@ class State:
     """A moment of a machine: seconds since it started by what its cores did, and what can be read of its health.
 
     ``stolen_s`` is what a hypervisor gave to others while there was work; ``throttled`` counts throttling events; the temperature
-    is the highest of all sensors, in degrees Celsius.
+    is the highest of all sensors, in degrees Celsius. What stands in ``gpu`` is of the machine's NVIDIA GPUs.
     """
 
     time_s: float
@@ -41,6 +44,7 @@ class State:
     temperature_c: float | None
     throttled: int | None
     on_battery: bool | None
+    gpu: Health = field(default_factory=Health)
 
     def as_json(self) -> dict[str, Any]:
         """Return what latency.json holds."""
@@ -63,6 +67,7 @@ def machine(root: Path = ROOT) -> dict[str, Any]:
         "turbo": _turbo(root),
         "virtual": _virtual(root),
         "cpu_quota": _cpu_quota(root),
+        "gpus": ", ".join(nvidia.names()) or None,
         "python": platform.python_version(),
     }
 
@@ -83,6 +88,7 @@ def state(root: Path = ROOT) -> State:
         temperature_c=_temperature_c(),
         throttled=_sum_of(root, "sys/devices/system/cpu/cpu*/thermal_throttle/core_throttle_count"),
         on_battery=None if battery is None else not battery.power_plugged,
+        gpu=nvidia.health(),
     )
 
 

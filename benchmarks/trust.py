@@ -23,6 +23,11 @@ OTHERS_LOAD: Final = 0.5
 STOLEN_SHARE: Final = 0.02
 # A processor above this is near where makers let it throttle, 95 to 105 degrees.
 HOT_C: Final = 85.0
+# NVIDIA's GPUs slow themselves down a little above it.
+HOT_GPU_C: Final = 83.0
+GPU_IDLE: Final = 0.05
+# An H100 that is asked now and then goes down to 345 of 1980 MHz, where a small network takes 1.3 times as long.
+LEAST_CLOCK: Final = 0.9
 # How far the samples must move within a launch, or launches from each other, before it is told.
 LEAST_EFFECT: Final = 0.05
 CERTAIN: Final = 0.001
@@ -92,6 +97,25 @@ def _heat(case: Case, before: State, after: State, machine: Mapping[str, Any]) -
         yield Notice("the machine runs on its battery", "plug it in", "doubt")
 
 
+def _gpu(case: Case, before: State, after: State, machine: Mapping[str, Any]) -> Iterator[Notice]:
+    del machine
+    if "gpu" not in case.environment:
+        return
+    if before.gpu.busy is not None and before.gpu.busy > GPU_IDLE:
+        what = f"the GPU was busy for {100 * before.gpu.busy:.0f} % of the time before the run"
+        yield Notice(what, "end what else computes or draws on it (`nvidia-smi` lists it)", "doubt")
+    clock_mhz, most_mhz = (case.environment.get(name) for name in ("clock_mhz", "most_clock_mhz"))
+    if clock_mhz and most_mhz and clock_mhz < LEAST_CLOCK * most_mhz:
+        what = f"the GPU's clock was at {clock_mhz} of {most_mhz} MHz, as where it has little to do"
+        yield Notice(what, "fix it (`nvidia-smi --lock-gpu-clocks`), or read the times as those of answers now and then", "doubt")
+    slowed = [moment.gpu.slowed_s for moment in (before, after)]
+    if slowed[0] is not None and slowed[1] is not None and slowed[1] > slowed[0]:
+        what = f"the GPU slowed itself down for {slowed[1] - slowed[0]:.1f} s, by heat or at its limit of power"
+        yield Notice(what, "cool it, or let it rest between runs", "serious")
+    elif after.gpu.temperature_c is not None and after.gpu.temperature_c > HOT_GPU_C:
+        yield Notice(f"the GPU was at {after.gpu.temperature_c:.0f} degrees", "cool it: it slows down before long", "doubt")
+
+
 def _threads(case: Case, before: State, after: State, machine: Mapping[str, Any]) -> Iterator[Notice]:
     del before, after
     cores = min(machine.get("cores") or case.threads, machine.get("cpu_quota") or float("inf"))
@@ -138,7 +162,11 @@ def _distribution(case: Case, before: State, after: State, machine: Mapping[str,
         what = f"it became {'slower' if moved > 0 else 'faster'} by {abs(100 * moved):.0f} % within a launch"
         yield Notice(what, "cool the machine, end what else runs, take more launches", "doubt")
     if (apart := launches_apart(case.wall_ms)) is not None:
-        yield Notice(f"launches differ by {100 * apart:.0f} %", "take more launches: memory is laid out anew in each", "doubt")
+        yield Notice(
+            f"launches differ by {100 * apart:.0f} %",
+            "take more launches: memory is laid out, and kernels are chosen, anew in each",
+            "doubt",
+        )
     if (modes := two_modes(case.samples_ms)) is not None:
         low, high = modes
         what = f"times come in two groups, about {low:.3g} and {high:.3g} ms"
@@ -159,7 +187,18 @@ def _method(case: Case, before: State, after: State, machine: Mapping[str, Any])
         yield Notice(what, "read no percentile from it", "remark")
 
 
-DOUBTS: Final[tuple[Doubt, ...]] = (_governor, _virtual, _others, _heat, _threads, _delegate, _share, _distribution, _method)
+DOUBTS: Final[tuple[Doubt, ...]] = (
+    _governor,
+    _virtual,
+    _others,
+    _heat,
+    _gpu,
+    _threads,
+    _delegate,
+    _share,
+    _distribution,
+    _method,
+)
 
 
 def drift(launches_ms: Sequence[Sequence[float]]) -> float | None:

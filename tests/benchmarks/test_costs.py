@@ -19,7 +19,8 @@ from benchmarks.latency import Effort, measure
 from models.artifact import read_artifact
 from models.child import Child
 from models.errors import EdgeError
-from targets.target import Job, choose
+from targets.installed import CUDA_DEVICE
+from targets.target import Job, choose, targets
 
 
 @pytest.fixture
@@ -61,9 +62,25 @@ def test_energy_is_told_where_the_processor_counts_it(cost: Callable[[str, str],
     assert found.energy_by == (None if told.watts is None else told.by)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not CUDA_DEVICE.exists(), reason="needs an NVIDIA GPU and its driver")
+def test_what_a_gpu_holds_and_draws_is_told(cost: Callable[[str, str], Costs], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if why := targets()["onnxruntime-cuda"].missing():
+        pytest.skip(why)
+    found = cost("onnx-float32", "onnxruntime-cuda")
+    # CUDA's context alone takes some hundred megabytes of the GPU.
+    assert found.gpu_memory_bytes is not None
+    assert found.gpu_memory_bytes > 1e8
+    assert found.energy_by in {"NVML", "RAPL and NVML"}
+    assert found.energy_mj is not None
+    assert found.energy_mj > 1
+
+
 def test_energy_is_of_one_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     @contextmanager
-    def two_watts() -> Iterator[Drawn]:
+    def two_watts(*, by_gpu: bool) -> Iterator[Drawn]:
+        assert not by_gpu
         yield Drawn("RAPL", 2.0)
 
     monkeypatch.setattr(costs, "drawn", two_watts)

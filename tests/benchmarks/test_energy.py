@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks import energy
 from benchmarks.energy import drawn, joules
+from targets import nvidia
 
 POWERMETRICS_STAND_IN = """#!/bin/sh
 [ "$1 $2" = "-n powermetrics" ] || exit 1
@@ -128,3 +129,32 @@ def test_what_fails_meanwhile_is_what_is_told(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), drawn(tmp_path):
         raise ZeroDivisionError
     assert threading.active_count() == 1
+
+
+def test_a_gpu_s_counter_is_added_to_the_processor_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counter, counted = _counter(tmp_path, "0", "package-0", 1_000_000), iter([0.0, 5.0, 9.0])
+    monkeypatch.setattr(nvidia, "joules", lambda: next(counted))
+    start = time.perf_counter()
+    with drawn(tmp_path, by_gpu=True) as told:
+        time.sleep(0.1)
+        counter.write_text("2000000")
+    took_s = time.perf_counter() - start
+    assert told.by == "RAPL and NVML"
+    assert told.watts is not None
+    assert 5.0 / took_s <= told.watts <= 5.0 / 0.1
+
+
+def test_a_gpu_alone_is_counted_where_the_processor_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = iter([0.0, 5.0, 9.0])
+    monkeypatch.setattr(nvidia, "joules", lambda: next(counted))
+    with drawn(tmp_path, by_gpu=True) as told:
+        time.sleep(0.05)
+    assert told.by == "NVML"
+    assert told.watts is not None
+
+
+def test_a_gpu_that_nothing_computes_on_is_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nvidia, "joules", lambda: 1.0)
+    with drawn(tmp_path) as told:
+        pass
+    assert told.by is None

@@ -11,6 +11,7 @@ import pytest
 from benchmarks.latencies import Case
 from benchmarks.machine import State
 from benchmarks.trust import doubts, drift, grade, launches_apart, two_modes
+from targets.nvidia import Health
 
 LAUNCHES: Final = 3
 ROUNDS: Final = 40
@@ -45,6 +46,38 @@ def test_sound_times_on_a_quiet_machine_are_good() -> None:
 def test_false_alarms_are_rare(rounds: int) -> None:
     alarms = sum(bool(_told(_case(_sound(seed, rounds)))) for seed in range(200))
     assert alarms <= 10
+
+
+def _on_gpu(before: Health, after: Health) -> list[str]:
+    case = _case(_sound(1), cpu_ms=[], environment={"gpu": "NVIDIA Some"})
+    return _told(case, replace(QUIET, gpu=before), replace(LATER, gpu=after))
+
+
+def test_a_gpu_that_others_use_is_told() -> None:
+    assert any("busy for 40 %" in what for what in _on_gpu(Health(50, 0.4, 0.0), Health(60, 0.9, 0.0)))
+
+
+def test_a_gpu_that_slowed_itself_down_is_told() -> None:
+    assert any("slowed itself down for 1.5 s" in what for what in _on_gpu(Health(50, 0.0, 2.0), Health(90, 0.9, 3.5)))
+
+
+def test_a_hot_gpu_is_told() -> None:
+    assert any("at 84 degrees" in what for what in _on_gpu(Health(50, 0.0, None), Health(84, 0.9, None)))
+
+
+def test_a_gpu_that_clocked_itself_down_is_told() -> None:
+    slow, fast = (_case(_sound(1), environment={"gpu": "N", "clock_mhz": mhz, "most_clock_mhz": 1980}) for mhz in (345, 1965))
+    assert any("at 345 of 1980 MHz" in what for what in _told(slow))
+    assert _told(fast) == []
+
+
+def test_a_gpu_at_rest_before_the_run_is_good() -> None:
+    assert _on_gpu(Health(50, 0.0, 2.0), Health(60, 0.9, 2.0)) == []
+
+
+def test_a_busy_gpu_says_nothing_of_what_ran_on_the_processor() -> None:
+    busy = replace(QUIET, gpu=Health(90, 0.9, 2.0))
+    assert _told(_case(_sound(1)), busy, replace(LATER, gpu=Health(90, 0.9, 3.0))) == []
 
 
 def test_a_drift_is_told() -> None:

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Final
 from benchmarks.energy import drawn
 from benchmarks.harness import JOB_TIMEOUT_S
 from benchmarks.interleave import opener
-from benchmarks.machine import cores_allowed
 from models.artifact import read_artifact
 from models.child import Child, ChildError
+from models.cores import cores_allowed
 from models.errors import EdgeError
 from targets import nvidia
 from targets.target import Job, Operation, Session, targets

@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from models.cores import ROOT, cpu_quota
 from targets import nvidia
 from targets.nvidia import Health
 
-ROOT: Final = Path("/")
 # Figures of machines that differ in one of these say nothing of the artifacts.
 DECISIVE: Final = (
     "system",
@@ -66,7 +66,7 @@ def machine(root: Path = ROOT) -> dict[str, Any]:
         "governor": _text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "turbo": _turbo(root),
         "virtual": _virtual(root),
-        "cpu_quota": _cpu_quota(root),
+        "cpu_quota": cpu_quota(root),
         "gpus": ", ".join(nvidia.names()) or None,
         "python": platform.python_version(),
     }
@@ -98,11 +98,6 @@ def what_differs(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
     return ", ".join(found)
 
 
-def cores_allowed(root: Path = ROOT) -> int:
-    """Return how many cores may be used here, one at the least."""
-    return max(1, int(min(os.cpu_count() or 1, _cpu_quota(root) or float("inf"))))
-
-
 def _processor(root: Path) -> str | None:
     lines = (_text(root / "proc/cpuinfo") or "").splitlines()
     # x86 and some Arm kernels; others tell parts only.
@@ -125,16 +120,6 @@ def _turbo(root: Path) -> bool | None:
 def _virtual(root: Path) -> bool | None:
     flags = [line for line in (_text(root / "proc/cpuinfo") or "").splitlines() if line.startswith("flags")]
     return "hypervisor" in flags[0].split() if flags else None
-
-
-def _cpu_quota(root: Path) -> float | None:
-    """Return how many cores a container may use, or None where it may use all (control groups, versions 2 and 1)."""
-    quota, _, period = (_text(root / "sys/fs/cgroup/cpu.max") or "max").partition(" ")
-    if quota != "max":
-        return int(quota) / int(period)
-    old = root / "sys/fs/cgroup/cpu"
-    allowed = int(_text(old / "cpu.cfs_quota_us") or -1)
-    return None if allowed < 0 else allowed / int(_text(old / "cpu.cfs_period_us") or 100_000)
 
 
 def _frequency_mhz() -> float | None:

@@ -26,6 +26,7 @@ PROGRAM: Final = tuple(
         "exporters/endpoint/classifier.py",
         "exporters/endpoint/service.py",
         "models/__init__.py",
+        "models/cores.py",
         "models/errors.py",
         "models/preprocessing.py",
         "models/softmax.py",

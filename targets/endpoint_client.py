@@ -6,7 +6,6 @@ is told apart.
 """
 
 import io
-import os
 import re
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from models.cores import cores_allowed
 from models.errors import EdgeError
 from targets.target import Absent, Job, Run, Unsupported
 from targets.timing import timed, warm_up
@@ -136,7 +136,7 @@ def ask(job: Job, address: str) -> Run:
         EdgeError: it serves another classifier, or another file.
         Unsupported: it computes on another number of threads.
     """
-    workers = max(1, (os.cpu_count() or 1) // job.threads)
+    workers = max(1, cores_allowed() // job.threads)
     asked, labels = endpoint(address, workers), job.artifact.labels
     facts, (name, version) = asked.about(job), asked.runtime()
     images = [_png(pixels, job.artifact.preprocessing) for pixels in job.images()]

@@ -12,6 +12,7 @@ import uvicorn
 
 from exporters.endpoint.classifier import load
 from exporters.endpoint.service import service
+from models.cores import cores_allowed
 from models.errors import EdgeError
 
 # What may be set, and what is taken where it is not: 0 workers are as many as the cores allow.
@@ -30,7 +31,7 @@ def main(arguments: list[str]) -> str | None:
         listening = _listening(os.environ.get("HOST", "127.0.0.1"), port)
     except EdgeError as error:
         return str(error)
-    application = service(classifier, workers or max(1, _cores() // classifier.threads), most_bytes)
+    application = service(classifier, workers or max(1, cores_allowed() // classifier.threads), most_bytes)
     config = uvicorn.Config(application, log_level="warning", limit_concurrency=MOST_CONNECTIONS)
     host, taken = listening.getsockname()[:2]
     # Connections wait in the socket until the server takes them.
@@ -57,10 +58,6 @@ def _setting(name: str) -> int:
     if not told.isascii() or not told.isdigit():
         raise EdgeError(f"{name} is {told!r}; expected a whole number.")
     return int(told)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ def compare(  # noqa: PLR0913, PLR0917 - an argument an option
     new: Annotated[Path, typer.Argument(help="Another's, or that of another run.")],
     target: Annotated[str, typer.Option(help="Where both run.")] = "litert",
     launches: Annotated[int, typer.Option(help="How often each is started.")] = 10,
-    rounds: Annotated[int, typer.Option(help="Turns of each in every launch.")] = 60,
+    rounds: Annotated[int, typer.Option(help="Turns of each in every launch.")] = 30,
     minimum_effect: Annotated[float, typer.Option(help="What counts as a regression: 0.05 is 5 %.")] = 0.05,
     write: Annotated[Path | None, typer.Option("--json", help="Write everything, raw times included, to this file.")] = None,
 ) -> None:
@@ -133,14 +133,15 @@ def sustain(  # noqa: PLR0913, PLR0917 - an argument an option
     threads: Annotated[int, typer.Option(help="Threads.")] = 1,
 ) -> None:
     """Ask one artifact without a pause and hold the last minute against the first; status 1 where it failed."""
-    from benchmarks import sustain as sustained
+    from benchmarks import sustained
     from benchmarks.entries import Asked
+    from benchmarks.sustain import sustain as asked_for
     from targets.target import choose
 
     with told():
         place = model_build(build, _spec(model).name)
         with progress() as step:
-            found = sustained.sustain(Asked(place, (form,), choose((target,))), minutes, threads, step)
+            found = asked_for(Asked(place, (form,), choose((target,))), minutes, threads, step)
         written = sustained.write_sustained(found, place) if found.seconds else None
     for line in sustained.told_in_lines(found):
         typer.echo(line)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.costs import Costs, compressed_bytes, costs_apart
 from benchmarks.entries import Asked, Entry, baseline_of, entries_of
-from benchmarks.harness import JOB_TIMEOUT_S, REFERENCE, run_job, tidy
+from benchmarks.harness import JOB_TIMEOUT_S, REFERENCE, few_images, run_job, tidy
 from benchmarks.interleave import Contestant, Times, on_cpu, ratio, time_in_turns
 from benchmarks.latencies import Case, Compared, Latencies, Outcome, append_history, write_latencies
 from benchmarks.parity import far_off, read_answers
@@ -22,7 +22,6 @@ from benchmarks.ratio import Clock, Ratio, verdict
 from models.child import Child, ChildError
 from models.errors import EdgeError
 from models.files import told_as_edge_error
-from models.reference import PIXELS
 from models.terminal import Step
 from targets.target import Job, Unsupported
 
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
     from benchmarks.machine import State
 
 WORK: Final = "latency"
-# A target that times itself answers so many golden images before it is timed on the first of them.
-IMAGES: Final = 8
 # Browsers compile a module anew, faster, while it runs.
 SETTLE_S: Final = 1.0
 LEAST_ROUNDS: Final = 20
@@ -134,14 +131,10 @@ def _refuse(effort: Effort) -> None:
 
 def _few_images(build: Path) -> Path:
     """Return a file with the first golden images, in an empty folder for all that a run leaves."""
-    import numpy as np
-
     shutil.rmtree(build / WORK, ignore_errors=True)
-    few = build / WORK / "few.npy"
     with told_as_edge_error(build / WORK):
         (build / WORK).mkdir(parents=True)
-        np.save(few, np.load(build / REFERENCE / PIXELS, mmap_mode="r")[:IMAGES])
-    return few
+        return few_images(build, build / WORK)
 
 
 @dataclass(frozen=True)

@@ -1,23 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """Does an artifact stay as fast when it is asked without a pause? Minute 1 against the last: heat, throttling, leaks."""
 
+import itertools
+import math
 import statistics
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.entries import Asked, Entry, entries_of
-from benchmarks.harness import REFERENCE
-from benchmarks.interleave import LOAD_TIMEOUT_S, TURN_TIMEOUT_S, Ready, load, opener
-from benchmarks.machine import machine, state
+from benchmarks.harness import few_images, run_job
+from benchmarks.interleave import LOAD_TIMEOUT_S, TURN_TIMEOUT_S, Ready, load, on_cpu
+from benchmarks.latency import SETTLE_S
+from benchmarks.machine import State, machine, state
 from benchmarks.ratio import Clock, Ratio, Verdict
-from benchmarks.words import milliseconds
+from benchmarks.sustained import Minute, Second, Sustained
 from models.child import Child, ChildError
 from models.errors import EdgeError
-from models.files import told_as_edge_error, write_json
-from models.reference import PIXELS
+from models.files import told_as_edge_error
 from models.terminal import Step
 from targets.target import Job
 
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-SCHEMA: Final = 1
-SUSTAINED: Final = "sustained.json"
 MINUTE_S: Final = 60.0
 # Neighbouring seconds are alike: the bootstrap draws blocks of so many, and a minute is six of them.
 BLOCK: Final = 10
@@ -34,57 +33,19 @@ RESAMPLES: Final = 4000
 # What of a change between minutes is told as one.
 LEAST_EFFECT: Final = 0.05
 WORK: Final = "sustained"
-VERDICTS: Final[dict[Verdict, str]] = {"slower": "slower", "faster": "faster", "cannot tell": "no change of 5 % can be told"}
+# What is asked for all minutes at once: by so many answers it is known how many a minute has, and more of them are asked for.
+LOOK: Final = 64
+MORE: Final = 1.05
+# A place that becomes slower than so many times is ended.
+MOST: Final = 5
 CLOCKS: Final[tuple[Clock, Clock]] = ("CPU time", "wall time")
-
-
-@dataclass(frozen=True)
-class Second:
-    """What was asked within a second: how many answers, and the median of their wall and CPU milliseconds."""
-
-    answers: int
-    wall_ms: float
-    cpu_ms: float
-
-
-@dataclass(frozen=True)
-class Minute:
-    """A minute's median of wall and CPU milliseconds an answer, answers a second, and the state of the machine at its end."""
-
-    wall_ms: float
-    cpu_ms: float
-    answers_per_s: float
-    frequency_mhz: float | None
-    temperature_c: float | None
-
-
-@dataclass(frozen=True)
-class Sustained:
-    """One artifact on one target, asked without a pause; ``last_to_first`` are ratios of the last whole minute to the first."""
-
-    format: str
-    target: str
-    threads: int
-    artifact_sha256: str
-    machine: dict[str, Any]
-    environment: dict[str, Any]
-    seconds: list[Second]
-    minutes: list[Minute]
-    last_to_first: dict[Clock, Ratio]
-    verdicts: dict[Clock, Verdict]
-    problem: str = ""
-    interrupted: bool = False
-
-    def as_json(self) -> dict[str, Any]:
-        """Return what sustained.json holds."""
-        return {"schema": SCHEMA, **asdict(self)}
 
 
 def sustain(asked: Asked, minutes: int, threads: int, step: Step, minute_s: float = MINUTE_S) -> Sustained:
     """Return what the one artifact on the one target that are asked do for so many minutes; an interruption keeps what there is.
 
     Raises:
-        EdgeError: it is not one that can be asked call by call here, or less than 2 minutes.
+        EdgeError: it is not one that can run here, or less than 2 minutes.
     """
     if minutes < 2:
         raise EdgeError(f"{minutes} minute has no other to be held against; take at least 2.")
@@ -92,16 +53,21 @@ def sustain(asked: Asked, minutes: int, threads: int, step: Step, minute_s: floa
     work = asked.build / WORK
     with told_as_edge_error(work):
         work.mkdir(parents=True, exist_ok=True)
-    job = Job(asked.build / entry.artifact.format, asked.build / REFERENCE / PIXELS, work, threads=threads)
+        few = few_images(asked.build, work)
+    job = Job(asked.build / entry.artifact.format, few, work, threads=threads)
     taken = _Taken()
+    ask = _ask_elsewhere if entry.target.open is None else _ask
     try:
-        _ask(taken, entry.target.name, job, (minutes, minute_s), step)
+        ask(taken, entry.target.name, job, (minutes, minute_s), step)
     except KeyboardInterrupt:
         taken.interrupted = True
     except (EdgeError, ChildError) as error:
         taken.problem = f"it ended in minute {len(taken.minutes) + 1}: {error}"
     # What ended within a minute has no whole last one.
     ratios = _ratios(taken.parts[0], taken.parts[-1]) if len(taken.parts) > 1 else {}
+    if not on_cpu(taken.environment):
+        # Where a processor waits for a GPU, its time says nothing of it.
+        ratios.pop("CPU time", None)
     return Sustained(
         entry.artifact.format,
         entry.target.name,
@@ -127,41 +93,9 @@ def _only(asked: Asked, threads: int) -> Entry:
         named = ", ".join(entry.name for entry in entries) or "none"
         raise EdgeError(f"one artifact on one target is sustained, and {named} were asked for: name one of each.")
     (entry,) = entries
-    opener(entry.target.name)
     if why := entry.target.missing():
         raise EdgeError(f"{entry.target.name} cannot run here: {why}.")
     return entry
-
-
-def write_sustained(found: Sustained, build: Path) -> Path:
-    """Write sustained.json into a model's build folder, whole or not at all, and return its path.
-
-    Raises:
-        EdgeError: the folder cannot be written.
-    """
-    write_json(build / SUSTAINED, found.as_json())
-    return build / SUSTAINED
-
-
-def told_in_lines(found: Sustained) -> Iterator[str]:
-    """Yield what was measured as lines of text."""
-    for number, minute in enumerate(found.minutes, 1):
-        more = [f"{minute.answers_per_s:,.0f} answers/s", f"CPU {milliseconds(minute.cpu_ms)}"]
-        more += [f"{minute.frequency_mhz:.0f} MHz"] if minute.frequency_mhz else []
-        more += [f"{minute.temperature_c:.0f} degrees"] if minute.temperature_c else []
-        yield f"minute {number}: median {milliseconds(minute.wall_ms)}, {', '.join(more)}"
-    for clock, ratio in found.last_to_first.items():
-        interval = f"{ratio.ratio:.3f} [{ratio.low:.3f}, {ratio.high:.3f}]"
-        yield f"{clock}, last minute to first: {interval}, {VERDICTS[found.verdicts[clock]]}"
-    if "slower" in found.verdicts.values():
-        heated = found.verdicts.get("CPU time") == "slower"
-        yield "it slows down: " + (
-            "its CPU time does too, so the processor does less a second; look at heat, power limits and memory"
-            if heated
-            else "its CPU time does not, so something else wants the processor; end it and measure again"
-        )
-    if found.problem:
-        yield f"failed: {found.problem}"
 
 
 @dataclass
@@ -175,6 +109,20 @@ class _Taken:
     problem: str = ""
     interrupted: bool = False
 
+    def add_minute(self, seconds: list[Second], took_s: float, now: State | None) -> None:
+        """Add a whole minute, with the state that the machine was in at its end, where it was this one."""
+        cpu_ms = [each.cpu_ms for each in seconds if each.cpu_ms is not None]
+        self.parts.append(seconds)
+        self.minutes.append(
+            Minute(
+                statistics.median(each.wall_ms for each in seconds),
+                statistics.median(cpu_ms) if cpu_ms else None,
+                sum(each.answers for each in seconds) / took_s,
+                now.frequency_mhz if now else None,
+                None if now is None else now.gpu.temperature_c if "gpu" in self.environment else now.temperature_c,
+            )
+        )
+
 
 def _ask(taken: _Taken, target: str, job: Job, length: tuple[int, float], step: Step) -> None:
     minutes, minute_s = length
@@ -187,17 +135,43 @@ def _ask(taken: _Taken, target: str, job: Job, length: tuple[int, float], step: 
             begins, first = time.monotonic(), len(taken.seconds)
             while time.monotonic() - begins < minute_s:
                 taken.seconds.append(child.call(_second, log=log, timeout_s=TURN_TIMEOUT_S))
-            now, mine = state(), taken.seconds[first:]
-            taken.parts.append(mine)
-            taken.minutes.append(
-                Minute(
-                    statistics.median(each.wall_ms for each in mine),
-                    statistics.median(each.cpu_ms for each in mine),
-                    sum(each.answers for each in mine) / (time.monotonic() - begins),
-                    now.frequency_mhz,
-                    now.temperature_c,
-                )
-            )
+            taken.add_minute(taken.seconds[first:], time.monotonic() - begins, state())
+
+
+def _ask_elsewhere(taken: _Taken, target: str, job: Job, length: tuple[int, float], step: Step) -> None:
+    """Take the times of a place that times itself, all of one run: seconds and minutes are those of its answers."""
+    minutes, minute_s = length
+    log = job.work / "run.log"
+    with Child() as child:
+        step(f"a first look: {job.artifact.format} on {target}")
+        look = child.call(run_job, target, replace(job, rounds=LOOK, settle_s=SETTLE_S), log=log, timeout_s=LOAD_TIMEOUT_S)
+        taken.environment = dict(look.environment)
+        if look.environment.get("software_gpu"):
+            raise EdgeError("it ran on a GPU made of software, whose times say nothing of any GPU")
+        rounds = math.ceil(MORE * minutes * minute_s * 1000 / statistics.fmean(look.latencies_ms))
+        step(f"{rounds:,} answers, some {minutes} minutes: {job.artifact.format} on {target}")
+        long = replace(job, rounds=rounds, warmup=0)
+        run = child.call(run_job, target, long, log=log, timeout_s=LOAD_TIMEOUT_S + MOST * minutes * minute_s)
+    taken.environment = dict(run.environment)
+    for seconds in minutes_of(run.latencies_ms, minute_s):
+        taken.seconds += seconds
+        taken.add_minute(seconds, minute_s, None)
+
+
+def minutes_of(latencies_ms: Sequence[float], minute_s: float) -> list[list[Second]]:
+    """Return the seconds of each whole minute of answers that follow each other without a pause."""
+    ends_s = list(itertools.accumulate(each / 1000 for each in latencies_ms))
+    timed = zip(ends_s, latencies_ms, strict=True)
+    found: list[list[Second]] = []
+    for minute, of_minute in itertools.groupby(timed, key=lambda each: int(each[0] / minute_s)):
+        if ends_s[-1] >= (minute + 1) * minute_s:
+            seconds = itertools.groupby(of_minute, key=lambda each: int(each[0]))
+            found.append([_second_of([ms for _, ms in each]) for _, each in seconds])
+    return found
+
+
+def _second_of(latencies_ms: Sequence[float]) -> Second:
+    return Second(len(latencies_ms), statistics.median(latencies_ms), None)
 
 
 def _second() -> Second:
@@ -220,8 +194,10 @@ def _ratios(begun: Sequence[Second], ended: Sequence[Second]) -> dict[Clock, Rat
 
     found: dict[Clock, Ratio] = {}
     for clock, name in zip(CLOCKS, ("cpu_ms", "wall_ms"), strict=True):
-        first, last = (np.array([getattr(second, name) for second in part]) for part in (begun, ended))
-        if min(first.min(), last.min()) > 0:
+        times = [[getattr(second, name) for second in part] for part in (begun, ended)]
+        # CPU time is not told of what times itself, and may be too short for its clock.
+        if all(times[0] + times[1]):
+            first, last = map(np.array, times)
             drawn = _drawn(last, 1) / _drawn(first, 2)
             low, high = np.quantile(drawn, [0.025, 0.975])
             found[clock] = Ratio(float(np.median(last) / np.median(first)), float(low), float(high))

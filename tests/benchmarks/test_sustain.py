@@ -10,10 +10,11 @@ import pytest
 
 from benchmarks import sustain
 from benchmarks.entries import Asked
-from benchmarks.sustain import SUSTAINED, Second, Sustained, told_in_lines, write_sustained
+from benchmarks.ratio import Ratio
+from benchmarks.sustained import SUSTAINED, Second, Sustained, told_in_lines, write_sustained
 from models.child import Child, ChildError
 from models.errors import EdgeError
-from targets.target import choose
+from targets.target import choose, targets
 
 MINUTE_S: Final = 2.0
 
@@ -45,6 +46,37 @@ def test_the_last_minute_is_held_against_the_first(factor: float, verdict: str) 
     found = sustain._ratios(series[:60], series[60:])["wall time"]
     assert sustain._verdict(found) == verdict
     assert found.low < factor < found.high
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("form", "target"), [("tflite-float32", "tflite-runtime"), ("tfjs-float32", "node-wasm")])
+def test_what_times_itself_is_asked_for_all_minutes_at_once(form: str, target: str, exported_digits: Any) -> None:
+    if why := targets()[target].missing():
+        pytest.skip(why)
+    asked = Asked(exported_digits.build, (form,), choose((target,)))
+    found = sustain.sustain(asked, 2, 1, lambda _: None, MINUTE_S)
+    assert found.problem == ""
+    assert len(found.minutes) >= 2
+    assert all(minute.answers_per_s > 10 for minute in found.minutes)
+    assert set(found.last_to_first) == {"wall time"}
+    assert not any("CPU" in line for line in told_in_lines(found))
+
+
+def test_answers_are_counted_by_their_own_seconds_and_minutes() -> None:
+    minutes = sustain.minutes_of([250.0] * 8 + [500.0] * 5, minute_s=2.0)
+    assert [[second.answers for second in minute] for minute in minutes] == [[3, 4], [2, 2]]
+    assert minutes[1][1].wall_ms == 500
+    assert minutes[0][0].cpu_ms is None
+
+
+def test_an_answer_that_takes_longer_than_a_second_is_a_second() -> None:
+    minutes = sustain.minutes_of([1500.0] * 5, minute_s=3.0)
+    assert [[second.answers for second in minute] for minute in minutes] == [[1], [1, 1]]
+
+
+def test_a_slower_place_is_told_what_to_look_at() -> None:
+    found = Sustained("a", "b", 1, "0", {}, {}, [], [], {"wall time": Ratio(1.3, 1.2, 1.4)}, {"wall time": "slower"})
+    assert any("heat and power limits of what it runs on" in line for line in told_in_lines(found))
 
 
 def test_a_wave_within_the_minutes_is_no_change() -> None:
@@ -91,7 +123,7 @@ def test_an_interruption_keeps_what_was_measured(exported_digits: Any, monkeypat
         (1, ("litert",), "take at least 2"),
         (2, ("litert", "litert-builtin"), "name one of each"),
         (2, ("onnxruntime-cpu",), "and none were asked for"),
-        (2, ("tflite-runtime",), "times itself"),
+        (2, ("coral-cpu",), "cannot run here: no board is named"),
     ],
 )
 def test_what_cannot_be_sustained_is_refused(minutes: int, targets: tuple[str, ...], told: str, exported_digits: Any) -> None:

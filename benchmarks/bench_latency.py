@@ -3,7 +3,7 @@
 
 The model is EDGEFERRY_MODEL (default: the digits classifier), its artifacts stand below EDGEFERRY_BUILD. All cases are measured
 in one run, in turns, before the first of them is told; what is told is replayed: each round lasts what a sample took, whether it
-was taken here, in a browser or on a board. Rounds are calls, or means of calls where one is too short for a clock.
+was taken here, in a browser or on a board. Rounds are calls, or turns of several where one is short.
 """
 
 import os

@@ -34,7 +34,7 @@ class Effort:
     """How long is measured, and which difference counts as a regression: 0.05 is 5 %."""
 
     launches: int = 10
-    rounds: int = 60
+    rounds: int = 30
     minimum_effect: float = 0.05
 
 
@@ -159,7 +159,7 @@ def _job(folder: Path, target: str, work: Path) -> Job:
 def _latencies(times: Times) -> str:
     flat = [time for launch in times.wall_ms for time in launch]
     if times.calls > 1:
-        return f"median {statistics.median(flat):.3g} ms, each the mean of up to {times.calls} calls"
+        return f"median {statistics.median(flat):.3g} ms, each of up to {times.calls} calls"
     return ", ".join(f"p{each} {percentile_told(flat, each)}" for each in PERCENTILES)
 
 

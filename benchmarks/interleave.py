@@ -4,6 +4,7 @@
 Two measurements that follow each other compare two states of the machine; turns compare the artifacts.
 """
 
+import math
 import random
 import statistics
 import time
@@ -24,11 +25,15 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# A turn lasts so long at the least: a clock read costs 0.1 microseconds, and a call may take no more than that.
-LEAST_TURN_S: Final = 0.002
-# After a pause of 0.1 s an H100 takes 1.7 times as long for the first call of EfficientNet-Lite0, 1.2 for the second, and no
-# longer from the fourth on, some milliseconds later.
-AWAKE_S: Final = 0.02
+# A turn lasts so long at the least, and its time is the median of its parts: on a crowded machine another process takes the core
+# meanwhile, and the calls after that are slower. A part lasts so long at the least: reading the clocks takes half a microsecond.
+LEAST_TURN_S: Final = 0.004
+LEAST_PART_S: Final = 0.0002
+# For so long a turn begins with calls that are not timed. On a busy machine the first one takes 1.25 times as long as later ones,
+# the second 1.03, since caches hold others' data (MobileNetV2 0.35 at 96 x 96). A GPU falls asleep: after 0.1 s an H100 takes
+# 1.7 times as long for the first call of EfficientNet-Lite0, 1.2 for the second, and no longer some milliseconds later.
+AWAKE_S: Final = 0.002
+GPU_AWAKE_S: Final = 0.02
 LOAD_TIMEOUT_S: Final = 600.0
 TURN_TIMEOUT_S: Final = 120.0
 
@@ -46,9 +51,10 @@ class Contestant:
 class Times:
     """A contestant's times in milliseconds a call, a list a launch, by the wall's and by its process's CPU clock.
 
-    ``calls`` is how many calls a turn was made of, the largest of all launches; more than one makes a time a mean. ``load_ms``,
-    ``first_ms`` (the first call of all) and ``scores``, [1, classes], the answer to the last timed call, have one entry a launch.
-    ``problem`` says why it ended before its time, with what it had measured by then; ``absent`` that it never could run here.
+    ``calls`` is how many calls a turn was made of, the largest of all launches; where they are several, a time is the median of
+    their parts. ``load_ms``, ``first_ms`` (the first call of all) and ``scores``, [1, classes], the answer to the last call that
+    was timed, have one entry a launch. ``problem`` says why it ended before its time, with what it had measured by then;
+    ``absent`` that it never could run here.
     """
 
     wall_ms: list[list[float]] = field(default_factory=list)
@@ -185,12 +191,13 @@ def _asked(child: Child, each: Contestant, times: Times, call: tuple[Any, ...]) 
 class Ready:
     """What this process has loaded: one call, how many of them make a turn, and the last answer.
 
-    ``awake_s`` is for how long a turn begins with calls that are not timed; ``clocks_mhz`` are an NVIDIA GPU's, after each turn.
+    ``parts`` are the calls of each part of a turn. ``awake_s`` is for how long a turn begins with calls that are not timed;
+    ``clocks_mhz`` are an NVIDIA GPU's, after each turn.
     """
 
     session: Session
     infer: Callable[[], Any]
-    calls: int
+    parts: tuple[int, ...]
     awake_s: float
     answer: Any
     clocks_mhz: ClassVar[list[int]] = []
@@ -205,9 +212,11 @@ def load(target: str, job: Job) -> Loaded:
     start = time.perf_counter_ns()
     Ready.infer()
     first_ms = (time.perf_counter_ns() - start) / 1e6
-    Ready.calls = max(1, int(LEAST_TURN_S / warm_up(Ready.infer)))
-    Ready.awake_s = 0.0 if on_cpu(session.environment) else AWAKE_S
-    return Loaded(Ready.calls, session.load_ms, first_ms, dict(session.environment))
+    call_s = warm_up(Ready.infer)
+    part = max(1, math.ceil(LEAST_PART_S / call_s))
+    Ready.parts = (part,) * max(1, int(LEAST_TURN_S / (part * call_s)))
+    Ready.awake_s = AWAKE_S if on_cpu(session.environment) else GPU_AWAKE_S
+    return Loaded(sum(Ready.parts), session.load_ms, first_ms, dict(session.environment))
 
 
 def opener(target: str) -> Callable[[Job], Session]:
@@ -228,20 +237,27 @@ def in_turns() -> tuple[str, ...]:
 
 
 def turn() -> tuple[float, float]:
-    """Return wall and CPU milliseconds a call, after one call or more that are not timed: process and device were asleep."""
-    infer, calls = Ready.infer, Ready.calls
+    """Return wall and CPU milliseconds a call, after calls that are not timed: process and device were asleep."""
+    infer = Ready.infer
     awake = time.perf_counter() + Ready.awake_s
     infer()
     while time.perf_counter() < awake:
         infer()
+    times_ns = [_part_ns(infer, calls) for calls in Ready.parts]
+    if "gpu" in Ready.session.environment and (clock_mhz := nvidia.clock_mhz()) is not None:
+        Ready.clocks_mhz.append(clock_mhz)
+    wall_ms, cpu_ms = (statistics.median(times) / 1e6 for times in zip(*times_ns, strict=True))
+    return wall_ms, cpu_ms
+
+
+def _part_ns(infer: Callable[[], Any], calls: int) -> tuple[float, float]:
+    """Return wall and CPU nanoseconds a call of so many."""
     wall, cpu = time.perf_counter_ns(), time.process_time_ns()
     for _ in range(calls):
         answer = infer()
-    cpu_ms, wall_ms = (time.process_time_ns() - cpu) / 1e6, (time.perf_counter_ns() - wall) / 1e6
+    cpu_ns, wall_ns = time.process_time_ns() - cpu, time.perf_counter_ns() - wall
     Ready.answer = answer
-    if "gpu" in Ready.session.environment and (clock_mhz := nvidia.clock_mhz()) is not None:
-        Ready.clocks_mhz.append(clock_mhz)
-    return wall_ms / calls, cpu_ms / calls
+    return wall_ns / calls, cpu_ns / calls
 
 
 def _last_answer() -> "NDArray[np.float32]":

@@ -44,11 +44,11 @@ class Case:
     """One artifact on one target.
 
     ``wall_ms`` and ``cpu_ms`` are milliseconds a call, one list a launch; ``cpu_ms`` is empty where the place times itself.
-    ``calls`` is how many calls a sample is the mean of. ``load_ms`` and ``first_ms`` have one entry a launch. ``in_turns`` says
-    whether it was timed in turns with the others, so that its ratio to them may be told; what times itself (a board, a browser)
-    was timed in one block. A case that failed keeps the samples it has. ``bytes`` is the size of the artifact's files,
-    ``compressed_bytes`` as gzip packs them. ``agrees`` says whether the answers of the timed calls were within the artifact's
-    tolerance, None where none was timed. ``costs`` is None where they were not measured.
+    ``calls`` is how many calls a sample is of, the median of their parts. ``load_ms`` and ``first_ms`` have one entry a launch.
+    ``in_turns`` says whether it was timed in turns with the others, so that its ratio to them may be told; what times itself (a
+    board, a browser) was timed in one block. A case that failed keeps the samples it has. ``bytes`` is the size of the artifact's
+    files, ``compressed_bytes`` as gzip packs them. ``agrees`` says whether the answers of the timed calls were within the
+    artifact's tolerance, None where none was timed. ``costs`` is None where they were not measured.
     """
 
     format: str

@@ -183,7 +183,7 @@ def _method(case: Case, before: State, after: State, machine: Mapping[str, Any])
     if not case.in_turns:
         yield Notice("it times itself, in one block", "compare it with what ran beside it only by large factors", "remark")
     if case.calls > 1:
-        what = "a time is the mean of several calls, each too short for a clock"
+        what = "a time is that of a turn of several calls"
         yield Notice(what, "read no percentile from it", "remark")
 
 

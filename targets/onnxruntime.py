@@ -7,6 +7,7 @@ import statistics
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.util import find_spec
@@ -71,7 +72,7 @@ def _open(job: Job, provider: str = CPU, told: Mapping[str, str] | None = None) 
 
     options = _options(job.threads)
     wanted = [(provider, dict(told or {}))]
-    with told_on_stderr() as said:
+    with nullcontext([""]) if provider == CPU else told_on_stderr() as said:
         if provider in ON_CUDA:
             # Else the libraries of CUDA that pip installs are not found.
             onnxruntime.preload_dlls()

@@ -144,7 +144,7 @@ def test_what_the_machine_does_is_told(how: dict[str, Any], told: str, becomes: 
         ({"cpu_ms": (_sound(1) * 0.3).tolist()}, "for 30 % of the time", "poor"),
         ({"cpu_ms": (_sound(1) * 1.9).tolist()}, "used 1.9 processors, though 1 thread was", "fair"),
         ({"in_turns": False, "cpu_ms": []}, "times itself", "good"),
-        ({"calls": 40}, "mean of several calls", "good"),
+        ({"calls": 40}, "turn of several calls", "good"),
         ({"wall_ms": [[5.0, 5.1, 5.2]] * 3, "cpu_ms": []}, "only 9 samples", "poor"),
         ({"wall_ms": [[5.0, -1.0] * 20] * 3, "cpu_ms": []}, "not positive", "poor"),
         ({"wall_ms": (5 * np.random.default_rng(0).lognormal(0, 0.4, (3, 40))).tolist(), "cpu_ms": []}, "spreads over", "fair"),

@@ -33,9 +33,11 @@ RESAMPLES: Final = 4000
 # What of a change between minutes is told as one.
 LEAST_EFFECT: Final = 0.05
 WORK: Final = "sustained"
-# What is asked for all minutes at once: by so many answers it is known how many a minute has, and more of them are asked for.
+# What is asked for all minutes at once: by so many answers, and those of a second, it is known how many a minute has, and more of
+# them are asked for, since only whole minutes count.
 LOOK: Final = 64
-MORE: Final = 1.05
+LOOK_S: Final = 1.0
+MORE: Final = 1.25
 # A place that becomes slower than so many times is ended.
 MOST: Final = 5
 CLOCKS: Final[tuple[Clock, Clock]] = ("CPU time", "wall time")
@@ -144,18 +146,21 @@ def _ask_elsewhere(taken: _Taken, target: str, job: Job, length: tuple[int, floa
     log = job.work / "run.log"
     with Child() as child:
         step(f"a first look: {job.artifact.format} on {target}")
-        look = child.call(run_job, target, replace(job, rounds=LOOK, settle_s=SETTLE_S), log=log, timeout_s=LOAD_TIMEOUT_S)
-        taken.environment = dict(look.environment)
-        if look.environment.get("software_gpu"):
-            raise EdgeError("it ran on a GPU made of software, whose times say nothing of any GPU")
-        rounds = math.ceil(MORE * minutes * minute_s * 1000 / statistics.fmean(look.latencies_ms))
+        rounds = LOOK
+        for seconds in (LOOK_S, MORE * minutes * minute_s):
+            short = replace(job, rounds=rounds, settle_s=SETTLE_S)
+            look = child.call(run_job, target, short, log=log, timeout_s=LOAD_TIMEOUT_S)
+            taken.environment = dict(look.environment)
+            if look.environment.get("software_gpu"):
+                raise EdgeError("it ran on a GPU made of software, whose times say nothing of any GPU")
+            rounds = max(LOOK, math.ceil(seconds * 1000 / statistics.fmean(look.latencies_ms)))
         step(f"{rounds:,} answers, some {minutes} minutes: {job.artifact.format} on {target}")
         long = replace(job, rounds=rounds, warmup=0)
         run = child.call(run_job, target, long, log=log, timeout_s=LOAD_TIMEOUT_S + MOST * minutes * minute_s)
     taken.environment = dict(run.environment)
-    for seconds in minutes_of(run.latencies_ms, minute_s):
-        taken.seconds += seconds
-        taken.add_minute(seconds, minute_s, None)
+    for minute in minutes_of(run.latencies_ms, minute_s)[:minutes]:
+        taken.seconds += minute
+        taken.add_minute(minute, minute_s, None)
 
 
 def minutes_of(latencies_ms: Sequence[float], minute_s: float) -> list[list[Second]]:

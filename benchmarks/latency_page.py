@@ -127,7 +127,8 @@ def _tables(found: Latencies, rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 def _costs(case: Case, costs: Costs) -> dict[str, Any]:
     batches = f"{rate(costs.batch_per_s)} of {costs.batch}" if costs.batch else ABSENT
-    on_gpu = f", {size(costs.gpu_memory_bytes)} on the GPU" if costs.gpu_memory_bytes is not None else ""
+    # Two lines of a cell where a page has little room for twelve columns.
+    on_gpu = f",\nGPU {size(costs.gpu_memory_bytes)}" if costs.gpu_memory_bytes is not None else ""
     at_once = f"{rate(costs.concurrent_per_s)} by {costs.workers}" if costs.workers else ABSENT
     told = [
         (case.format, case.format),
@@ -141,7 +142,7 @@ def _costs(case: Case, costs: Costs) -> dict[str, Any]:
         (rate(costs.serial_per_s), costs.serial_per_s),
         (batches, costs.batch_per_s),
         (at_once, costs.concurrent_per_s),
-        (ABSENT if costs.energy_mj is None else f"{costs.energy_mj:.3g} mJ ({costs.energy_by})", costs.energy_mj),
+        (ABSENT if costs.energy_mj is None else f"{costs.energy_mj:.3g} mJ\n({costs.energy_by})", costs.energy_mj),
     ]
     return _entry(zip(COSTS, told, strict=True), notices=[costs.problem] if costs.problem else [])
 

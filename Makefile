@@ -18,7 +18,7 @@ help: ## list what can be made
 
 install: $(VENV)/installed .venv-tflite-2.14/installed $(WEB)/node_modules/installed ## set up everything this machine can have
 
-setup-gpu: install ## put ONNX Runtime for NVIDIA GPUs in the place of the CPU's, with CUDA's libraries (1.5 GB)
+setup-gpu: install ## put ONNX Runtime for NVIDIA GPUs in the place of the CPU's, with CUDA's libraries (2.5 GB)
 	@$(PY) -m pip uninstall --quiet --disable-pip-version-check --yes onnxruntime
 	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-gpu.lock
 

@@ -19,8 +19,11 @@ help: ## list what can be made
 install: $(VENV)/installed .venv-tflite-2.14/installed $(WEB)/node_modules/installed ## set up everything this machine can have
 
 setup-gpu: install ## put ONNX Runtime for NVIDIA GPUs in the place of the CPU's, with CUDA's libraries (2.5 GB)
-	@$(PY) -m pip uninstall --quiet --disable-pip-version-check --yes onnxruntime
-	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-gpu.lock
+	@[ "$$(uname -sm)" = "Linux x86_64" ] || { echo "edgeferry: ONNX Runtime for NVIDIA GPUs is for Linux on x86-64" >&2; exit 1; }
+	@wheels=$$(mktemp -d) && trap 'rm -rf "$$wheels"' EXIT && pip="$(PY) -m pip --quiet --disable-pip-version-check" && \
+	    $$pip download --no-deps --require-hashes --dest "$$wheels" -r requirements-gpu.lock && \
+	    $$pip uninstall --yes onnxruntime && \
+	    $$pip install --no-index --find-links "$$wheels" --no-deps --require-hashes -r requirements-gpu.lock
 
 setup-old-runtimes: install $(OLD_RUNTIMES:=/installed) ## set up TF Lite 2.5 and 2.7, as boards have them
 

@@ -112,8 +112,11 @@ def _form(tensor: Tensor) -> tuple[object, ...]:
 
 
 def _told(tensor: Tensor) -> str:
-    quantized = f" with scale {tensor.scale:.9g} and zero point {tensor.zero_point}" if tensor.scale is not None else ""
-    return f"{tensor.dtype} {list(tensor.shape)}{quantized}"
+    return f"{tensor.dtype} {list(tensor.shape)}{_quantization(tensor)}"
+
+
+def _quantization(tensor: Tensor | Declared) -> str:
+    return "" if tensor.scale is None else f" with scale {tensor.scale:.9g} and zero point {tensor.zero_point}"
 
 
 def _key(operation: Operation) -> tuple[str, tuple[str, ...]]:
@@ -147,7 +150,7 @@ def _layers_differ(layers: list[Declared], parent: Graph) -> str | None:
         if not candidates:
             return f"the parent has no tensor {layer.name}"
         if not any(_is_layer_of(layer, tensor) for tensor in candidates):
-            told = f"{list(layer.shape)} with scale {layer.scale:.9g} and zero point {layer.zero_point}"
+            told = f"{list(layer.shape)}{_quantization(layer)}"
             return f"{layer.name} is {told}, the parent's {_told(candidates[0])}"
     return None
 

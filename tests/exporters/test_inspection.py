@@ -15,10 +15,12 @@ import jsonschema
 import pytest
 
 from exporters.inspection import inspect
-from exporters.inspection_parent import what_differs
+from exporters.inspection_parent import _layers_differ, what_differs
 from exporters.inspection_record import Inspection, json_of
 from exporters.inspection_text import lines
+from exporters.tflite_graph import Graph, Operation, Tensor
 from models.artifact import MANIFEST, read_artifact, write_manifest
+from models.artifact import Tensor as Declared
 from models.errors import EdgeError
 from models.files import sha256_of
 
@@ -288,3 +290,10 @@ def test_the_command_tells_a_mistake_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"nothing known")
     done = command(tmp_path / "file")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+
+
+def test_a_layer_of_a_package_that_has_no_scale_is_told() -> None:
+    held = Tensor("image", (1, 16), (1, 16), "int8", 1, 0, scale=0.5, zero_point=-128)
+    parent = Graph((Operation("FULLY_CONNECTED", 1, (held,), (), None),), 1, (held,), 0)
+    told = "image is [1, 16], the parent's int8 [1, 16] with scale 0.5 and zero point -128"
+    assert _layers_differ([Declared("image", (1, 16), "uint8")], parent) == told

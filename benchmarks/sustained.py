@@ -90,5 +90,7 @@ def told_in_lines(found: Sustained) -> Iterator[str]:
         yield f"{clock}, last minute to first: {interval}, {VERDICTS[found.verdicts[clock]]}"
     if "slower" in found.verdicts.values():
         yield f"it slows down: {WHY[found.verdicts.get('CPU time') or 'not told']}"
+    if found.environment.get("kept"):
+        yield "these are the times that the board kept of an equal job; EDGEFERRY_CORAL_ANEW=1 measures anew"
     if found.problem:
         yield f"failed: {found.problem}"

@@ -79,6 +79,11 @@ def test_a_slower_place_is_told_what_to_look_at() -> None:
     assert any("heat and power limits of what it runs on" in line for line in told_in_lines(found))
 
 
+def test_times_that_a_board_kept_are_told_to_be_old() -> None:
+    found = Sustained("a", "b", 1, "0", {}, {"kept": True}, [], [], {}, {})
+    assert any("kept of an equal job" in line for line in told_in_lines(found))
+
+
 def test_a_wave_within_the_minutes_is_no_change() -> None:
     wave = [1 + 0.2 * np.sin(at / 5) for at in range(120)]
     series = _series(*wave)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the way of measuring is worth: its own cost, its false claims, and how far its ratios spread on a busy machine.
 
-Beside it, in the same run, pytest-benchmark itself on the same two artifacts with as many rounds, one artifact after the other.
+Beside it, in the same run, pytest-benchmark itself on the same two artifacts, one after the other, for as long as it chooses.
 """
 
 import json
@@ -12,7 +12,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -116,16 +116,20 @@ def _job(build: Path, form: str) -> Job:
 
 
 def _beside_a_bare_loop(job: Job) -> Ratio:
-    """Return how many times as long a call takes in the loop that times, taken in turns with a loop that does nothing else."""
-    calls, infer, timed, bare = interleave.load("litert", job).calls, interleave.Ready.infer, [], []
+    """Return how many times as long a turn's calls take with all that times them, in turns with a loop that does nothing else."""
+    calls, infer, parts = interleave.load("litert", job).calls, interleave.Ready.infer, interleave.Ready.parts
+    loops: dict[str, Callable[[], Any]] = {
+        "timed": lambda: [interleave.part_ns(infer, each) for each in parts],
+        "bare": lambda: [infer() for _ in range(calls)],
+    }
+    order = random.Random(0)
+    times: dict[str, list[int]] = {name: [] for name in loops}
     for _ in range(200):
-        timed.append(interleave.turn()[1])
-        infer()
-        start = time.process_time_ns()
-        for _ in range(calls):
-            infer()
-        bare.append((time.process_time_ns() - start) / 1e6 / calls)
-    return paired_ratio(np.array(bare).reshape(10, -1), np.array(timed).reshape(10, -1))
+        for name in order.sample(sorted(loops), 2):
+            start = time.process_time_ns()
+            loops[name]()
+            times[name].append(time.process_time_ns() - start)
+    return paired_ratio(*(np.array(times[name], float).reshape(10, -1) for name in ("bare", "timed")))
 
 
 def _added_up(build: Path, form: str, target: str) -> float:

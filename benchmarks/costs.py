@@ -44,13 +44,13 @@ class Costs:
 
     ``memory_bytes`` is the peak of resident memory above what the process held before the runtime was loaded: runtime, weights
     and working memory; ``gpu_memory_bytes`` what it holds on an NVIDIA GPU, as the driver tells. ``arena_bytes`` is what the
-    runtime plans for tensors: TF Lite's arena, without what XNNPACK takes for
-    itself; ONNX Runtime's, with the weights that it keeps there. ``before_ms`` is what normalising an image and handing it to
-    the runtime takes, None where the call does that; ``after_ms`` what making scores of the answer does; decoding an image file
-    is in neither, but for an endpoint, which does it. Throughput is answers a second: ``serial_per_s`` one after another,
-    ``batch_per_s`` in arrays of ``batch`` images, ``concurrent_per_s`` by ``workers`` threads with a session each, or of an
-    endpoint as many connections. ``energy_mj`` is millijoules an answer, of all that ``energy_by`` counts (the processor by RAPL
-    or powermetrics, a board by its INA monitor, a GPU by NVML), idle power included.
+    runtime plans for tensors: TF Lite's arena, without what XNNPACK takes for itself; ONNX Runtime's, with the weights that it
+    keeps there. ``before_ms`` is what normalising an image and handing it to the runtime takes, None where the call does that;
+    ``after_ms`` what making scores of the answer does; decoding an image file is in neither, but for an endpoint, which does it.
+    Throughput is answers a second: ``serial_per_s`` one after another, ``batch_per_s`` in arrays of ``batch`` images,
+    ``concurrent_per_s`` by ``workers`` threads with a session each, or of an endpoint as many connections. ``energy_mj`` is
+    millijoules an answer, of all that ``energy_by`` counts (the processor by RAPL or powermetrics, a board by its INA monitor, a
+    GPU by NVML), idle power included.
     """
 
     memory_bytes: int | None = None

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # A turn lasts so long at the least, and its time is the median of its parts: on a crowded machine another process takes the core
-# meanwhile, and the calls after that are slower. A part lasts so long at the least: reading the clocks takes half a microsecond.
-LEAST_TURN_S: Final = 0.004
-LEAST_PART_S: Final = 0.0002
+# meanwhile, and the calls after that are slower. A part lasts so long at the least: reading the clocks takes some 3 microseconds.
+LEAST_TURN_S: Final = 0.005
+LEAST_PART_S: Final = 0.001
 # For so long a turn begins with calls that are not timed. On a busy machine the first one takes 1.25 times as long as later ones,
 # the second 1.03, since caches hold others' data (MobileNetV2 0.35 at 96 x 96). A GPU falls asleep: after 0.1 s an H100 takes
 # 1.7 times as long for the first call of EfficientNet-Lite0, 1.2 for the second, and no longer some milliseconds later.
@@ -243,14 +243,14 @@ def turn() -> tuple[float, float]:
     infer()
     while time.perf_counter() < awake:
         infer()
-    times_ns = [_part_ns(infer, calls) for calls in Ready.parts]
+    times_ns = [part_ns(infer, calls) for calls in Ready.parts]
     if "gpu" in Ready.session.environment and (clock_mhz := nvidia.clock_mhz()) is not None:
         Ready.clocks_mhz.append(clock_mhz)
     wall_ms, cpu_ms = (statistics.median(times) / 1e6 for times in zip(*times_ns, strict=True))
     return wall_ms, cpu_ms
 
 
-def _part_ns(infer: Callable[[], Any], calls: int) -> tuple[float, float]:
+def part_ns(infer: Callable[[], Any], calls: int) -> tuple[float, float]:
     """Return wall and CPU nanoseconds a call of so many."""
     wall, cpu = time.perf_counter_ns(), time.process_time_ns()
     for _ in range(calls):

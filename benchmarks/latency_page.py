@@ -26,7 +26,7 @@ COSTS_NOTE: Final = (
     "runtime plans for tensors; TF Lite's without what XNNPACK takes for itself, ONNX Runtime's with the weights it keeps there. "
     "Before and after: normalising an image and handing it over, and making scores of the answer; decoding an image file is in "
     "neither, but for an endpoint, which does it. Answers a second: one by one, in arrays of several images, and at once, by as "
-    "many threads as cores, each with a session of its own; of an endpoint, over as many connections."
+    "many threads as cores, on a GPU four at most, each with a session of its own; of an endpoint, over as many connections."
 )
 OPERATIONS: Final = ("format", "target", "operation", "time", "share")
 SLOWEST: Final = 5

@@ -7,6 +7,7 @@ ARGS ?=
 
 VENV := .venv
 PY := $(VENV)/bin/python
+EDGEFERRY := $(VENV)/bin/edgeferry
 OLD_RUNTIMES := .venv-tflite-2.5 .venv-tflite-2.7
 WEB := targets/web
 
@@ -28,39 +29,41 @@ setup-gpu: install ## put ONNX Runtime for NVIDIA GPUs in the place of the CPU's
 setup-old-runtimes: install $(OLD_RUNTIMES:=/installed) ## set up TF Lite 2.5 and 2.7, as boards have them
 
 export-all: install ## export MODEL to every format, check every artifact, print one table
-	@$(PY) -m benchmarks all "$(MODEL)" --build "$(BUILD)" $(ARGS)
+	@$(EDGEFERRY) export-all "$(MODEL)" --build "$(BUILD)" $(ARGS)
 
 parity: install ## check the artifacts of MODEL anew
-	@$(PY) -m benchmarks parity "$(MODEL)" --build "$(BUILD)" $(ARGS)
+	@$(EDGEFERRY) check "$(MODEL)" --build "$(BUILD)" $(ARGS)
 
 report: install ## print the last table of MODEL again
-	@$(PY) -m benchmarks report "$(MODEL)" --build "$(BUILD)" $(ARGS)
+	@$(EDGEFERRY) report "$(MODEL)" --build "$(BUILD)" $(ARGS)
 
-serve-browser: install ## try MODEL in a page of this machine, beside what the original said
-	@$(PY) -m exporters export "$(MODEL:.keras=.toml)" --build "$(BUILD)" | sed -n '/: kept,/d; /^tfjs/p' >&2
-	@$(PY) -m targets serve "$(MODEL:.keras=.toml)" --build "$(BUILD)" $(ARGS)
+serve-browser: install ## try MODEL in a page of this machine, beside what the Keras model predicts
+	@$(EDGEFERRY) -q export "$(MODEL)" --build "$(BUILD)" --format tfjs-float32 >&2
+	@$(EDGEFERRY) demo "$(MODEL)" --build "$(BUILD)" $(ARGS)
 
 test: install ## run the tests
 	@$(PY) -m pytest $(ARGS)
 
 bench: install ## measure the latency of MODEL's artifacts on every target here, in pytest-benchmark's table and files
-	@EDGEFERRY_MODEL="$(MODEL:.keras=.toml)" EDGEFERRY_BUILD="$(BUILD)" $(PY) -m pytest benchmarks/bench_latency.py --benchmark-only $(ARGS)
+	@EDGEFERRY_MODEL="$(MODEL)" EDGEFERRY_BUILD="$(BUILD)" $(PY) -m pytest benchmarks/bench_latency.py --benchmark-only $(ARGS)
 
 bench-own: install ## time this toolkit itself beside the converters' public recipes and other ways to measure
 	@$(PY) -m pytest benchmarks --ignore benchmarks/bench_latency.py --benchmark-only $(ARGS)
 
 bench-coral: install ## run MODEL on a Coral board, HOST=user@board (ANEW=1 measures again), or on a USB Accelerator here, USB=1
-	@EDGEFERRY_CORAL="$(or $(HOST),$(EDGEFERRY_CORAL))" EDGEFERRY_CORAL_ANEW="$(ANEW)" $(PY) -m benchmarks parity "$(MODEL)" \
+	@EDGEFERRY_CORAL="$(or $(HOST),$(EDGEFERRY_CORAL))" EDGEFERRY_CORAL_ANEW="$(ANEW)" $(EDGEFERRY) check "$(MODEL)" \
 	    --build "$(BUILD)" $(if $(USB),--target edgetpu-usb,--target coral-cpu --target coral-edgetpu) $(ARGS)
 
 bench-mac: install ## run MODEL's Core ML packages on this Mac and what is connected to it, or on another, HOST=me@mac
-	@EDGEFERRY_MAC="$(or $(HOST),$(EDGEFERRY_MAC))" $(PY) -m benchmarks parity "$(MODEL)" --build "$(BUILD)" \
+	@EDGEFERRY_MAC="$(or $(HOST),$(EDGEFERRY_MAC))" $(EDGEFERRY) check "$(MODEL)" --build "$(BUILD)" \
 	    $(foreach target,all cpu gpu ane reference iphone,--target coreml-$(target)) $(ARGS)
 
 lint: install ## check style and types
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
-	@$(PY) -m mypy
+	@mkdir -p $(VENV)/typing/edgeferry && for each in __init__.py __main__.py commands; do ln -sfn ../../../edgeferry/$$each $(VENV)/typing/edgeferry/; done; \
+	    for each in models exporters targets benchmarks; do ln -sfn ../../../$$each $(VENV)/typing/edgeferry/; done
+	@MYPYPATH=$(VENV)/typing $(PY) -m mypy
 
 format: install ## put the code into the house's form
 	@$(PY) -m ruff check --fix-only .
@@ -90,9 +93,9 @@ $(VENV)/installed: requirements.lock
 .venv-tflite-2.14/installed: PYTHONS := 3.11 3.10 3.9
 .venv-tflite-2.5/installed .venv-tflite-2.7/installed: PYTHONS := 3.7 3.9
 
-.venv-tflite-2.14/installed: targets/tflite_2_14.lock
-.venv-tflite-2.7/installed: targets/tflite_2_7.lock
-.venv-tflite-2.5/installed: targets/tflite_2_5.lock
+.venv-tflite-2.14/installed: targets/boards/tflite_2_14.lock
+.venv-tflite-2.7/installed: targets/boards/tflite_2_7.lock
+.venv-tflite-2.5/installed: targets/boards/tflite_2_5.lock
 .venv-tflite-%/installed:
 	@mkdir -p $(@D)
 	@if [ "$$(uname -s)" = Linux ] && found=$$(.ci/find-python $(PYTHONS) 2>/dev/null); then \

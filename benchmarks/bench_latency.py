@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from benchmarks.entries import Asked, Entry, entries_of
-from benchmarks.latencies import Case, Latencies
-from benchmarks.latency import Effort, keep, measure
-from models.errors import EdgeError
-from models.spec import read_spec
-from models.terminal import model_build, progress
-from targets.target import choose
+from edgeferry.benchmarks.latency.entries import Asked, Entry, entries_of
+from edgeferry.benchmarks.latency.measure import Effort, keep, measure
+from edgeferry.benchmarks.latency.records import Case, Latencies
+from edgeferry.models.config.spec import read_spec
+from edgeferry.models.system.errors import EdgeError
+from edgeferry.models.system.places import ROOT
+from edgeferry.models.system.terminal import model_build, progress
+from edgeferry.targets.target import choose
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-HOUSE: Final = Path(__file__).resolve().parent.parent
 SIZES: Final = ("artifact_sha256", "bytes", "compressed_bytes")
 FACTS: Final = (*SIZES, "threads", "load_ms", "first_ms", "calls", "in_turns", "environment")
 
@@ -54,8 +54,8 @@ CLOCK: Final = Replay()
 
 
 def _asked() -> Asked:
-    spec = read_spec(Path(os.environ.get("EDGEFERRY_MODEL", HOUSE / "models" / "digits.toml")))
-    place = model_build(Path(os.environ.get("EDGEFERRY_BUILD", HOUSE / "build")), spec.name)
+    spec = read_spec(Path(os.environ.get("EDGEFERRY_MODEL", ROOT / "models" / "digits.toml")))
+    place = model_build(Path(os.environ.get("EDGEFERRY_BUILD", ROOT / "build")), spec.name)
     return Asked(place, (), choose(tuple(os.environ.get("EDGEFERRY_TARGETS", "").split()) or None))
 
 

@@ -5,34 +5,32 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-import exporters
-from exporters.format import Format, Written
-from exporters.inspection_onnx import read_onnx
-from exporters.onnx import FILE as ONNX_FILE
-from exporters.source import Source
-from models.artifact import Tolerance
-from models.errors import EdgeError
-from models.files import digest_of_files, write_whole
+from edgeferry.exporters.format import Format, Written
+from edgeferry.exporters.graph.source import Source
+from edgeferry.exporters.onnx import FILE as ONNX_FILE
+from edgeferry.exporters.readers.onnx import read_onnx
+from edgeferry.models.artifact import Tolerance
+from edgeferry.models.system.errors import EdgeError
+from edgeferry.models.system.files import digest_of_files, write_whole
+from edgeferry.models.system.places import PACKAGE_FILE, ROOT
 
 PARENT: Final = "onnx-float32"
-HOUSE: Final = Path(exporters.__file__).parent.parent
-# The program stands in the container as it stands here, so that the same lines import the same modules.
-PROGRAM: Final = tuple(
-    Path(module)
-    for module in (
-        "exporters/__init__.py",
-        "exporters/endpoint/__init__.py",
-        "exporters/endpoint/__main__.py",
-        "exporters/endpoint/classifier.py",
-        "exporters/endpoint/service.py",
-        "models/__init__.py",
-        "models/cores.py",
-        "models/errors.py",
-        "models/preprocessing.py",
-        "models/softmax.py",
-    )
+# Modules that stand in the container as they stand here, so that the same lines import the same modules.
+PROGRAM: Final = (
+    "exporters/__init__.py",
+    "exporters/endpoint/__init__.py",
+    "exporters/endpoint/__main__.py",
+    "exporters/endpoint/classifier.py",
+    "exporters/endpoint/service.py",
+    "models/__init__.py",
+    "models/preprocessing.py",
+    "models/softmax.py",
+    "models/system/__init__.py",
+    "models/system/cores.py",
+    "models/system/errors.py",
 )
-BUILD: Final = HOUSE / "exporters" / "endpoint"
+PACKAGE: Final = "edgeferry"
+BUILD: Final = ROOT / "exporters" / "endpoint"
 DOCKERFILE: Final = "Dockerfile"
 REQUIREMENTS: Final = "requirements.txt"
 # What the Dockerfile calls the file it serves.
@@ -50,9 +48,9 @@ def write(source: Source, folder: Path) -> Written:
         raise EdgeError(f"{PARENT} is what it serves, and it was not exported; add it to export.formats, or to --format")
     model = f"{source.spec.name}.onnx"
     shutil.copyfile(parent, folder / model)
-    for module in PROGRAM:
-        (folder / module).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(HOUSE / module, folder / module)
+    for module, file in (("__init__.py", PACKAGE_FILE), *((module, ROOT / module) for module in PROGRAM)):
+        (folder / PACKAGE / module).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, folder / PACKAGE / module)
     shutil.copyfile(BUILD / REQUIREMENTS, folder / REQUIREMENTS)
     write_whole(folder / DOCKERFILE, (BUILD / DOCKERFILE).read_text(encoding="utf-8").replace(PLACEHOLDER, model))
     served = read_onnx(folder / model)

@@ -13,15 +13,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final, Literal
 
-from exporters import worker
-from exporters.format import Format, choose
-from models.artifact import LOG, MANIFEST, read_artifact, what_changed
-from models.child import Child, ChildError
-from models.errors import EdgeError
-from models.files import digest, digest_of_code, partial_of, told_as_edge_error, write_json
-from models.reference import Reference, read_reference, reference_key
-from models.spec import ModelSpec
-from models.terminal import Step
+from edgeferry.exporters import worker
+from edgeferry.exporters.format import Format, choose
+from edgeferry.models.artifact import LOG, MANIFEST, read_artifact, what_changed
+from edgeferry.models.config.spec import ModelSpec
+from edgeferry.models.reference import Reference, read_reference, reference_key
+from edgeferry.models.system.child import Child, ChildError
+from edgeferry.models.system.errors import EdgeError
+from edgeferry.models.system.files import digest, digest_of_code, explain_disk_errors, partial_of, write_json
+from edgeferry.models.system.terminal import Step
 
 SCHEMA: Final = 1
 EXPORTS: Final = "exports.json"
@@ -37,6 +37,7 @@ class Export:
     format: str
     state: State
     reason: str
+    rebuilt: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def _reference(work: _Work) -> Reference:
 def _needed(work: _Work, function: Callable[..., None], log: str, *arguments: object) -> None:
     """Run what everything else needs; an accident there is the end, told in a sentence."""
     place = work.build / log
-    with told_as_edge_error(work.build):
+    with explain_disk_errors(work.build):
         place.parent.mkdir(parents=True, exist_ok=True)
         place.unlink(missing_ok=True)
     try:
@@ -116,7 +117,9 @@ def _export(form: Format, work: _Work, reference: Reference) -> Export:
         return Export(form.name, "kept", "nothing changed")
     work.step(f"writing {form.name}")
     problem = _written(form, work, key, versions)
-    return Export(form.name, "failed", problem) if problem else Export(form.name, "written", changed)
+    if problem:
+        return Export(form.name, "failed", problem)
+    return Export(form.name, "written", changed.reason, rebuilt=changed.rebuilt)
 
 
 def _written(form: Format, work: _Work, key: str, versions: dict[str, str]) -> str:
@@ -131,7 +134,7 @@ def _written(form: Format, work: _Work, key: str, versions: dict[str, str]) -> s
         # A process that was killed could not tidy up after itself.
         shutil.rmtree(partial_of(folder), ignore_errors=True)
         if log.is_file():
-            with told_as_edge_error(folder):
+            with explain_disk_errors(folder):
                 folder.mkdir(exist_ok=True)
                 log.replace(folder / LOG)
     return ""
@@ -153,15 +156,23 @@ def _key(form: Format, work: _Work, reference: Reference, versions: dict[str, st
     )
 
 
-def _what_changed(folder: Path, key: str) -> str | None:
+@dataclass(frozen=True)
+class _Change:
+    """Why an artifact is written; ``rebuilt`` where its files are not those that were exported."""
+
+    reason: str
+    rebuilt: bool = False
+
+
+def _what_changed(folder: Path, key: str) -> _Change | None:
     try:
         artifact = read_artifact(folder)
     except EdgeError:
-        return "not exported before"
+        return _Change("not exported before")
     if artifact.key != key:
-        return "the model, its contract, an option or a tool changed"
+        return _Change("the model, its contract, an option or a tool changed")
     changed = what_changed(artifact, folder)
-    return f"rebuilt: {changed}" if changed else None
+    return _Change(f"rebuilt: {changed}", rebuilt=True) if changed else None
 
 
 def _version(distribution: str) -> str | None:

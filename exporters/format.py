@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-import exporters
-from models.artifact import Tensor, Tolerance
-from models.registry import records_in, refuse_unknown
+import edgeferry.exporters
+from edgeferry.models.artifact import Tensor, Tolerance
+from edgeferry.models.system.registry import records_in, refuse_unknown
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from exporters.source import Source
+    from edgeferry.exporters.graph.source import Source
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Format:
     targets read it. ``tools`` are the distributions whose versions it follows from. ``missing()`` says why it cannot be
     written on this machine and how to get what it needs, or None. ``after`` names the format whose artifact it starts from.
     ``identity()`` tells which program outside Python writes it, by a digest, or None; another one makes the artifact stale.
-    A format that is not ``asked_by_default`` is written when it is named.
+    A format that is not ``by_default`` is written when it is named.
     """
 
     name: str
@@ -56,13 +56,13 @@ class Format:
     after: str | None = None
     missing: Callable[[], str | None] = _always
     identity: Callable[[], str | None] = _always
-    asked_by_default: bool = True
+    by_default: bool = True
 
 
 @cache
 def formats() -> dict[str, Format]:
     """Return every format by name, in the order they are made; imports no framework."""
-    found: list[Format] = records_in(exporters, "FORMATS")
+    found: list[Format] = records_in(edgeferry.exporters, "FORMATS")
     return {form.name: form for form in sorted(found, key=lambda form: (form.after is not None, form.name))}
 
 
@@ -74,4 +74,4 @@ def choose(names: tuple[str, ...] | None) -> tuple[Format, ...]:
     """
     known = formats()
     refuse_unknown(names or (), known, "format")
-    return tuple(form for form in known.values() if (form.asked_by_default if names is None else form.name in names))
+    return tuple(form for form in known.values() if (form.by_default if names is None else form.name in names))

@@ -4,9 +4,9 @@
 import shutil
 from pathlib import Path
 
-from exporters.format import Format, Written
-from exporters.source import INPUT, Source
-from models.artifact import Tensor, Tolerance
+from edgeferry.exporters.format import Format, Written
+from edgeferry.exporters.graph.source import INPUT, Source
+from edgeferry.models.artifact import Tensor, Tolerance
 
 
 def copy(source: Source, folder: Path) -> Written:

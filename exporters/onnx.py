@@ -6,10 +6,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from exporters.format import Format, Written
-from exporters.source import INPUT, Source
-from models.artifact import Tensor, Tolerance
-from models.errors import EdgeError
+from edgeferry.exporters.format import Format, Written
+from edgeferry.exporters.graph.source import INPUT, Source
+from edgeferry.models.artifact import Tensor, Tolerance
+from edgeferry.models.system.errors import EdgeError
 
 if TYPE_CHECKING:
     import onnx

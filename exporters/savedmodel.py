@@ -4,9 +4,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from exporters.format import Format, Written
-from exporters.source import INPUT, Source
-from models.artifact import Tensor, Tolerance
+from edgeferry.exporters.format import Format, Written
+from edgeferry.exporters.graph.source import INPUT, Source
+from edgeferry.models.artifact import Tensor, Tolerance
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -7,12 +7,12 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-from exporters.format import Format, formats
-from exporters.source import Source, read_source
-from models.artifact import Artifact, Tolerance, files_of, write_manifest
-from models.files import whole_folder
-from models.reference import make_reference
-from models.spec import ModelSpec
+from edgeferry.exporters.format import Format, formats
+from edgeferry.exporters.graph.source import Source, read_source
+from edgeferry.models.artifact import Artifact, Tolerance, files_of, write_manifest
+from edgeferry.models.config.spec import ModelSpec
+from edgeferry.models.reference import make_reference
+from edgeferry.models.system.files import whole_folder
 
 REFERENCE = "reference"
 

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from models.errors import EdgeError
-from models.files import digest, files_below, sha256_of, write_json
-from models.preprocessing import Preprocessing, preprocessing_of
+from edgeferry.models.preprocessing import Preprocessing, preprocessing_of
+from edgeferry.models.system.errors import EdgeError
+from edgeferry.models.system.files import digest, files_below, sha256_of, write_json
 
 # History: 1, the first. Its JSON Schema is manifest.schema.json.
 SCHEMA: Final = 1

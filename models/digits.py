@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from models.errors import EdgeError
-from models.files import whole_folder
-from models.images import find_images, read_labels, read_pixels
-from models.preprocessing import normalise
-from models.spec import ModelSpec
+from edgeferry.models.config.spec import ModelSpec
+from edgeferry.models.images import find_images, read_labels, read_pixels
+from edgeferry.models.preprocessing import normalise
+from edgeferry.models.system.errors import EdgeError
+from edgeferry.models.system.files import whole_folder
 
 if TYPE_CHECKING:
     import keras

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from models.errors import EdgeError
-from models.files import digest, digest_of_files, files_below, sha256_of
-from models.preprocessing import Preprocessing, opened, pixels_of
-from models.spec import UTF_8
+from edgeferry.models.config.spec import UTF_8
+from edgeferry.models.preprocessing import Preprocessing, opened, pixels_of
+from edgeferry.models.system.errors import EdgeError
+from edgeferry.models.system.files import digest, digest_of_files, files_below, sha256_of
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
-from models.errors import EdgeError
+from edgeferry.models.system.errors import EdgeError
 
 if TYPE_CHECKING:
     import numpy as np

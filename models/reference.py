@@ -9,14 +9,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from models.doubts import doubt_all, doubt_order
-from models.errors import EdgeError
-from models.files import digest, digest_of_code, files_below, sha256_of, whole_folder, write_json
-from models.images import find_images, read_labels, read_pixels
-from models.load import check_file, classifier
-from models.preprocessing import normalise
-from models.softmax import softmax
-from models.spec import ModelSpec
+from edgeferry.models.config.diagnosis import doubt_all, doubt_order
+from edgeferry.models.config.spec import ModelSpec
+from edgeferry.models.images import find_images, read_labels, read_pixels
+from edgeferry.models.keras_loader import check_file, classifier
+from edgeferry.models.preprocessing import normalise
+from edgeferry.models.softmax import softmax
+from edgeferry.models.system.errors import EdgeError
+from edgeferry.models.system.files import digest, digest_of_code, files_below, sha256_of, whole_folder, write_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,7 +78,7 @@ def reference_key(spec: ModelSpec) -> str:
     )
 
 
-def what_of_contract_changed(spec: ModelSpec, reference: Reference) -> tuple[str, ...]:
+def changed_config_keys(spec: ModelSpec, reference: Reference) -> tuple[str, ...]:
     """Return the keys of the contract that changed since the reference was made; images that are not here cannot be asked."""
     now = _contract(spec)
     return tuple(key for key, was in reference.contract.items() if now[key] not in {was, ABSENT})

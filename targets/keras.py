@@ -5,11 +5,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from models.load import load_model
-from targets import nvidia
-from targets.installed import needs, no_cuda, runtime, versions
-from targets.target import Job, Run, Session, Target, Unsupported
-from targets.timing import run_of, timed
+from edgeferry.models.keras_loader import load_model
+from edgeferry.targets.host import nvidia
+from edgeferry.targets.host.installed import needs, no_cuda, runtime, versions
+from edgeferry.targets.target import Job, Run, Session, Target, Unsupported
+from edgeferry.targets.timing import run_of, timed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,7 +54,7 @@ def _open(job: Job, device: str = "CPU") -> Session:
             **runtime(*DISTRIBUTIONS),
             "threads": job.threads,
             "device": device,
-            **(nvidia.told() if device == "GPU" else {}),
+            **(nvidia.environment() if device == "GPU" else {}),
         },
         takes_batches=job.artifact.kind == "keras",
     )
@@ -94,7 +94,7 @@ TARGETS = (
         missing=lambda: no_cuda("`make install`, then `.venv/bin/python -m pip install tensorflow[and-cuda]`"),
         run=partial(_run, device="GPU"),
         versions=versions(*DISTRIBUTIONS, "keras", "numpy"),
-        asked_by_default=False,
+        by_default=False,
         open=partial(_open, device="GPU"),
     ),
 )

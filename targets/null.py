@@ -3,8 +3,8 @@
 
 from typing import Final
 
-from targets.target import Job, Run, Session, Target
-from targets.timing import run_of
+from edgeferry.targets.target import Job, Run, Session, Target
+from edgeferry.targets.timing import run_of
 
 KINDS: Final = frozenset({"container", "coreml", "edgetpu", "keras", "onnx", "savedmodel", "tflite", "tfjs"})
 
@@ -34,7 +34,7 @@ TARGETS = (
         missing=lambda: None,
         run=_run,
         versions=dict,
-        asked_by_default=False,
+        by_default=False,
         open=_open,
     ),
 )

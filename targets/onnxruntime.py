@@ -14,11 +14,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from targets import nvidia
-from targets.installed import needs, no_cuda, versions
-from targets.native_log import told_on_stderr
-from targets.target import Job, Operation, Run, Session, Target, Unsupported
-from targets.timing import normalised_images, run_of, timed
+from edgeferry.targets.host import nvidia
+from edgeferry.targets.host.installed import needs, no_cuda, versions
+from edgeferry.targets.host.native_log import told_on_stderr
+from edgeferry.targets.target import Job, Operation, Run, Session, Target, Unsupported
+from edgeferry.targets.timing import normalised_images, run_of, timed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -99,7 +99,7 @@ def _open(job: Job, provider: str = CPU, told: Mapping[str, str] | None = None) 
             "version": onnxruntime.__version__,
             "threads": job.threads,
             "provider": provider,
-            **(nvidia.told() if provider in ON_CUDA else {}),
+            **(nvidia.environment() if provider in ON_CUDA else {}),
             **_assigned(session, provider),
         },
         takes_batches=not isinstance(session.get_inputs()[0].shape[0], int),
@@ -173,7 +173,7 @@ def _labels(session: Any) -> tuple[str, ...] | None:
     return None if told is None else tuple(json.loads(told))
 
 
-def _target(name: str, summary: str, provider: _Provider, *, asked_by_default: bool = False) -> Target:
+def _target(name: str, summary: str, provider: _Provider, *, by_default: bool = False) -> Target:
     return Target(
         name=name,
         summary=summary,
@@ -181,7 +181,7 @@ def _target(name: str, summary: str, provider: _Provider, *, asked_by_default: b
         missing=provider.missing,
         run=partial(_run, provider=provider.name, told=provider.options),
         versions=versions(*DISTRIBUTIONS, "numpy"),
-        asked_by_default=asked_by_default,
+        by_default=by_default,
         open=partial(_open, provider=provider.name, told=provider.options),
     )
 
@@ -205,7 +205,7 @@ TARGETS = (
         "an NVIDIA GPU, by ONNX Runtime",
         # Tensor cores round float32 to 10 bits of fraction where TF32 is on, which it is by default.
         _Provider(CUDA, LIBRARY.format("cuda"), GPU_WHEEL, {"use_tf32": "0"}),
-        asked_by_default=True,
+        by_default=True,
     ),
     _target(
         "onnxruntime-tensorrt",

@@ -7,10 +7,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import targets as house
-from models.artifact import Artifact, read_artifact
-from models.errors import EdgeError
-from models.registry import records_in, refuse_unknown
+import edgeferry.targets
+from edgeferry.models.artifact import Artifact, read_artifact
+from edgeferry.models.system.errors import EdgeError
+from edgeferry.models.system.registry import records_in, refuse_unknown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -118,7 +118,7 @@ class Target:
 
     ``reads`` names the kinds of artifact it takes, or single formats. ``missing()`` says why it cannot run here and how to change
     that, or None; it is cheap and imports no framework. ``run(job)`` is called in a child process. ``versions()`` says what its
-    results depend on. A target that is not ``asked_by_default`` runs when it is named. ``open(job)`` is there where the target
+    results depend on. A target that is not ``by_default`` runs when it is named. ``open(job)`` is there where the target
     runs in this process and can be asked in turns with others; places that time themselves have none. ``profile(job)`` is there
     where the runtime tells what each operation takes, ``arena(job)`` where it tells, in bytes, what it plans for tensors.
     """
@@ -129,7 +129,7 @@ class Target:
     missing: Callable[[], str | None]
     run: Callable[[Job], Run]
     versions: Callable[[], Mapping[str, str]]
-    asked_by_default: bool = True
+    by_default: bool = True
     open: Callable[[Job], Session] | None = None
     profile: Callable[[Job], Sequence[Operation]] | None = None
     arena: Callable[[Job], int | None] | None = None
@@ -142,7 +142,7 @@ class Target:
 @cache
 def targets() -> dict[str, Target]:
     """Return every target by name; imports no framework."""
-    found: list[Target] = records_in(house, "TARGETS", but=["about_device", "device", "probe_device"])
+    found: list[Target] = records_in(edgeferry.targets, "TARGETS")
     return {target.name: target for target in sorted(found, key=lambda target: target.name)}
 
 
@@ -154,4 +154,4 @@ def choose(names: tuple[str, ...] | None) -> tuple[Target, ...]:
     """
     known = targets()
     refuse_unknown(names or (), known, "target")
-    return tuple(target for target in known.values() if (target.name in names if names else target.asked_by_default))
+    return tuple(target for target in known.values() if (target.name in names if names else target.by_default))

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from models.preprocessing import normalise
-from targets.target import Job, Run, Session
+from edgeferry.models.preprocessing import normalise
+from edgeferry.targets.target import Job, Run, Session
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pytest
 
-from exporters.export import Export, export_all
-from exporters.format import formats
-from models.images import find_images, read_labels, read_pixels
-from models.preprocessing import normalise
-from models.spec import ModelSpec, read_spec
+from edgeferry.exporters.export import Export, export_all
+from edgeferry.exporters.format import formats
+from edgeferry.models.config.spec import ModelSpec, read_spec
+from edgeferry.models.images import find_images, read_labels, read_pixels
+from edgeferry.models.preprocessing import normalise
+from edgeferry.models.system.places import ROOT
 
 if TYPE_CHECKING:
     import keras
 
-HOUSE: Final = Path(__file__).parent.parent
 # Swapping the first channel for the last turns each colour into another of the four.
 COLOURS: Final = {"red": (1.0, 0.1, 0.1), "blue": (0.1, 0.1, 1.0), "yellow": (1.0, 0.9, 0.1), "cyan": (0.1, 0.9, 1.0)}
 COLOURS_TOML: Final = """\
@@ -49,10 +49,15 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> ModelSpec:
     """Return the contract of the default classifier, trained as a user trains it."""
     folder = tmp_path_factory.mktemp("digits")
     toml = folder / "digits.toml"
-    contract = (HOUSE / "models" / "digits.toml").read_text(encoding="utf-8")
+    contract = (ROOT / "models" / "digits.toml").read_text(encoding="utf-8")
     toml.write_text(contract.replace("../build/digits/source/", "source/"), encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "-m", "models", "train", str(toml)], cwd=folder, capture_output=True, text=True, timeout=600, check=False
+        [sys.executable, "-m", "edgeferry", "train", str(toml)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return read_spec(toml)
@@ -132,5 +137,5 @@ def exported_colours(colours: ModelSpec, tmp_path_factory: pytest.TempPathFactor
 
 
 def _exported(spec: ModelSpec, build: Path) -> Exported:
-    exports = export_all(spec, build, tuple(formats()), lambda step: None)
+    exports = export_all(spec, build, tuple(formats()), lambda *_: None)
     return Exported(spec, build, {export.format: export for export in exports})

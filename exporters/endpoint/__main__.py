@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Serve one classifier: ``python -m exporters.endpoint digits.onnx``, configured by the environment as containers are."""
+"""``python -m edgeferry.exporters.endpoint digits.onnx``: serve one classifier, configured by the environment."""
 
 import os
 import socket
@@ -10,10 +10,10 @@ from typing import Final
 
 import uvicorn
 
-from exporters.endpoint.classifier import load
-from exporters.endpoint.service import service
-from models.cores import cores_allowed
-from models.errors import EdgeError
+from edgeferry.exporters.endpoint.classifier import load
+from edgeferry.exporters.endpoint.service import service
+from edgeferry.models.system.cores import cores_allowed
+from edgeferry.models.system.errors import EdgeError
 
 # What may be set, and what is taken where it is not: 0 workers are as many as the cores allow.
 SETTINGS: Final = {"PORT": 8080, "THREADS": 1, "WORKERS": 0, "MOST_BYTES": 16 * 1024 * 1024}
@@ -24,7 +24,9 @@ MOST_CONNECTIONS: Final = 256
 def main(arguments: list[str]) -> str | None:
     """Serve until told to stop; return what is wrong where that cannot be begun."""
     if len(arguments) != 1:
-        return f"usage: python -m exporters.endpoint MODEL.onnx; HOST, {', '.join(SETTINGS)} are read from the environment"
+        return (
+            f"usage: python -m edgeferry.exporters.endpoint MODEL.onnx; HOST, {', '.join(SETTINGS)} are read from the environment"
+        )
     try:
         port, threads, workers, most_bytes = (_setting(name) for name in SETTINGS)
         classifier = load(Path(arguments[0]), max(threads, 1))

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from models.errors import EdgeError
-from models.preprocessing import Preprocessing, normalise, opened, pixels_of, preprocessing_of
-from models.softmax import softmax
+from edgeferry.models.preprocessing import Preprocessing, normalise, opened, pixels_of, preprocessing_of
+from edgeferry.models.softmax import softmax
+from edgeferry.models.system.errors import EdgeError
 
 if TYPE_CHECKING:
     import numpy as np

@@ -17,8 +17,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from exporters.endpoint.classifier import Classifier, NotANumber
-from models.errors import EdgeError
+from edgeferry.exporters.endpoint.classifier import Classifier, NotANumber
+from edgeferry.models.system.errors import EdgeError
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,10 +11,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from models.errors import EdgeError
-from targets.mil.arrays import Array, unpacked
-from targets.mil.limits import allowed
-from targets.target import Unsupported
+from edgeferry.models.system.errors import EdgeError
+from edgeferry.targets.mil.arrays import Array, unpacked
+from edgeferry.targets.mil.limits import allowed
+from edgeferry.targets.target import Unsupported
 
 
 def constexpr_affine_dequantize(quantized_data: Array, zero_point: Array, scale: Array, axis: Array) -> Array:

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from models.errors import EdgeError
-from targets.mil.arrays import COMPUTED_IN, Array, rounded_to_float16
-from targets.mil.limits import MOST_HELD, damage
-from targets.mil.values import TensorType
-from targets.target import Unsupported
+from edgeferry.models.system.errors import EdgeError
+from edgeferry.targets.mil.arrays import COMPUTED_IN, Array, rounded_to_float16
+from edgeferry.targets.mil.limits import MOST_HELD, damage
+from edgeferry.targets.mil.values import TensorType
+from edgeferry.targets.target import Unsupported
 
 Values = dict[str, Any]
 

@@ -9,10 +9,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from targets.mil.arrays import Array
-from targets.mil.evaluation import Step
-from targets.mil.operations import MAKE_THEIR_OWN, OVERWRITING
-from targets.mil.operations.convolution import conv_and
+from edgeferry.targets.mil.arrays import Array
+from edgeferry.targets.mil.evaluation import Step
+from edgeferry.targets.mil.operations import MAKE_THEIR_OWN, OVERWRITING
+from edgeferry.targets.mil.operations.convolution import conv_and
 
 # Around a convolution's input, [n, channels, *spatial], nothing is padded on the first two axes.
 FIRST_SPATIAL: Final = 2

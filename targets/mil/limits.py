@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from math import prod
 from typing import Final
 
-from models.errors import EdgeError
+from edgeferry.models.system.errors import EdgeError
 
 # Values in one array, 1 GiB in float32. VGG16's largest, at 224 x 224 and with a window's copies beside it, has 2^25.
 LARGEST_ARRAY: Final = 2**28

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from models.errors import EdgeError
-from targets.mil.limits import damage
-from targets.mil.messages import enum_name, messages
-from targets.target import Unsupported
+from edgeferry.models.system.errors import EdgeError
+from edgeferry.targets.mil.limits import damage
+from edgeferry.targets.mil.messages import enum_name, messages
+from edgeferry.targets.target import Unsupported
 
 MANIFEST: Final = "Manifest.json"
 DATA: Final = "Data"

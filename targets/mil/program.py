@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from models.errors import EdgeError
-from targets.mil.arrays import Array
-from targets.mil.constants import CONSTANT_EXPRESSIONS
-from targets.mil.evaluation import Program, Step, Values, check_shape, classify
-from targets.mil.fusion import fused
-from targets.mil.limits import LARGEST_CONSTANTS, allowed, damage
-from targets.mil.operations import OPERATIONS
-from targets.mil.package import Package
-from targets.mil.values import Constant, constant, tensor_type
-from targets.target import Unsupported
+from edgeferry.models.system.errors import EdgeError
+from edgeferry.targets.mil.arrays import Array
+from edgeferry.targets.mil.constants import CONSTANT_EXPRESSIONS
+from edgeferry.targets.mil.evaluation import Program, Step, Values, check_shape, classify
+from edgeferry.targets.mil.fusion import fused
+from edgeferry.targets.mil.limits import LARGEST_CONSTANTS, allowed, damage
+from edgeferry.targets.mil.operations import OPERATIONS
+from edgeferry.targets.mil.package import Package
+from edgeferry.targets.mil.values import Constant, constant, tensor_type
+from edgeferry.targets.target import Unsupported
 
 
 def read_program(package: Package, *, rounds_to_float16: bool) -> Program:

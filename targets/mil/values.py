@@ -12,11 +12,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from models.errors import EdgeError
-from targets.mil.arrays import COMPUTED_IN, Array, unpacked
-from targets.mil.messages import enum_name
-from targets.mil.package import inside
-from targets.target import Unsupported
+from edgeferry.models.system.errors import EdgeError
+from edgeferry.targets.mil.arrays import COMPUTED_IN, Array, unpacked
+from edgeferry.targets.mil.messages import enum_name
+from edgeferry.targets.mil.package import inside
+from edgeferry.targets.target import Unsupported
 
 # Where a path to a weight file starts, in a package.
 MODEL_PATH: Final = "@model_path/"

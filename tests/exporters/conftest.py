@@ -11,12 +11,12 @@ import flatbuffers
 import numpy as np
 import pytest
 
-from exporters.source import Source, read_source
-from exporters.tflite_graph import _schema
+from edgeferry.exporters.graph.source import Source, read_source
+from edgeferry.exporters.readers.tflite import _schema
 
-STAND_IN: Final = Path(__file__).parent / "edgetpu_compiler_stand_in.py"
-PACKAGE_STAND_IN: Final = Path(__file__).parent / "edgetpu_package_stand_in.py"
-EDGETPU_LOGS: Final = Path(__file__).parent / "edgetpu_logs"
+STAND_IN: Final = Path(__file__).parent / "edgetpu" / "compiler_stand_in.py"
+PACKAGE_STAND_IN: Final = Path(__file__).parent / "edgetpu" / "package_stand_in.py"
+EDGETPU_LOGS: Final = Path(__file__).parent / "edgetpu" / "logs"
 
 
 @pytest.fixture(scope="session")

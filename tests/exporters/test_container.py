@@ -10,16 +10,16 @@ from typing import Any, Final
 
 import pytest
 
-from exporters.container import PROGRAM, write
-from exporters.source import read_source
-from models.artifact import read_artifact, what_changed
-from models.errors import EdgeError
-from models.files import sha256_of
+from edgeferry.exporters.container import PROGRAM, write
+from edgeferry.exporters.graph.source import read_source
+from edgeferry.models.artifact import read_artifact, what_changed
+from edgeferry.models.system.errors import EdgeError
+from edgeferry.models.system.files import sha256_of
+from edgeferry.models.system.places import ROOT
 
-HOUSE: Final = Path(__file__).parent.parent.parent
 LOADED: Final = """
 import json, sys
-import exporters.endpoint.__main__
+import edgeferry.exporters.endpoint.__main__
 ours = ("exporters", "models", "targets", "benchmarks")
 print(json.dumps([module.__file__ for name, module in sys.modules.items() if name.partition(".")[0] in ours]))
 """
@@ -52,9 +52,9 @@ def test_the_program_runs_on_nothing_but_what_is_in_the_folder(folder: Path) -> 
 
 def test_what_it_installs_is_pinned_as_here_with_hashes(folder: Path) -> None:
     told = (folder / "requirements.txt").read_text()
-    here = dict(PIN.findall((HOUSE / "requirements.lock").read_text()))
+    here = dict(PIN.findall((ROOT / "requirements.lock").read_text()))
     pinned = dict(PIN.findall(told))
-    asked = (HOUSE / "exporters" / "endpoint" / "requirements.in").read_text().split()
+    asked = (ROOT / "exporters" / "endpoint" / "requirements.in").read_text().split()
     assert set(asked) <= set(pinned)
     assert {name: here.get(name) for name in pinned} == pinned
     assert told.count("--hash=sha256:") >= len(pinned)

@@ -5,17 +5,16 @@ import json
 import re
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
 
-import models.artifact
-from exporters.format import choose, formats
-from models.artifact import LOG, MANIFEST, read_artifact, what_changed
-from models.errors import EdgeError
-from models.files import sha256_of
+from edgeferry.exporters.format import choose, formats
+from edgeferry.models.artifact import LOG, MANIFEST, read_artifact, what_changed
+from edgeferry.models.system.errors import EdgeError
+from edgeferry.models.system.files import sha256_of
+from edgeferry.models.system.places import ROOT
 
 FRAMEWORKS = ("tensorflow", "keras", "coremltools", "onnx", "tensorflowjs", "numpy")
 NAMES = tuple(formats())
@@ -23,7 +22,10 @@ WRITTEN = tuple(name for name, form in formats().items() if form.missing() is No
 
 
 def test_listing_the_formats_imports_no_framework() -> None:
-    script = f"import sys; from exporters.format import formats; formats(); print([n for n in {FRAMEWORKS} if n in sys.modules])"
+    script = (
+        "import sys; from edgeferry.exporters.format import formats; formats(); "
+        f"print([n for n in {FRAMEWORKS} if n in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -75,7 +77,7 @@ def test_its_manifest_tells_everything(name: str, exported_digits: Any) -> None:
 @pytest.mark.parametrize("name", WRITTEN)
 @pytest.mark.parametrize("classifier", ["exported_digits", "exported_colours"])
 def test_its_manifest_keeps_to_the_published_schema(name: str, classifier: str, request: pytest.FixtureRequest) -> None:
-    schema = json.loads(Path(models.artifact.__file__).with_name("manifest.schema.json").read_text())
+    schema = json.loads((ROOT / "models" / "manifest.schema.json").read_text())
     told = json.loads((request.getfixturevalue(classifier).build / name / MANIFEST).read_text())
     Draft202012Validator.check_schema(schema)
     Draft202012Validator(schema).validate(told)

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from exporters.export import export_all
-from models.artifact import MANIFEST, read_artifact, what_changed
-from models.errors import EdgeError
-from models.spec import ExportOptions, read_spec
+from edgeferry.exporters.export import export_all
+from edgeferry.models.artifact import MANIFEST, read_artifact, what_changed
+from edgeferry.models.config.spec import ExportOptions, read_spec
+from edgeferry.models.system.errors import EdgeError
 
 FEW = ("keras", "onnx-float32", "tflite-float32")
 LSTM_TOML = """\
@@ -81,7 +81,7 @@ def test_a_format_that_fails_leaves_what_was_there_and_the_others_come_out(copie
 @pytest.mark.parametrize("change", [{"formats": ("tflite-int4",)}, {"tolerances": (("tflite-int4", "max_difference", 0.5),)}])
 def test_a_contract_that_speaks_of_an_unknown_format_is_refused(copied: Any, change: dict[str, Any]) -> None:
     with pytest.raises(EdgeError, match=r"digits.toml: 'tflite-int4' is not a format; there are"):
-        export_all(replace(copied.spec, **change), copied.build, None, lambda step: None)
+        export_all(replace(copied.spec, **change), copied.build, None, lambda *_: None)
 
 
 def test_int8_without_calibration_images_is_not_run_and_says_so(copied: Any) -> None:
@@ -92,7 +92,7 @@ def test_int8_without_calibration_images_is_not_run_and_says_so(copied: Any) -> 
 
 def test_a_build_folder_that_cannot_be_written_is_said(copied: Any) -> None:
     with pytest.raises(EdgeError, match=r"cannot write /dev/null/build.*Not a directory.*--build"):
-        export_all(copied.spec, Path("/dev/null/build"), FEW, lambda step: None)
+        export_all(copied.spec, Path("/dev/null/build"), FEW, lambda *_: None)
 
 
 @pytest.mark.slow
@@ -116,7 +116,7 @@ def test_a_converter_that_kills_its_process_is_a_row_and_the_others_come_out(tmp
     (tmp_path / "lstm.toml").write_text(LSTM_TOML)
     names = ("onnx-float32", "tflite-float32", "tflite-int8")
     exports = {
-        each.format: each for each in export_all(read_spec(tmp_path / "lstm.toml"), tmp_path / "b", names, lambda step: None)
+        each.format: each for each in export_all(read_spec(tmp_path / "lstm.toml"), tmp_path / "b", names, lambda *_: None)
     }
     # TensorFlow 2.21's converter dies on an int8 LSTM.
     assert exports["tflite-int8"].state == "failed"

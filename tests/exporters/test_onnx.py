@@ -7,10 +7,10 @@ from typing import Any
 import onnx
 import pytest
 
-from exporters import onnx as exporter
-from exporters.source import Source
-from models.errors import EdgeError
-from models.spec import ExportOptions
+from edgeferry.exporters import onnx as exporter
+from edgeferry.exporters.graph.source import Source
+from edgeferry.models.config.spec import ExportOptions
+from edgeferry.models.system.errors import EdgeError
 
 
 def _model(exported: Any) -> onnx.ModelProto:

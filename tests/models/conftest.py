@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from models.preprocessing import Preprocessing
-from models.spec import ModelSpec
+from edgeferry.models.config.spec import ModelSpec
+from edgeferry.models.preprocessing import Preprocessing
 
 
 @pytest.fixture(scope="session")

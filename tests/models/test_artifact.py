@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from models.artifact import SCHEMA, Artifact, Tensor, Tolerance, files_of, read_artifact, what_changed, write_manifest
-from models.errors import EdgeError
-from models.preprocessing import Preprocessing
+from edgeferry.models.artifact import SCHEMA, Artifact, Tensor, Tolerance, files_of, read_artifact, what_changed, write_manifest
+from edgeferry.models.preprocessing import Preprocessing
+from edgeferry.models.system.errors import EdgeError
 
 
 @pytest.fixture

@@ -8,20 +8,20 @@ from typing import Final
 import numpy as np
 import pytest
 
-from models import digits as default
-from models.errors import EdgeError
-from models.images import find_images, read_labels, read_pixels
-from models.load import load_model
-from models.preprocessing import normalise
-from models.spec import ModelSpec, read_spec
+from edgeferry.models import digits as default
+from edgeferry.models.config.spec import ModelSpec, read_spec
+from edgeferry.models.images import find_images, read_labels, read_pixels
+from edgeferry.models.keras_loader import load_model
+from edgeferry.models.preprocessing import normalise
+from edgeferry.models.system.errors import EdgeError
+from edgeferry.models.system.places import ROOT
 
-HOUSE: Final = Path(__file__).parent.parent.parent
 TRAIN_ONE_EPOCH: Final = """\
 import sys
 from pathlib import Path
-from models import digits
-from models.load import load_model
-from models.spec import read_spec
+from edgeferry.models import digits
+from edgeferry.models.keras_loader import load_model
+from edgeferry.models.config.spec import read_spec
 digits.EPOCHS = 1
 spec = read_spec(Path(sys.argv[1]))
 done = []
@@ -34,7 +34,7 @@ print(done, digits.weights_sha256(load_model(spec.model)))
 def own(tmp_path: Path) -> ModelSpec:
     """Return the default contract with its files below a folder that is not there yet."""
     path = tmp_path / "digits.toml"
-    contract = (HOUSE / "models" / "digits.toml").read_text(encoding="utf-8")
+    contract = (ROOT / "models" / "digits.toml").read_text(encoding="utf-8")
     path.write_text(contract.replace("../build/digits/source/", "source/"), encoding="utf-8")
     return read_spec(path)
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.errors import EdgeError
-from models.images import ImageSet, find_images, read_labels, read_pixels
-from models.preprocessing import Preprocessing, normalise, pixels_of
+from edgeferry.models.images import ImageSet, find_images, read_labels, read_pixels
+from edgeferry.models.preprocessing import Preprocessing, normalise, pixels_of
+from edgeferry.models.system.errors import EdgeError
 
 LABELS: Final = ("cat", "dog")
 RED: Final = (200, 10, 30)

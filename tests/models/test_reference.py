@@ -15,12 +15,12 @@ import pytest
 from keras import layers
 from PIL import Image
 
-from models.digits import network
-from models.errors import EdgeError
-from models.images import find_images, read_labels, read_pixels
-from models.load import load_model
-from models.preprocessing import normalise
-from models.reference import (
+from edgeferry.models.config.spec import ModelSpec, read_spec
+from edgeferry.models.digits import network
+from edgeferry.models.images import find_images, read_labels, read_pixels
+from edgeferry.models.keras_loader import load_model
+from edgeferry.models.preprocessing import normalise
+from edgeferry.models.reference import (
     Reference,
     check_discriminates,
     keras_scores,
@@ -30,7 +30,7 @@ from models.reference import (
     reference_key,
     softmax,
 )
-from models.spec import ModelSpec, read_spec
+from edgeferry.models.system.errors import EdgeError
 
 
 @pytest.fixture(scope="module")
@@ -363,6 +363,6 @@ def test_a_reference_that_does_not_fit_leaves_nothing(colours: ModelSpec, full_d
 
 
 def test_reading_a_reference_needs_no_framework(kept: Path) -> None:
-    code = "import sys; from pathlib import Path; from models.reference import read_reference; "
+    code = "import sys; from pathlib import Path; from edgeferry.models.reference import read_reference; "
     code += "sys.exit(read_reference(Path(sys.argv[1])) is None or bool({'keras', 'tensorflow', 'PIL'} & set(sys.modules)))"
     subprocess.run([sys.executable, "-c", code, str(kept)], check=True, timeout=60)

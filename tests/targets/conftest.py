@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from exporters.export import export_all
-from models.child import Child
-from models.spec import ModelSpec
-from targets.target import Job, Run, Unsupported, targets
+from edgeferry.exporters.export import export_all
+from edgeferry.models.config.spec import ModelSpec
+from edgeferry.models.system.child import Child
+from edgeferry.targets.target import Job, Run, Unsupported, targets
 
 if TYPE_CHECKING:
     import numpy as np

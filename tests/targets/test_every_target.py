@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What holds for every target, told by the registry."""
 
-import importlib
-import pkgutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,11 +9,13 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-import targets as house
-from exporters.format import formats
-from models.artifact import read_artifact
-from models.errors import EdgeError
-from targets.target import Run, choose, targets
+import edgeferry.targets
+from edgeferry.exporters.format import formats
+from edgeferry.models.artifact import read_artifact
+from edgeferry.models.system.errors import EdgeError
+from edgeferry.models.system.places import ROOT
+from edgeferry.models.system.registry import records_in
+from edgeferry.targets.target import Run, choose, targets
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,7 +46,7 @@ FRAMEWORKS: Final = (
 )
 LIST_AND_ASK: Final = f"""
 import sys
-from targets.target import targets
+from edgeferry.targets.target import targets
 for target in targets().values():
     target.missing(), target.versions()
 print(*sorted(set({FRAMEWORKS!r}) & set(sys.modules)))
@@ -54,19 +54,12 @@ print(*sorted(set({FRAMEWORKS!r}) & set(sys.modules)))
 
 
 def test_listing_and_asking_what_is_missing_imports_no_framework() -> None:
-    told = subprocess.run(
-        [sys.executable, "-c", LIST_AND_ASK], cwd=Path(house.__path__[0]).parent, capture_output=True, text=True, check=True
-    )
+    told = subprocess.run([sys.executable, "-c", LIST_AND_ASK], cwd=ROOT, capture_output=True, text=True, check=True)
     assert told.stdout.strip() == ""
 
 
 def test_no_two_targets_have_one_name() -> None:
-    modules = [
-        importlib.import_module(f"targets.{module.name}")
-        for module in pkgutil.iter_modules(house.__path__)
-        if module.name not in {"__main__", "device"}
-    ]
-    names = [target.name for module in modules for target in getattr(module, "TARGETS", ())]
+    names = [target.name for target in records_in(edgeferry.targets, "TARGETS")]
     assert sorted(names) == list(targets())
 
 
@@ -85,9 +78,9 @@ def test_what_is_missing_is_told_with_the_way_to_get_it(name: str) -> None:
 def test_what_is_missing_is_told_where_nothing_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(sys, "path", [])
-    monkeypatch.setattr("targets.tflite_runtime.HOUSE", tmp_path)
+    monkeypatch.setattr("edgeferry.targets.boards.tflite_runtime.ROOT", tmp_path)
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    monkeypatch.setattr("targets.installed.find_spec", lambda _: None)
+    monkeypatch.setattr("edgeferry.targets.host.installed.find_spec", lambda _: None)
     here = {name for name, target in targets().items() if target.missing() is None}
     assert here == {"null"}
 
@@ -107,9 +100,7 @@ def test_a_target_that_is_not_there_is_told_with_those_that_are() -> None:
 
 
 def test_the_list_names_every_target() -> None:
-    told = subprocess.run(
-        [sys.executable, "-m", "targets", "list"], cwd=Path(house.__path__[0]).parent, capture_output=True, text=True, check=True
-    )
+    told = subprocess.run([sys.executable, "-m", "edgeferry", "targets"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert all(name in told.stdout for name in targets())
 
 

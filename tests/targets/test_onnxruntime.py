@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from models.child import ChildError
-from targets import installed
-from targets.target import Run, Unsupported, targets
+from edgeferry.models.system.child import ChildError
+from edgeferry.targets.host import installed
+from edgeferry.targets.target import Run, Unsupported, targets
 
 Answer = Callable[..., Run]
 

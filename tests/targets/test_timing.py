@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from targets.target import Job
-from targets.timing import answer_and_time, warm_up
+from edgeferry.targets.target import Job
+from edgeferry.targets.timing import answer_and_time, warm_up
 
 
 @pytest.fixture

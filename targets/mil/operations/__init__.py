@@ -9,7 +9,7 @@ Arrays are float32 wherever the program says float16 or float32; the program's e
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from targets.mil.operations import (
+from edgeferry.targets.mil.operations import (
     activation,
     convolution,
     elementwise,

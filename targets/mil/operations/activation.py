@@ -8,8 +8,8 @@ from typing import Any, Final
 import numpy as np
 from scipy import special
 
-from targets.mil.arrays import Array
-from targets.target import Unsupported
+from edgeferry.targets.mil.arrays import Array
+from edgeferry.targets.target import Unsupported
 
 
 def clamped_relu(x: Array, alpha: Array, beta: Array) -> Any:

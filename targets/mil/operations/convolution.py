@@ -10,10 +10,10 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.lib.stride_tricks import as_strided, sliding_window_view
 
-from models.errors import EdgeError
-from targets.mil.arrays import Array
-from targets.mil.limits import allowed, check_work
-from targets.mil.operations.window import Pads, Window, padded, padding, steps, window_of
+from edgeferry.models.system.errors import EdgeError
+from edgeferry.targets.mil.arrays import Array
+from edgeferry.targets.mil.limits import allowed, check_work
+from edgeferry.targets.mil.operations.window import Pads, Window, padded, padding, steps, window_of
 
 # So many floats that a row of a depthwise kernel meets are worked on at a time that they stay in a processor's second cache.
 DEPTHWISE_FLOATS: Final = 320 * 1024

@@ -7,9 +7,9 @@ from typing import Any, Final
 import numpy as np
 from scipy import special
 
-from targets.mil.arrays import Array
-from targets.mil.limits import allowed
-from targets.target import Unsupported
+from edgeferry.targets.mil.arrays import Array
+from edgeferry.targets.mil.limits import allowed
+from edgeferry.targets.target import Unsupported
 
 CASTS: Final = {
     "fp16": np.float32,

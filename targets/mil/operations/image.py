@@ -6,9 +6,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from targets.mil.arrays import Array
-from targets.mil.limits import allowed
-from targets.target import Unsupported
+from edgeferry.targets.mil.arrays import Array
+from edgeferry.targets.mil.limits import allowed
+from edgeferry.targets.target import Unsupported
 
 
 def upsample_nearest_neighbor(x: Array, scale_factor_height: float | Array = 1, scale_factor_width: float | Array = 1) -> Any:

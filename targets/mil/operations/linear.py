@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from targets.mil.arrays import Array
-from targets.mil.limits import allowed, check_work
-from targets.mil.operations.activation import softmax
+from edgeferry.targets.mil.arrays import Array
+from edgeferry.targets.mil.limits import allowed, check_work
+from edgeferry.targets.mil.operations.activation import softmax
 
 
 def linear(x: Array, weight: Array, bias: Array | None = None) -> Any:

@@ -6,9 +6,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from targets.mil.arrays import Array
-from targets.mil.limits import allowed
-from targets.mil.operations.window import padded
+from edgeferry.targets.mil.arrays import Array
+from edgeferry.targets.mil.limits import allowed
+from edgeferry.targets.mil.operations.window import padded
 
 
 def batch_norm(  # noqa: PLR0913, PLR0917 - MIL's inputs

@@ -6,10 +6,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from targets.mil.arrays import Array
-from targets.mil.limits import check_work
-from targets.mil.operations.window import Window, padded, padding, steps, window_of
-from targets.target import Unsupported
+from edgeferry.targets.mil.arrays import Array
+from edgeferry.targets.mil.limits import check_work
+from edgeferry.targets.mil.operations.window import Window, padded, padding, steps, window_of
+from edgeferry.targets.target import Unsupported
 
 
 def avg_pool(  # noqa: PLR0913 - MIL's inputs

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from targets.mil.arrays import Array
+from edgeferry.targets.mil.arrays import Array
 
 
 def _over(reduce: Callable[..., Any]) -> Callable[..., Any]:

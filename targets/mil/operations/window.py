@@ -11,10 +11,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from models.errors import EdgeError
-from targets.mil.arrays import Array
-from targets.mil.limits import allowed
-from targets.target import Unsupported
+from edgeferry.models.system.errors import EdgeError
+from edgeferry.targets.mil.arrays import Array
+from edgeferry.targets.mil.limits import allowed
+from edgeferry.targets.target import Unsupported
 
 # Elements of one window; a global pooling of a picture of 1024 x 1024 has as many.
 WIDEST_WINDOW: Final = 2**20

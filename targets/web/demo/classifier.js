@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The artifact on one of TensorFlow.js's backends, as the targets run it, and which backends this browser has.
-import { tfjsEngine } from '../engine_tfjs.js';
+import { tfjsEngine } from '../client/engine_tfjs.js';
 import { normalise } from './preprocess.js';
 import { count } from './view.js';
 

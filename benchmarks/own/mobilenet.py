@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The network that is timed: MobileNetV2 0.35 at 96 x 96, weights drawn at random, batch statistics taken from photographs.
+
+So it answers differently to different images, and its batch normalisations are none that a converter could leave out.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from edgeferry.models.config.spec import ModelSpec
+from edgeferry.models.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SIDE: Final = 96
+CLASSES: Final = 10
+IMAGES: Final = 100
+
+
+def mobilenet(place: Path) -> ModelSpec:
+    """Return the contract of the network, written into a folder with golden and calibration images."""
+    import keras
+    import numpy as np
+
+    keras.utils.set_random_seed(1)
+    model = keras.applications.MobileNetV2((SIDE, SIDE, 3), alpha=0.35, weights=None, classes=CLASSES)
+    photographs = _patches(3 * IMAGES)
+    scaled = photographs.astype(np.float32) / 127.5 - 1
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.5
+    for _ in range(20):
+        model(scaled[::3], training=True)
+    head = model.layers[-1]
+    features = keras.Model(model.input, head.input)(scaled, training=False).numpy()
+    kernel = np.random.default_rng(2).normal(size=head.kernel.shape).astype(np.float32)
+    kernel *= 3 / ((features - features.mean(axis=0)) @ kernel).std(axis=0)
+    head.set_weights([kernel, -(features.mean(axis=0) @ kernel)])
+    model.save(place / "model.keras")
+    labels = model.predict(scaled, verbose=0).argmax(axis=1)
+    np.savez(place / "golden.npz", images=photographs[::3], labels=labels[::3])
+    np.savez(place / "calibration.npz", images=photographs[1::3])
+    return ModelSpec(
+        name="mobilenet",
+        path=place / "model.toml",
+        model=place / "model.keras",
+        labels=tuple(map(str, range(CLASSES))),
+        preprocessing=Preprocessing(SIDE, SIDE, "rgb", (127.5,) * 3, (127.5,) * 3),
+        golden=place / "golden.npz",
+        calibration=place / "calibration.npz",
+    )
+
+
+def _patches(count: int) -> "np.ndarray[Any, np.dtype[np.uint8]]":
+    import numpy as np
+    from sklearn.datasets import load_sample_images
+
+    pictures = load_sample_images().images
+    draw = np.random.default_rng(0)
+    cuts = []
+    for number in range(count):
+        picture = pictures[number % len(pictures)]
+        top, left = (int(draw.integers(size - SIDE)) for size in picture.shape[:2])
+        cuts.append(picture[top : top + SIDE, left : left + SIDE])
+    return np.stack(cuts)

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Does every artifact still predict like the Keras model?"""

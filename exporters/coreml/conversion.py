@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A classifier as an ML Program, by coremltools from the frozen graph, with what coremltools lacks written otherwise first.
+
+- exact GELU: Keras asks for erfc, of which coremltools knows nothing; it becomes 1 - erf;
+- convolutions in groups: Keras calls a function that XLA compiles; what it computes is put in its place, and coremltools sees
+  from the shape of the weights how many groups there are;
+- recurrent layers: written out step by step, for loops do not run on the Neural Engine.
+"""
+
+import re
+from collections.abc import Collection
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+from edgeferry.exporters.graph.fold import constant_node, fold_constants, reachable, spell_out_erfc
+from edgeferry.exporters.graph.groups import CALLS, without_calls
+from edgeferry.exporters.graph.source import INPUT, Source, function_of, without_loops
+from edgeferry.models.keras_loader import classifier
+from edgeferry.models.system.errors import EdgeError
+
+if TYPE_CHECKING:
+    from tensorflow.core.framework.function_pb2 import FunctionDef
+    from tensorflow.core.framework.graph_pb2 import GraphDef
+    from tensorflow.core.framework.node_def_pb2 import NodeDef
+
+FLOAT16: Final = "float16"
+FLOAT32: Final = "float32"
+PROBABILITIES: Final = "probabilities"
+LABEL: Final = "classLabel"
+COLOUR_LAYOUTS: Final = {"rgb": "RGB", "bgr": "BGR", "gray": "GRAYSCALE"}
+# TensorFlow knows the functions that were changed by their names already.
+CHANGED: Final = "_to_be_inlined"
+# What coremltools 9.0 says of an operation it lacks: its type, and the node with its name.
+LACKING: Final = re.compile(
+    r"Conversion for TF op '(?P<operation>[^']+)' not implemented.*?name: \"(?P<node>[^\"]+)\"", re.DOTALL
+)
+
+
+def converted(source: Source, precision: str) -> Any:
+    """Return the classifier as coremltools' model; the float16 one is kept, for other formats start from it.
+
+    Raises:
+        EdgeError: a layer cannot be converted; it says which.
+    """
+    return _float16(source) if precision == FLOAT16 else _convert(source, precision)
+
+
+@lru_cache(maxsize=1)
+def _float16(source: Source) -> Any:
+    return _convert(source, FLOAT16)
+
+
+def _convert(source: Source, precision: str) -> Any:
+    import coremltools as ct
+
+    try:
+        return ct.convert(
+            [function_of(prepared(source), PROBABILITIES)],
+            source="tensorflow",
+            convert_to="mlprogram",
+            inputs=[_image_type(source)],
+            outputs=[ct.TensorType(name=PROBABILITIES)],
+            classifier_config=ct.ClassifierConfig(list(source.spec.labels), LABEL),
+            minimum_deployment_target=getattr(ct.target, source.spec.options.coreml_target),
+            compute_precision=getattr(ct.precision, precision.upper()),
+            skip_model_load=True,
+        )
+    except NotImplementedError as error:
+        raise EdgeError(_told(source, str(error))) from error
+
+
+def _told(source: Source, message: str) -> str:
+    found = LACKING.search(message)
+    if found is None:
+        return f"{source.spec.model}: Core ML cannot run it: {message.splitlines()[0]}"
+    # Sublayers are of interest too: a model within the model holds some.
+    within = classifier(source.spec)._flatten_layers(include_self=False)  # noqa: SLF001 - no public walk goes as deep
+    layer = layer_of(found["node"], {each.name for each in within})
+    return (
+        f"{source.spec.model}: layer {layer!r} computes {found['operation']} (at {found['node']}), which coremltools does not "
+        "convert. Take a layer or an activation that does without, or leave the coreml formats out of export.formats."
+    )
+
+
+def layer_of(node: str, layers: Collection[str]) -> str:
+    """Return the Keras layers, outermost first, that a node's name speaks of.
+
+    Keras counts its calls: 'sequential_1/my_layer_1/Erfc' is of 'my_layer'.
+    """
+    parts = [(part, re.sub(r"_\d+$", "", part)) for part in node.split("/")]
+    found = [next(name for name in names if name in layers) for names in parts if set(names) & set(layers)]
+    return "/".join(found) or node
+
+
+def prepared(source: Source) -> "GraphDef":
+    """Return the graph for one image from raw pixels' common scale to probabilities, in operations that coremltools knows."""
+    import numpy as np
+
+    graph = without_calls(without_loops(source).graph_of(1))
+    if any(node.op in CALLS for node in graph.node):
+        graph = _inlined(graph, source.output)
+    spell_out_erfc(graph)
+    std = source.spec.preprocessing.std
+    if len(set(std)) > 1:
+        _multiply_input(graph, np.float32(std[0]) / np.asarray(std, dtype=np.float32))
+    if source.output == "logits":
+        node = graph.node.add(name=PROBABILITIES, op="Softmax", input=[source.output])
+        node.attr["T"].type = 1
+    return reachable(graph, PROBABILITIES)
+
+
+def _inlined(graph: "GraphDef", output: str) -> "GraphDef":
+    """Return the graph with what functions compute in place of their calls.
+
+    A dilated convolution in groups is several operations, which ``without_calls`` leaves alone.
+    """
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    functions = {each.signature.name: each for each in graph.library.function}
+    for each in (*graph.node, *functions.values()):
+        # Whatever XLA must compile is left as it is.
+        each.attr.pop("_XlaMustCompile", None)
+    for called in [value.func for node in (*graph.node, *_nodes_in(functions)) for value in node.attr.values()]:
+        if called.name in functions:
+            called.name += CHANGED
+    for name, function in functions.items():
+        function.signature.name = name + CHANGED
+    inlined = convert_variables_to_constants_v2(function_of(graph, output), lower_control_flow=False, aggressive_inlining=True)
+    return fold_constants(inlined.graph.as_graph_def(), output)
+
+
+def _nodes_in(functions: "dict[str, FunctionDef]") -> "list[NodeDef]":
+    return [node for function in functions.values() for node in function.node_def]
+
+
+def _image_type(source: Source) -> Any:
+    import coremltools as ct
+
+    how = source.spec.preprocessing
+    # Core ML scales all channels alike; what is left for each of them is multiplied in the graph.
+    scale = 1 / how.std[0]
+    bias = [-mean * scale for mean in how.mean]
+    return ct.ImageType(
+        name=INPUT,
+        shape=(1, *source.shape),
+        scale=scale,
+        bias=bias[0] if how.channels == 1 else bias,
+        color_layout=getattr(ct.colorlayout, COLOUR_LAYOUTS[how.colour]),
+    )
+
+
+def _multiply_input(graph: "GraphDef", factors: Any) -> None:
+    for node in graph.node:
+        node.input[:] = ["image/by_channel" if name == INPUT else name for name in node.input]
+    graph.node.append(constant_node("image/factors", factors))
+    node = graph.node.add(name="image/by_channel", op="Mul", input=[INPUT, "image/factors"])
+    node.attr["T"].type = 1

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a saved Core ML package says of itself, held to what it was made from."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from edgeferry.exporters.coreml.conversion import LABEL
+from edgeferry.models.artifact import Tensor
+from edgeferry.models.system.errors import EdgeError
+
+if TYPE_CHECKING:
+    from edgeferry.exporters.graph.source import Source
+
+    Declared = tuple[tuple[Tensor, ...], tuple[Tensor, ...], int]
+
+# Biases of a few numbers stand in the program's text, not in the weight file.
+LEAST_SHARE_IN_WEIGHT_FILE: Final = 0.9
+LEAST_IN_WEIGHT_FILE: Final = 1024
+# FeatureTypes.proto's ArrayDataType, and MIL.proto's DataType.
+ARRAY_TYPES: Final = {65552: "float16", 65568: "float32"}
+NUMBER_TYPES: Final = {10: "float16", 11: "float32"}
+
+
+def specification_of(package: Path) -> Any:
+    """Return the specification of a package on disk."""
+    import coremltools as ct
+
+    return ct.models.MLModel(str(package), skip_model_load=True).get_spec()
+
+
+def operations_of(specification: Any) -> Any:
+    """Return the operations of an ML Program."""
+    block = specification.mlProgram.functions["main"]
+    return block.block_specializations[block.opset].operations
+
+
+def read_image_and_labels(source: "Source", package: Path) -> "Declared":
+    """Return inputs, outputs and specification version of a package that takes an image and answers a label.
+
+    Raises:
+        EdgeError: it takes or answers something else, or its labels are not the contract's.
+    """
+    spec = specification_of(package)
+    description = spec.description
+    image = description.input[0].type.imageType
+    if (image.height, image.width) != source.shape[:2]:
+        raise EdgeError(
+            f"the package takes images of {image.height} x {image.width}; expected {source.shape[0]} x {source.shape[1]}"
+        )
+    names = [output.name for output in description.output]
+    if LABEL not in names or description.predictedProbabilitiesName not in names:
+        raise EdgeError(f"the package answers {', '.join(names)}; expected {LABEL} and its probabilities")
+    labels = read_labels(spec)
+    if labels != source.spec.labels:
+        raise EdgeError(f"the package holds the labels {', '.join(labels[:12]) or 'none'}; expected the contract's, in its order")
+    asked = Tensor(description.input[0].name, (1, *source.shape), "uint8")
+    answered = Tensor(description.predictedProbabilitiesName, (1, source.classes), _type_of_probabilities(spec))
+    return (asked,), (answered,), spec.specificationVersion
+
+
+def _type_of_probabilities(spec: Any) -> str:
+    # The numbers that classify is given, or would be but for the cast before it.
+    kinds = {output.name: output.type.tensorType.dataType for each in operations_of(spec) for output in each.outputs}
+    return NUMBER_TYPES[kinds["probabilities"]]
+
+
+def read_arrays(source: "Source", package: Path) -> "Declared":
+    """Return inputs, outputs and specification version of a package that takes pixels and answers scores, both as arrays.
+
+    Raises:
+        EdgeError: it takes or answers something else.
+    """
+    spec = specification_of(package)
+    description = spec.description
+    asked, answered = description.input[0].type.multiArrayType, description.output[0].type.multiArrayType
+    height, width, channels = source.shape
+    if tuple(asked.shape) != (1, channels, height, width) or tuple(answered.shape) != (1, source.classes):
+        raise EdgeError(
+            f"the package takes an array {list(asked.shape)} and answers {list(answered.shape)}; "
+            f"expected {[1, channels, height, width]} and {[1, source.classes]}"
+        )
+    # The values are those of pixels, in the type that the package declares.
+    given = Tensor(description.input[0].name, tuple(asked.shape), "uint8")
+    told = Tensor(description.output[0].name, tuple(answered.shape), ARRAY_TYPES[answered.dataType])
+    return (given,), (told,), spec.specificationVersion
+
+
+def read_labels(spec: Any) -> tuple[str, ...]:
+    """Return the class labels an ML Program's classify operation holds, in the order of its scores."""
+    operations = operations_of(spec)
+    constants = {output.name: operation for operation in operations if operation.type == "const" for output in operation.outputs}
+    classify = next((operation for operation in operations if operation.type == "classify"), None)
+    if classify is None:
+        return ()
+    binding = classify.inputs["classes"].arguments[0]
+    value = binding.value if binding.HasField("value") else constants[binding.name].attributes["val"]
+    return tuple(each.immediateValue.tensor.strings.values[0] for each in value.immediateValue.list.values)
+
+
+def check_weights(source: "Source", package: Path, bytes_each: int) -> None:
+    """Refuse a package whose weight file is too small to hold the classifier's weights.
+
+    Raises:
+        EdgeError: it is.
+    """
+    import numpy as np
+    import tensorflow as tf
+
+    constants = (tf.make_ndarray(node.attr["value"].tensor) for node in source.graph.node if node.op == "Const")
+    large = (each.size for each in constants if each.dtype == np.float32 and each.size >= LEAST_IN_WEIGHT_FILE)
+    expected = sum(large) * bytes_each
+    present = bytes_of_weights(package)
+    if present < expected * LEAST_SHARE_IN_WEIGHT_FILE:
+        raise EdgeError(f"the package holds {present} bytes of weights; expected at least {expected}")
+
+
+def bytes_of_weights(package: Path) -> int:
+    """Return the size of a package's weight file."""
+    return sum(path.stat().st_size for path in package.rglob("weight.bin"))

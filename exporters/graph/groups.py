@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Convolutions in groups, written as one convolution a group, in a frozen graph.
+
+TF Lite has them from CONV_2D version 6 on, which 2.5, 2.7 and the Edge TPU lack. What every runtime has says the same:
+
+    y = convolution(x, w in g groups)    becomes    y = concat(convolution(split(x, g)[i], w[i]) for each group i)
+
+and one depthwise convolution where a group is one channel. The bias and activation that follow go into each group, where
+converters fuse them. Keras wraps such a convolution in a function that XLA compiles; that is taken out of it first.
+"""
+
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from edgeferry.exporters.graph.fold import constant_node, copy_of, fold_batchnorm, node_of, reachable, value_of
+from edgeferry.exporters.graph.source import FOLD_TOLERANCE, Source
+from edgeferry.models.preprocessing import normalise
+from edgeferry.models.reference import PIXELS
+from edgeferry.models.softmax import softmax
+from edgeferry.models.system.errors import EdgeError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import tensorflow as tf
+    from numpy.typing import NDArray
+    from tensorflow.core.framework.graph_pb2 import GraphDef
+    from tensorflow.core.framework.node_def_pb2 import NodeDef
+
+CALLS: Final = ("PartitionedCall", "StatefulPartitionedCall")
+# What stands between the arguments of such a function and its convolution.
+PASSES_ON: Final = ("Identity", "NoOp")
+ACTIVATIONS: Final = ("Relu", "Relu6")
+LAST_AXIS: Final = 3
+IMAGES_COMPARED: Final = 32
+
+
+def without_groups(source: Source) -> tuple[Source, int]:
+    """Return the classifier without convolutions in groups, batch normalisation folded into them too, and how many there were.
+
+    Raises:
+        EdgeError: it would answer golden images differently.
+    """
+    plain = without_calls(source.graph_of(1))
+    folds = source.spec.options.fold_batchnorm and not any("not folded" in note for note in source.notes)
+    folded = fold_batchnorm(plain, source.output)[0] if folds else plain
+    split, groups = split_groups(folded, source.output)
+    if not groups:
+        return source, 0
+    ungrouped = replace(source, graph=split, single=split)
+    if (moved := _difference(source, ungrouped)) > FOLD_TOLERANCE:
+        raise EdgeError(
+            f"convolutions in groups, written as one a group, would move answers by {moved:.1e}, more than {FOLD_TOLERANCE:.0e}: "
+            "take one Conv2D a group in Keras"
+        )
+    return ungrouped, groups
+
+
+def _difference(source: Source, ungrouped: Source) -> float:
+    import numpy as np
+    import tensorflow as tf
+
+    images = normalise(np.load(source.folder / PIXELS, mmap_mode="r")[:IMAGES_COMPARED], source.spec.preprocessing)
+    answers = [
+        np.concatenate([next(iter(answer(tf.constant(image[None])).values())).numpy() for image in images])
+        for answer in (source.function(1), ungrouped.function(1))
+    ]
+    before, after = [softmax(each) if source.output == "logits" else each for each in answers]
+    return float(np.abs(before - after).max())
+
+
+def without_calls(graph: "GraphDef") -> "GraphDef":
+    """Return the graph with each call of a function that is one Conv2D replaced by that."""
+    taken = copy_of(graph)
+    functions = {function.signature.name: function for function in graph.library.function}
+    for node in taken.node:
+        function = functions.get(node.attr["f"].func.name) if node.op in CALLS else None
+        work = [each for each in function.node_def if each.op not in PASSES_ON] if function is not None else []
+        if function is None or [each.op for each in work] != ["Conv2D"]:
+            continue
+        arguments = dict(zip([each.name for each in function.signature.input_arg], node.input, strict=True))
+        passed = {each.name: node_of(each.input[0]) for each in function.node_def if each.op == "Identity"}
+        sources = [passed.get(node_of(name), node_of(name)) for name in work[0].input]
+        if arguments.keys() >= set(sources):
+            _become(node, work[0], [arguments[source] for source in sources])
+    return taken
+
+
+def _become(call: "NodeDef", convolution: "NodeDef", inputs: list[str]) -> None:
+    call.op, call.input[:] = convolution.op, inputs
+    call.attr.clear()
+    for key, value in convolution.attr.items():
+        # What begins so speaks of the function: its compilation and shapes seen there.
+        if not key.startswith("_"):
+            call.attr[key].CopyFrom(value)
+
+
+def split_groups(graph: "GraphDef", output: str) -> "tuple[GraphDef, int]":
+    """Return the graph without convolutions in groups, and how many there were.
+
+    Expects sizes that are known but for the batch, weights that are constants, and no calls around them.
+    """
+    split = copy_of(graph)
+    nodes = {node.name: node for node in split.node}
+    uses = Counter(node_of(name) for node in split.node for name in node.input)
+    found = {name: groups for name, groups in _groups(graph, nodes).items() if groups > 1}
+    for name, groups in found.items():
+        weights = value_of(nodes[node_of(nodes[name].input[1])])
+        if weights.shape[2] == 1 and _has_equal_strides(nodes[name]):
+            split.node.append(_as_depthwise(nodes[name], weights, groups))
+        else:
+            split.node.extend(_as_parts([nodes[name], *_tail(nodes[name], nodes, uses)], groups, nodes))
+    return reachable(split, output), len(found)
+
+
+def _groups(graph: "GraphDef", nodes: "dict[str, NodeDef]") -> dict[str, int]:
+    """Return how many groups each Conv2D has whose weights are constants, by its name."""
+    import tensorflow as tf
+
+    found = [node for node in graph.node if node.op == "Conv2D" and nodes[node_of(node.input[1])].op == "Const"]
+    if not found:
+        return {}
+    with tf.Graph().as_default() as whole:
+        tf.import_graph_def(graph, name="")
+    depths = {node.name: value_of(nodes[node_of(node.input[1])]).shape[2] for node in found}
+    return {node.name: _channels(whole, node) // depths[node.name] for node in found}
+
+
+def _channels(whole: "tf.Graph", convolution: "NodeDef") -> int:
+    if "data_format" in convolution.attr and convolution.attr["data_format"].s != b"NHWC":
+        return 0
+    name = convolution.input[0]
+    shape = whole.get_tensor_by_name(name if ":" in name else f"{name}:0").shape
+    return int(shape[-1] or 0) if shape.rank == 4 else 0
+
+
+def _has_equal_strides(convolution: "NodeDef") -> bool:
+    # TensorFlow's depthwise convolution takes no others.
+    _, height, width, _ = convolution.attr["strides"].list.i
+    return bool(height == width)
+
+
+def _tail(convolution: "NodeDef", nodes: "dict[str, NodeDef]", uses: "Counter[str]") -> "list[NodeDef]":
+    """Return the BiasAdd and the activation that follow, as far as nothing else reads what is before them."""
+    tail: list[NodeDef] = []
+    last = convolution
+    for kinds in (("BiasAdd",), ACTIVATIONS):
+        after = [node for node in nodes.values() if node.op in kinds and node_of(node.input[0]) == last.name]
+        if uses[last.name] == len(after) == 1 and all(nodes[node_of(name)].op == "Const" for name in after[0].input[1:]):
+            last = after[0]
+            tail.append(last)
+    return tail
+
+
+def _as_depthwise(convolution: "NodeDef", weights: "NDArray[np.float32]", channels: int) -> "NodeDef":
+    """Make a convolution of one channel a group depthwise; return its weights, to be put into the graph."""
+    height, width, _, filters = weights.shape
+    # Filter m of group i is number i * (filters a group) + m in both forms.
+    shaped = constant_node(f"{convolution.name}/depthwise", weights.reshape(height, width, channels, filters // channels))
+    convolution.op = "DepthwiseConv2dNative"
+    convolution.input[1] = shaped.name
+    convolution.attr.pop("use_cudnn_on_gpu", None)
+    return shaped
+
+
+def _as_parts(chain: "list[NodeDef]", groups: int, nodes: "dict[str, NodeDef]") -> "list[NodeDef]":
+    """Make the last of a chain the concatenation of what each group computes; return the nodes that do, to be put there."""
+    import numpy as np
+
+    first, last = chain[0], chain[-1]
+    kind = first.attr["T"].type
+    axis = constant_node(f"{first.name}/axis", np.asarray(LAST_AXIS, np.int32))
+    split = type(first)(name=f"{first.name}/split", op="Split", input=[axis.name, first.input[0]])
+    split.attr["T"].type, split.attr["num_split"].i = kind, groups
+    parts = [_part(chain, (at, groups), f"{split.name}:{at}", nodes) for at in range(groups)]
+    last.op, last.input[:] = "ConcatV2", [*(part[-1].name for part in parts), axis.name]
+    last.attr.clear()
+    last.attr["T"].type, last.attr["N"].i, last.attr["Tidx"].type = kind, groups, axis.attr["dtype"].type
+    return [axis, split, *(node for part in parts for node in part)]
+
+
+def _part(chain: "list[NodeDef]", place: tuple[int, int], image: str, nodes: "dict[str, NodeDef]") -> "list[NodeDef]":
+    """Return the nodes of one group, ``place`` of how many, the last of them its answer."""
+    import numpy as np
+
+    at, groups = place
+    part: list[NodeDef] = []
+    for node in chain:
+        copy = type(node)()
+        copy.CopyFrom(node)
+        copy.name = f"{node.name}/group_{at}"
+        copy.input[0] = part[-1].name if part else image
+        if len(node.input) > 1:
+            whole = value_of(nodes[node_of(node.input[1])])
+            own = constant_node(f"{copy.name}/values", np.split(whole, groups, axis=-1)[at])
+            copy.input[1] = own.name
+            part.append(own)
+        part.append(copy)
+    return part

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an .onnx file holds; data that stands outside of it is not opened."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from edgeferry.exporters.inspect.record import Inspection, OnnxFacts, counted, weighed
+from edgeferry.models.artifact import Tensor
+from edgeferry.models.system.errors import EdgeError
+
+if TYPE_CHECKING:
+    import onnx
+
+# protobuf's own limit on a message.
+LARGEST: Final = 2**31 - 1
+# Bytes of one entry of the fields that hold numbers one by one.
+ENTRY_BYTES: Final = {"float_data": 4, "int32_data": 4, "int64_data": 8, "double_data": 8, "uint64_data": 8}
+
+
+def read_onnx(path: Path) -> Inspection:
+    """Return what an .onnx file holds.
+
+    Raises:
+        EdgeError: it is larger than protobuf reads, damaged, or something else.
+    """
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from onnx import ModelProto
+
+    size = path.stat().st_size
+    if size > LARGEST:
+        raise EdgeError(f"{path} has {size} bytes; protobuf, which ONNX is, reads {LARGEST} at most.")
+    try:
+        return _read(ModelProto.FromString(path.read_bytes()), size)
+    except (DecodeError, ValueError, RecursionError, MemoryError) as error:
+        raise EdgeError(f"{path} cannot be read as ONNX ({type(error).__name__}: {error}); export or copy it anew.") from None
+
+
+def _read(model: "onnx.ModelProto", size: int) -> Inspection:
+    graphs = list(_graphs(model))
+    if not model.opset_import or not any(graph.node for graph in graphs):
+        raise ValueError("it names no operator set, or holds no nodes")
+    constants = {constant.name for constant in model.graph.initializer}
+    initializers = [constant for graph in graphs for constant in graph.initializer]
+    return Inspection(
+        kind="onnx",
+        bytes=size,
+        operations=counted((_operation(node), None) for graph in graphs for node in graph.node),
+        inputs=tuple(_tensor(each) for each in model.graph.input if each.name not in constants),
+        outputs=tuple(map(_tensor, model.graph.output)),
+        weights=weighed((_type_name(each.data_type), "as they are", _bytes_of(each)) for each in initializers),
+        facts=OnnxFacts(
+            ir_version=model.ir_version,
+            opsets={_text(each.domain) or "ai.onnx": each.version for each in model.opset_import},
+            producer=f"{_text(model.producer_name)} {_text(model.producer_version)}".strip(),
+            metadata=tuple(_text(each.key) for each in model.metadata_props),
+            external=sum(each.data_location == each.EXTERNAL for each in initializers),
+        ),
+    )
+
+
+def _graphs(model: "onnx.ModelProto") -> Iterator[Any]:
+    """Yield the graph, those inside its nodes, and functions."""
+    waiting: list[Any] = [model.graph, *model.functions]
+    while waiting:
+        graph = waiting.pop()
+        for node in graph.node:
+            for attribute in node.attribute:
+                waiting += [attribute.g, *attribute.graphs] if attribute.HasField("g") else attribute.graphs
+        if hasattr(graph, "initializer"):
+            yield graph
+        else:
+            yield _Function(graph.node)
+
+
+class _Function:
+    """A function's nodes where a graph's are looked for."""
+
+    def __init__(self, nodes: Any) -> None:
+        self.node, self.initializer = nodes, ()
+
+
+def _operation(node: Any) -> str:
+    domain, name = _text(node.domain), _text(node.op_type)
+    return name if domain in {"", "ai.onnx"} else f"{domain}::{name}"
+
+
+def _tensor(told: Any) -> Tensor:
+    described = told.type.tensor_type
+    sizes = (size.dim_value if size.HasField("dim_value") else None for size in described.shape.dim)
+    return Tensor(_text(told.name), tuple(sizes), _type_name(described.elem_type))
+
+
+def _text(text: str | bytes) -> str:
+    # Of a text that is no UTF-8 protobuf gives the bytes, by the schema's older syntax.
+    return text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+
+
+def _bytes_of(constant: Any) -> int:
+    single = sum(len(getattr(constant, name)) * size for name, size in ENTRY_BYTES.items())
+    return len(constant.raw_data) + single + sum(map(len, constant.string_data))
+
+
+def _type_name(number: int) -> str:
+    from onnx import TensorProto
+
+    name = TensorProto.DataType.Name(number) if number in TensorProto.DataType.values() else f"type number {number}"
+    return {"FLOAT": "float32", "DOUBLE": "float64"}.get(name, name.lower())

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A frozen graph in the operations that TensorFlow.js runs, as few of them as it can.
+
+What its converter leaves to TensorFlow's own optimizer depends on the machine that exports (oneDNN fuses activations that no
+browser knows: MobileNetV3's hard swish, tanh), and its own passes take any addition after a bare convolution for a bias, and fuse
+an activation whose input something else needs too. So biases and activations are fused here, before it sees them.
+"""
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Final
+
+from edgeferry.exporters.graph.fold import LINEAR, constant_node, copy_of, node_of, reachable, spell_out_erfc, value_of
+
+if TYPE_CHECKING:
+    from tensorflow.core.framework.graph_pb2 import GraphDef
+    from tensorflow.core.framework.node_def_pb2 import NodeDef
+
+    Consumers = dict[str, list[NodeDef]]
+
+ADDITIONS: Final = ("Add", "AddV2")
+# What every backend of TensorFlow.js fuses; it would lose a leaky slope in a depthwise convolution.
+ACTIVATIONS: Final = ("Relu", "Relu6", "Elu")
+LEAKY: Final = "LeakyRelu"
+FUSED: Final = {"Conv2D": "_FusedConv2D", "DepthwiseConv2dNative": "_FusedDepthwiseConv2dNative", "MatMul": "_FusedMatMul"}
+KEPT_ATTRIBUTES: Final = {
+    "Conv2D": ("T", "strides", "padding", "explicit_paddings", "data_format", "dilations"),
+    "DepthwiseConv2dNative": ("T", "strides", "padding", "data_format", "dilations"),
+    "MatMul": ("T", "transpose_a", "transpose_b"),
+}
+# The one name that TensorFlow.js has otherwise.
+DEPTHWISE: Final = "FusedDepthwiseConv2dNative"
+CONVOLUTIONS: Final = ("Conv2D", "_FusedConv2D", "DepthwiseConv2dNative", DEPTHWISE)
+
+
+def prepared(graph: "GraphDef", output: str) -> "GraphDef":
+    """Return the graph with biases and activations fused, and without what TensorFlow.js lacks a kernel for.
+
+    Expects constants folded, and biases written as BiasAdd.
+    """
+    changed = copy_of(graph)
+    _state_shapes(changed)
+    spell_out_erfc(changed)
+    _give_biases(changed)
+    _fuse(changed)
+    return reachable(changed, output)
+
+
+def finished(graph: "GraphDef", output: str) -> "GraphDef":
+    """Return an optimized graph under the names of TensorFlow.js, zero padding within the convolutions it precedes."""
+    named = copy_of(graph)
+    for node in named.node:
+        if node.op == FUSED["DepthwiseConv2dNative"]:
+            node.op = DEPTHWISE
+    _pad_within(named)
+    return reachable(named, output)
+
+
+def _state_shapes(graph: "GraphDef") -> None:
+    """Write the shapes of reshapes as constants: where one size is open, it follows from the others.
+
+    Flattening and squeeze-and-excitation ask for the batch size; that is three operations on the CPU each, whatever the backend.
+    """
+    import numpy as np
+
+    nodes = {node.name: node for node in graph.node}
+    for node in [each for each in graph.node if each.op == "Reshape"]:
+        shape = nodes[node_of(node.input[1])]
+        if shape.op != "Pack":
+            continue
+        sizes = [nodes[node_of(name)] for name in shape.input]
+        stated = [int(value_of(size)) if size.op == "Const" else -1 for size in sizes]
+        if stated.count(-1) == 1 and 0 not in stated:
+            node.input[1] = _added(constant_node(f"{node.name}/stated_shape", np.asarray(stated, np.int32)), graph)
+            node.attr["Tshape"].type = graph.node[-1].attr["dtype"].type
+
+
+def _give_biases(graph: "GraphDef") -> None:
+    """Give linear operations without a bias one of zeros where something is added to them or an activation follows."""
+    import numpy as np
+    import tensorflow as tf
+
+    with tf.Graph().as_default() as inferred:
+        tf.import_graph_def(graph, name="")
+    consumers = _consumers(graph)
+    for node in [each for each in graph.node if each.op in LINEAR and _is_plain(each)]:
+        channels = inferred.get_tensor_by_name(f"{node.name}:0").shape[-1]
+        if channels and any(each.op in (*ADDITIONS, *ACTIVATIONS, LEAKY) for each in consumers[node.name]):
+            zeros = _added(constant_node(f"{node.name}/zeros", np.zeros(channels, np.float32)), graph)
+            bias = graph.node.add(name=f"{node.name}/no_bias", op="BiasAdd", input=[node.name, zeros])
+            bias.attr["T"].CopyFrom(node.attr["T"])
+            for each in consumers[node.name]:
+                each.input[:] = [bias.name if node_of(name) == node.name else name for name in each.input]
+
+
+def _fuse(graph: "GraphDef") -> None:
+    nodes, consumers = {node.name: node for node in graph.node}, _consumers(graph)
+    for bias in [each for each in graph.node if each.op == "BiasAdd"]:
+        linear = nodes[node_of(bias.input[0])]
+        if linear.op not in LINEAR or not _is_plain(linear) or len(consumers[linear.name]) > 1:
+            continue
+        inputs = [*linear.input, bias.input[1]]
+        following = consumers[bias.name]
+        known = ACTIVATIONS if linear.op == "DepthwiseConv2dNative" else (*ACTIVATIONS, LEAKY)
+        activation = following[0] if len(following) == 1 and following[0].op in known else None
+        _become_fused(activation or bias, linear, inputs, activation.op if activation else None)
+
+
+def _become_fused(node: "NodeDef", linear: "NodeDef", inputs: list[str], activation: str | None) -> None:
+    """Make the last node of a chain do the work of all; the others are used no more."""
+    alpha = node.attr["alpha"].f if activation == LEAKY else None
+    node.op = FUSED[linear.op]
+    node.input[:] = inputs
+    node.attr.clear()
+    for name in KEPT_ATTRIBUTES[linear.op]:
+        if name in linear.attr:
+            node.attr[name].CopyFrom(linear.attr[name])
+    node.attr["num_args"].i = 1
+    node.attr["fused_ops"].list.s.extend([b"BiasAdd", *([activation.encode()] if activation else [])])
+    if linear.op == "Conv2D":
+        node.attr["TArgs"].list.type.append(linear.attr["T"].type)
+    if alpha is not None:
+        node.attr["leakyrelu_alpha"].f = alpha
+
+
+def _pad_within(graph: "GraphDef") -> None:
+    nodes = {node.name: node for node in graph.node}
+    for node in graph.node:
+        pad = nodes[node_of(node.input[0])] if node.op in CONVOLUTIONS else None
+        if pad is None or pad.op != "Pad" or node.attr["padding"].s != b"VALID" or not _is_plain(node):
+            continue
+        paddings = nodes[node_of(pad.input[1])]
+        widths = value_of(paddings).reshape(-1).tolist() if paddings.op == "Const" else []
+        if len(widths) == 8 and not any(widths[:2] + widths[6:]):
+            node.attr["padding"].s = b"EXPLICIT"
+            node.attr["explicit_paddings"].list.i[:] = widths
+            node.input[0] = pad.input[0]
+
+
+def _is_plain(node: "NodeDef") -> bool:
+    """Return whether channels stand last, and float32 goes in and out."""
+    # Asking a protobuf map for a key that it lacks would put it there.
+    layout = node.attr["data_format"].s if "data_format" in node.attr else b"NHWC"
+    return bool(layout == b"NHWC" and node.attr["T"].type == 1)
+
+
+def _added(node: "NodeDef", graph: "GraphDef") -> str:
+    graph.node.append(node)
+    return str(node.name)
+
+
+def _consumers(graph: "GraphDef") -> "Consumers":
+    """Return who takes each node's output, once for every input that does."""
+    found: Consumers = defaultdict(list)
+    for node in graph.node:
+        for name in node.input:
+            found[node_of(name)].append(node)
+    return found

@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The contract: what a classifier takes, what it answers, and what it is held to; read from a TOML file.
+
+Every key is described in docs/contract.md.
+"""
+
+import re
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from edgeferry.models.config.edgetpu_options import EdgeTpuOptions, read_edgetpu_options
+from edgeferry.models.config.table import Table
+from edgeferry.models.preprocessing import Preprocessing
+from edgeferry.models.system.errors import EdgeError
+
+COLOURS: Final = ("rgb", "bgr", "gray")
+RESIZES: Final = ("nearest", "box", "bilinear", "bicubic", "lanczos")
+FITS: Final = ("stretch", "crop", "pad")
+OUTPUTS: Final = ("auto", "probabilities", "logits")
+INTEGER_TYPES: Final = ("uint8", "int8")
+DENSE: Final = ("per-tensor", "per-channel", "convolution")
+# Each shard is a request of its own; a smaller one costs more than it carries.
+LEAST_SHARD_BYTES: Final = 64 * 1024
+TOLERANCE_KEYS: Final = ("top1_agreement", "max_difference", "mean_difference")
+# Editors on Windows put a byte order mark before the text.
+UTF_8: Final = "utf-8-sig"
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What a user may choose about the artifacts; the defaults are the safe ones."""
+
+    fold_batchnorm: bool = True
+    dense: str = "per-tensor"
+    int8_input_output: str = "uint8"
+    onnx_opset: int = 17
+    coreml_target: str = "iOS16"
+    tfjs_shard_bytes: int = 4 * 1024 * 1024
+    tfjs_structured_output: bool = False
+    author: str = ""
+    licence: str = ""
+    version: str = ""
+    edgetpu: EdgeTpuOptions = field(default_factory=EdgeTpuOptions)
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A classifier and its contract; hashable.
+
+    ``tolerances`` holds what the contract sets itself: (format, key, value), the keys those of TOLERANCE_KEYS.
+    """
+
+    name: str
+    path: Path
+    model: Path
+    labels: tuple[str, ...]
+    preprocessing: Preprocessing
+    golden: Path
+    calibration: Path | None = None
+    output: str = "auto"
+    trained_by: str | None = None
+    formats: tuple[str, ...] | None = None
+    options: ExportOptions = ExportOptions()
+    tolerances: tuple[tuple[str, str, float], ...] = ()
+
+
+def read_spec(path: Path) -> ModelSpec:
+    """Return the contract a TOML file states.
+
+    Raises:
+        EdgeError: the file is absent or not TOML, or a key is unknown, missing, of the wrong type or impossible.
+    """
+    table = Table(path, "", _parsed(path))
+    model, data = table.table("model"), table.table("data")
+    spec = ModelSpec(
+        name=_name(model, path),
+        path=path,
+        model=model.path("file"),
+        labels=_labels(model),
+        output=model.choice("output", OUTPUTS, "auto"),
+        trained_by=_trained_by(model),
+        preprocessing=_preprocessing(table.table("input")),
+        golden=data.path("golden"),
+        calibration=data.path("calibration") if data.has("calibration") else None,
+        formats=_formats(export := table.table("export", optional=True)),
+        options=_options(export),
+        tolerances=_tolerances(table.table("parity", optional=True)),
+    )
+    table.refuse_unknown()
+    return spec
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        found = "it is a folder" if path.is_dir() else "there is no such file"
+        raise EdgeError(f"{path}: expected a model's TOML file, but {found}. Name one with MODEL=path/to/my.toml.")
+    try:
+        return tomllib.loads(path.read_text(encoding=UTF_8))
+    except tomllib.TOMLDecodeError as error:
+        raise EdgeError(f"{path}: not valid TOML: {error}.") from None
+    except UnicodeDecodeError:
+        raise EdgeError(f"{path}: not a text file in UTF-8, so not a model's TOML file.") from None
+
+
+def _name(model: Table, path: Path) -> str:
+    name = model.text("name", path.stem)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        model.fail("name", f"is {name!r}; it names the folder under build/: use letters, digits, '.', '_' and '-'")
+    return name
+
+
+def _trained_by(model: Table) -> str | None:
+    module = model.text("trained_by", "")
+    if module and not re.fullmatch(r"edgeferry\.models\.[a-z_][a-z0-9_]*", module):
+        model.fail("trained_by", f"is {module!r}; expected a module of the models folder, such as 'edgeferry.models.digits'")
+    return module or None
+
+
+def _labels(model: Table) -> tuple[str, ...]:
+    value = model.take("labels", (list, str))
+    if isinstance(value, str):
+        file = (model.file.parent / value).resolve()
+        if not file.is_file():
+            model.fail("labels", f"names {file}, which is not there")
+        value = _lines(file, model)
+    for number, label in enumerate(value, 1):
+        if not isinstance(label, str) or not label.strip() or label.splitlines() != [label]:
+            model.fail("labels", f"has {label!r} as number {number}; expected one line of text a class, as the model orders them")
+    if len(value) < 2:
+        model.fail("labels", f"has {len(value)} labels; a classifier has at least 2 classes")
+    repeated = sorted({label for label in value if value.count(label) > 1})
+    if repeated:
+        model.fail("labels", f"names {', '.join(map(repr, repeated))} more than once")
+    return tuple(value)
+
+
+def _lines(file: Path, model: Table) -> list[str]:
+    try:
+        return file.read_text(encoding=UTF_8).rstrip().splitlines()
+    except UnicodeDecodeError:
+        model.fail("labels", f"names {file}, which is not a text file in UTF-8")
+
+
+def _preprocessing(table: Table) -> Preprocessing:
+    shape = table.take("shape", (list,))
+    if len(shape) != 3 or not all(type(size) is int and size > 0 for size in shape):
+        table.fail("shape", f"is {shape}; expected [height, width, channels], three positive whole numbers")
+    colour = table.choice("colour", COLOURS, "gray" if shape[2] == 1 else "rgb")
+    if shape[2] != (expected := 1 if colour == "gray" else 3):
+        table.fail("shape", f"has {shape[2]} channels, but colour {colour!r} has {expected}")
+    mean, std = _normalisation(table, shape[2])
+    return Preprocessing(
+        height=shape[0],
+        width=shape[1],
+        colour=colour,
+        mean=mean,
+        std=std,
+        resize=table.choice("resize", RESIZES, "bilinear"),
+        fit=table.choice("fit", FITS, "stretch"),
+    )
+
+
+def _normalisation(table: Table, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    if table.has("mean") or table.has("std"):
+        if table.has("range"):
+            table.fail("range", "stands beside mean or std; keep one of the two ways to say it")
+        mean, std = table.numbers("mean", channels), table.numbers("std", channels)
+        if not all(value > 0 for value in std):
+            table.fail("std", f"is {list(std)}; every number must be above 0")
+        if all(value <= 1 for value in (*mean, *std)):
+            table.fail(
+                "std",
+                "and mean are at most 1; they are in pixel units (0 to 255) here: multiply both by 255, "
+                "or say range = [0, 255] if the model takes pixels as they are",
+            )
+        return mean, std
+    low, high = table.numbers("range", 2)
+    if not low < high:
+        table.fail("range", f"is [{low}, {high}]; expected [lowest, highest], what black and white become")
+    return normalisation_of_range(low, high, channels)
+
+
+def _formats(export: Table) -> tuple[str, ...] | None:
+    if not export.has("formats"):
+        return None
+    formats = export.take("formats", (list,))
+    if not formats or not all(isinstance(name, str) for name in formats):
+        export.fail("formats", "must be a list of format names; `python -m exporters list` names them")
+    return tuple(dict.fromkeys(formats))
+
+
+def _options(export: Table) -> ExportOptions:
+    default = ExportOptions()
+    return ExportOptions(
+        fold_batchnorm=export.flag("fold_batchnorm", default.fold_batchnorm),
+        dense=export.choice("dense", DENSE, default.dense),
+        int8_input_output=export.choice("int8_input_output", INTEGER_TYPES, default.int8_input_output),
+        onnx_opset=export.whole("onnx_opset", default.onnx_opset),
+        coreml_target=export.text("coreml_target", default.coreml_target),
+        tfjs_shard_bytes=_shard_bytes(export, default.tfjs_shard_bytes),
+        tfjs_structured_output=export.flag("tfjs_structured_output", default.tfjs_structured_output),
+        author=export.text("author", default.author),
+        licence=export.text("licence", default.licence),
+        version=export.text("version", default.version),
+        edgetpu=read_edgetpu_options(export.table("edgetpu", optional=True)),
+    )
+
+
+def _shard_bytes(export: Table, default: int) -> int:
+    size = export.whole("tfjs_shard_bytes", default)
+    if size < LEAST_SHARD_BYTES:
+        export.fail(
+            "tfjs_shard_bytes", f"is {size}; expected at least {LEAST_SHARD_BYTES}, since each shard is a request of its own"
+        )
+    return size
+
+
+def _tolerances(parity: Table) -> tuple[tuple[str, str, float], ...]:
+    tables = [(name, parity.table(name)) for name in parity.values]
+    return tuple((name, key, table.fraction(key)) for name, table in tables for key in TOLERANCE_KEYS if table.has(key))
+
+
+def normalisation_of_range(low: float, high: float, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the mean and std of every channel that turn 0 into ``low`` and 255 into ``high``."""
+    std = 255.0 / (high - low)
+    return (0.0 - low * std,) * channels, (std,) * channels

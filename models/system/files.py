@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files that are whole or absent, and the digests they are known by."""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from edgeferry.models.system.errors import EdgeError
+from edgeferry.models.system.places import ROOT
+
+Told = TypeVar("Told")
+
+FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+REFUSED: Final = (*FULL, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the sha256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest(value: Any) -> str:
+    """Return the sha256 of a value's canonical JSON, in hex."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    # A file name may hold bytes that are no text.
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Return every file below a folder, sorted, hidden ones and what Python compiles for itself left out."""
+    found = []
+    for root, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".") and name != "__pycache__"]
+        found += [Path(root, name) for name in names if not name.startswith(".")]
+    return sorted(found)
+
+
+def digest_of_files(paths: Iterable[Path], folder: Path) -> str:
+    """Return one digest of files: of their names relative to ``folder`` and their contents."""
+    return digest([[path.relative_to(folder).as_posix(), sha256_of(path)] for path in paths])
+
+
+def digest_of_code(*packages: str) -> str:
+    """Return one digest of the Python modules of packages of edgeferry, so that changed code makes nothing stale pass."""
+    paths = [path for package in packages for path in modules_below(ROOT / package)]
+    return digest_of_files(paths, ROOT)
+
+
+def modules_below(package: Path) -> list[Path]:
+    """Return the modules of a package and its packages; what is no package, such as node_modules, is not walked."""
+    inner = [folder for folder in sorted(package.iterdir()) if (folder / "__init__.py").is_file()]
+    return [*sorted(package.glob("*.py")), *(path for folder in inner for path in modules_below(folder))]
+
+
+def partial_of(path: Path) -> Path:
+    """Return where a file or folder stands while it is being written."""
+    return path.with_name(f".{path.name}.partial")
+
+
+def write_whole(path: Path, data: bytes | str) -> None:
+    """Write a file beside its place and rename it there, so that no reader ever sees half of it."""
+    partial = partial_of(path)
+    with explain_disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            partial.write_bytes(data.encode() if isinstance(data, str) else data)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as indented JSON, whole or not at all."""
+    write_whole(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_record(path: Path, schema: int, made: Callable[[dict[str, Any]], Told], kind: str, writer: str) -> Told:
+    """Return what is made of a JSON file that this program wrote; ``kind`` is what it holds, ``writer`` what writes it anew.
+
+    ``made`` raises ValueError, TypeError, KeyError or AttributeError for what is not such a file.
+
+    Raises:
+        EdgeError: the file is missing, cut short, or not of this schema.
+    """
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        if told.get("schema") != schema:
+            raise EdgeError(
+                f"{path} has schema {told.get('schema')!r}, this version reads {schema}; write it anew with `{writer}`."
+            )
+        return made({name: value for name, value in told.items() if name != "schema"})
+    except OSError as error:
+        raise EdgeError(f"cannot read {path}: {error.strerror}. `{writer}` writes it.") from None
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise EdgeError(f"{path} cannot be read as {kind} ({error}); write it anew with `{writer}`.") from None
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append a line to a file; one that an interruption cut short must not swallow it."""
+    with explain_disk_errors(path), path.open("a+", encoding="utf-8") as file:
+        whole = path.stat().st_size == 0 or path.read_bytes()[-1:] == b"\n"
+        file.write(line + "\n" if whole else "\n" + line + "\n")
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder that takes ``path``'s place when the block ends well and vanishes when it does not.
+
+    Raises:
+        EdgeError: the place cannot be written (read-only, full).
+    """
+    partial = partial_of(path)
+    with explain_disk_errors(path):
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+    try:
+        # Another error (a file that is not there) is a mistake of whoever writes, not a place that refuses.
+        with explain_disk_errors(path, only=REFUSED):
+            yield partial
+        with explain_disk_errors(path):
+            _swap(partial, path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _swap(partial: Path, path: Path) -> None:
+    old = path.with_name(f".{path.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if path.exists():
+        path.rename(old)
+    try:
+        partial.rename(path)
+    except BaseException:
+        if old.exists() and not path.exists():
+            old.rename(path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def explain_disk_errors(path: Path, only: tuple[int, ...] = ()) -> Iterator[None]:
+    """Turn an operating system's refusal to write into a message that names the place; ``only`` some error numbers, or any."""
+    try:
+        yield
+    except OSError as error:
+        # numpy tells a full disk without a number: "46080 requested and 4096 written".
+        number = errno.ENOSPC if error.errno is None and str(error).endswith("written") else error.errno
+        if number is None or (only and number not in only):
+            raise
+        advice = "Free some space, or name" if number in FULL else "Name"
+        raise EdgeError(f"cannot write {path}: {os.strerror(number)}. {advice} another folder with --build.") from error

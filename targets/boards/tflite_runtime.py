@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TF Lite files on this machine's CPU, by older runtimes: those that boards and containers still carry.
+
+Each needs a Python and a numpy of its time, so it lives in an environment of its own and is driven through device.py, the program
+that boards run too. tflite-runtime 2.5.0.post1 is what Coral boards have, built from TensorFlow 2.5.0 (the package tflrt is a
+re-upload of it). 2.5 and 2.7 load a Dense layer quantized per channel and answer the same to every image, without a word: what
+holds on them is what holds on a board's CPU.
+"""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Final
+
+from edgeferry.models.preprocessing import normalise
+from edgeferry.models.system.errors import EdgeError
+from edgeferry.models.system.files import write_json
+from edgeferry.models.system.places import ROOT
+from edgeferry.targets.host.installed import versions_of
+from edgeferry.targets.host.program import run_program
+from edgeferry.targets.litert.tflite_file import delegate_name, dequantized, labels_in
+from edgeferry.targets.target import Absent, Job, Run, Target, Unsupported
+
+HERE: Final = Path(__file__).parent
+# The status of device.py when its result tells of an error.
+TOLD: Final = 2
+# What a runtime says of an operation that is newer than itself, in the order tried.
+TOO_NEW: Final = (
+    (re.compile(r"Didn't find op for builtin opcode '(\w+)' version '(\d+)'"), "has no {0} version {1}; newer runtimes do"),
+    (re.compile(r"[Oo]p builtin_code out of range: (\d+)"), "has no operation number {0}; newer runtimes do"),
+    (re.compile(r"Encountered unresolved custom op: ([\w-]+)"), "has no operation {0}"),
+)
+
+
+# What a place lacks, as device.py names it, and what to do; each may be there by the next time.
+WHAT_TO_DO: Final = {
+    "library missing": "the Debian package libedgetpu1-std (coral.ai) installs it; EDGEFERRY_LIBEDGETPU names another file",
+    "no device": "plug an Edge TPU in, end what else uses it, and let this user use it (group plugdev or apex)",
+    "runtime missing": "install a TF Lite runtime there",
+}
+
+
+@dataclass(frozen=True)
+class _Environment:
+    """Where one runtime lives, what makes it, and which Pythons it has wheels for."""
+
+    folder: str
+    made_by: str
+    wheels: str
+
+    @property
+    def variable(self) -> str:
+        """Return the name of the environment variable that names another Python."""
+        return f"EDGEFERRY{self.folder.removeprefix('.venv').replace('-', '_').replace('.', '_').upper()}_PYTHON"
+
+    @property
+    def python(self) -> Path:
+        """Return the Python that has the runtime."""
+        named = os.environ.get(self.variable)
+        return Path(named) if named else ROOT / self.folder / "bin" / "python"
+
+    def missing(self) -> str | None:
+        """Return why it cannot run here, or None."""
+        if self.variable in os.environ:
+            return None if self.python.is_file() else f"{self.variable} names {self.python}, which is not there"
+        if set(self.versions()) & {"tflite-runtime", "tflrt"}:
+            return None
+        return (
+            f"the environment {self.folder} is absent: `{self.made_by}` makes it where it finds a fitting Python ({self.wheels})"
+        )
+
+    def versions(self) -> Mapping[str, str]:
+        """Return the versions of what its results depend on, without starting it."""
+        return {
+            name: version
+            for folder in (self.python.parent.parent / "lib").glob("python3*/site-packages")
+            for name, version in versions_of("tflite-runtime", "tflrt", "numpy", below=folder).items()
+        }
+
+    def run(self, job: Job) -> Run:
+        """Return what the runtime makes of a job."""
+        return as_run(job, run_on_device(job, self.python), (job.work / "scores.npy").read_bytes())
+
+
+def as_run(job: Job, result: Mapping[str, Any], scores: bytes) -> Run:
+    """Return what device.py reports, with the bytes of the .npy file it wrote, as a run.
+
+    The integers are kept where TF Lite's own kernels or an Edge TPU made them: XNNPACK rounds otherwise.
+    """
+    import numpy as np
+
+    if result["delegate_partitions"] is None or "delegate" in result:
+        delegate = result.get("delegate", "unknown")
+    else:
+        delegate = delegate_name(result["delegate_partitions"])
+    stored = np.load(BytesIO(scores), allow_pickle=False)
+    own_kernels = result["delegate_partitions"] == 0 or "delegate" in result
+    return Run(
+        scores=dequantized(stored, result["output"]),
+        labels=labels_in(job.main_file),
+        latencies_ms=tuple(result["latencies_ms"]),
+        first_ms=result["first_ms"],
+        load_ms=result["load_ms"],
+        environment={
+            **result["environment"],
+            "threads": result["threads"],
+            "delegate": delegate,
+            "memory_bytes": result["memory_bytes"],
+        },
+        stored=stored if own_kernels and np.issubdtype(stored.dtype, np.integer) else None,
+    )
+
+
+def run_on_device(job: Job, python: Path, **options: Any) -> dict[str, Any]:
+    """Return what device.py reports of a job that it ran under another Python of this machine; ``options`` are the job's.
+
+    Raises:
+        Absent: there is no device, or its library is not installed.
+        Unsupported: the runtime there is too old for the file.
+        RuntimeError: anything else went wrong there.
+    """
+    import numpy as np
+
+    job.work.mkdir(parents=True, exist_ok=True)
+    # A copy, because a script's own folder comes first on its path and targets/ holds names such as keras.
+    shutil.copyfile(HERE / "device.py", job.work / "device.py")
+    np.save(job.work / "images.npy", normalise(job.images(), job.artifact.preprocessing))
+    files = {"model": str(job.main_file.resolve()), "images": "images.npy", "scores": "scores.npy", "result": "result.json"}
+    how = {"warmup": job.warmup, "settle_s": job.settle_s, "rounds": job.rounds, "threads": job.threads, **options}
+    write_json(job.work / "job.json", {**files, **how})
+    (job.work / "result.json").unlink(missing_ok=True)
+    # Made absolute without following links: a virtual environment's Python is one.
+    run_program([python.absolute(), "-E", "-s", "device.py", "job.json"], job.work, may_end_with=(0, TOLD))
+    return checked_result(job.work / "result.json")
+
+
+def checked_result(path: Path) -> dict[str, Any]:
+    """Return the report device.py wrote, as ``checked`` does."""
+    return checked(json.loads(path.read_text(encoding="utf-8")))
+
+
+def checked(result: dict[str, Any]) -> dict[str, Any]:
+    """Return a report that tells of no error.
+
+    Raises:
+        Absent: there is no device, library or runtime there.
+        Unsupported: the runtime there is too old for the file.
+        EdgeError: the delegate refused the file, or the process crashed.
+        RuntimeError: it tells of any other error.
+    """
+    if (error := result["error"]) is None:
+        return result
+    kind, where = error["kind"], result.get("environment", {})
+    # The library's own words; of a library that is not there, Python's finalizer prints a traceback of its own.
+    said = [] if kind == "library missing" else result.get("said", [])
+    told = f"{kind}: {' '.join(' '.join([error['message'], *said]).split())}"
+    if kind in WHAT_TO_DO:
+        raise Absent(f"{told}; {WHAT_TO_DO[kind]}")
+    if kind in {"delegate refused", "crashed"}:
+        raise EdgeError(told)
+    for pattern, sentence in TOO_NEW:
+        if found := pattern.search(error["message"]):
+            name = "{runtime} {version}".format(**where).replace("_", "-")
+            raise Unsupported(f"{name} {sentence.format(*found.groups())}")
+    raise RuntimeError(f"{kind}: {' '.join(error['message'].split())}")
+
+
+def _target(name: str, summary: str, reads: str, environment: _Environment) -> Target:
+    return Target(
+        name=name,
+        summary=summary,
+        reads=frozenset({reads}),
+        missing=environment.missing,
+        run=environment.run,
+        versions=environment.versions,
+    )
+
+
+OLD_WHEELS: Final = "Linux, Python 3.7 to 3.9"
+BOARDS: Final = _Environment(".venv-tflite-2.5", "make setup-old-runtimes", OLD_WHEELS)
+TARGETS = (
+    _target(
+        "tflite-runtime",
+        "this CPU, by tflite-runtime 2.14",
+        "tflite",
+        _Environment(".venv-tflite-2.14", "make install", "Linux, Python 3.9 to 3.11"),
+    ),
+    _target(
+        "tflite-2.7",
+        "this CPU, by tflite-runtime 2.7",
+        "tflite-int8",
+        _Environment(".venv-tflite-2.7", "make setup-old-runtimes", OLD_WHEELS),
+    ),
+    _target(
+        "tflite-2.5",
+        "this CPU, by the runtime of Coral boards",
+        "tflite-int8",
+        BOARDS,
+    ),
+)

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Core ML on an iPhone or iPad that is connected to a Mac, by coremltools' own app for it (iOS 17 or newer).
+
+The app takes and answers arrays only (coremltools 9.0, ModelService.swift), and times its predictions itself: what a cable
+adds is in no latency. Which chip a device has, coremltools does not tell: the report names the device.
+"""
+
+import asyncio
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from edgeferry.targets.coreml.interface import feeds, interface_of
+from edgeferry.targets.coreml.mac import missing as mac_missing
+from edgeferry.targets.coreml.plan import summary
+from edgeferry.targets.coreml.ssh import MAC, run_on_mac, settings
+from edgeferry.targets.host.installed import runtime, versions_of
+from edgeferry.targets.target import Absent, Job, Run, Target, Unsupported
+
+NAME: Final = "coreml-iphone"
+# Apple's identifier of the team that signs the app; Xcode lists it under its accounts.
+TEAM: Final = "EDGEFERRY_IOS_TEAM"
+UNITS: Final = "ALL"
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What the device said: answers and its own times, and the plan that it made."""
+
+    answers: list[Mapping[str, Any]]
+    predictions_ms: tuple[float, ...]
+    load_ms: float
+    plan: dict[str, Any] | str
+
+
+def missing() -> str | None:
+    """Return why no connected device is asked, or None."""
+    if why := mac_missing():
+        return why
+    if not os.environ.get(TEAM):
+        return f"{TEAM} names no team to sign the app with: set it to your Apple development team's identifier, and install Xcode"
+    if not os.environ.get(MAC) and sys.platform == "darwin" and shutil.which("xcodebuild") is None:
+        return "there is no xcodebuild: install Xcode, and open it once"
+    return None
+
+
+def _run(job: Job) -> Run:
+    if os.environ.get(MAC):
+        return run_on_mac(job, NAME)
+    from edgeferry.targets.mil.package import open_package
+
+    interface = interface_of(open_package(job.main_file).specification)
+    if interface.takes_image or interface.labels is not None:
+        raise Unsupported(
+            "coremltools' app for devices takes and answers arrays only; this has an image or labels; take coreml-arrays"
+        )
+    device = connected()
+    told = asyncio.run(_asked(job, feeds(job, interface), device))
+    at = len(told.answers) - job.rounds
+    return Run(
+        scores=interface.scores(told.answers[1 : 1 + len(job.images())]),
+        labels=None,
+        latencies_ms=told.predictions_ms[at:],
+        first_ms=told.predictions_ms[0],
+        load_ms=told.load_ms,
+        environment={
+            **runtime("coremltools"),
+            "compute_units": UNITS,
+            "device": device.name,
+            "system": f"{device.type.value} {device.os_version} {device.os_build_number}",
+            "timed_by": "the device",
+            "compute_plan": told.plan,
+        },
+    )
+
+
+def connected() -> Any:
+    """Return the iPhone, or else iPad, that is connected.
+
+    Raises:
+        Absent: there is none.
+    """
+    from coremltools.models.ml_program.experimental.remote_device import Device, DeviceType
+
+    found = [each for kind in (DeviceType.IPHONE, DeviceType.IPAD) for each in Device.get_connected_devices(kind)]
+    if not found:
+        raise Absent("no iPhone or iPad is connected: plug one in, unlock it, trust this Mac, and switch its developer mode on")
+    return found[0]
+
+
+async def _asked(job: Job, pictures: list[dict[str, Any]], device: Any) -> _Told:
+    """Return the first prediction, that of every image, then warm-up and rounds on the first, each as the device timed it."""
+    import coremltools
+    from coremltools.models.ml_program.experimental.async_wrapper import MLModelAsyncWrapper
+    from coremltools.models.ml_program.experimental.remote_device import AppSigningCredentials
+
+    job.work.mkdir(parents=True, exist_ok=True)
+    credentials = AppSigningCredentials(development_team=os.environ[TEAM])
+    prepared = await device.prepare_for_model_debugging(credentials=credentials, working_directory=job.work)
+    model = MLModelAsyncWrapper.from_spec_or_path(
+        spec_or_path=str(job.main_file), weights_dir="", compute_units=coremltools.ComputeUnit[UNITS], device=prepared
+    )
+    await model.load()
+    answers, times = [], []
+    for each in [pictures[0], *pictures, *[pictures[0]] * (job.warmup + job.rounds)]:
+        answers.append(await model.predict(each))
+        times.append(_milliseconds(model.last_predict_duration_in_nano_seconds))
+    load_ms, plan = _milliseconds(model.load_duration_in_nano_seconds), await _plan(model)
+    await model.unload()
+    return _Told(answers, tuple(times), load_ms, plan)
+
+
+async def _plan(model: Any) -> dict[str, Any] | str:
+    try:
+        return summary(await model.retrieve_compute_plan())
+    except (RuntimeError, ValueError) as error:
+        return f"not told: {error}"
+
+
+def _milliseconds(nanoseconds: int | None) -> float:
+    if nanoseconds is None:
+        raise RuntimeError("the device did not tell how long it took")
+    return nanoseconds / 1e6
+
+
+TARGETS = (
+    Target(
+        name=NAME,
+        summary="an iPhone or iPad connected to a Mac with Xcode, by Core ML",
+        reads=frozenset({"coreml"}),
+        missing=missing,
+        run=_run,
+        versions=lambda: versions_of("coremltools", "numpy") | settings(),
+        by_default=False,
+    ),
+)

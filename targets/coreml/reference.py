@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Core ML packages on any machine, evaluated from the specification of their operations: a verdict, not Core ML's speed.
+
+What it proves: graph, weights, layout, preprocessing, labels and declared shapes. What it does not: Apple's kernels, which unit
+of a device computes what, and how fast.
+"""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from edgeferry.targets.host.installed import needs, versions
+from edgeferry.targets.target import Job, Run, Session, Target
+from edgeferry.targets.timing import run_of, timed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from edgeferry.models.preprocessing import Preprocessing
+    from edgeferry.targets.mil.package import Image, Package
+
+CARRIER: Final = "coremltools"
+EXACT: Final = "float32, evaluated from its specification; not Core ML"
+EMULATED: Final = "emulated float16, evaluated from its specification; not Core ML, not the Neural Engine"
+# What an accelerator's name on the command line means: each result rounded as declared, or none.
+ARITHMETIC: Final = {None: True, "float16": True, "float32": False}
+
+
+def _missing() -> str | None:
+    why = needs(CARRIER)()
+    if why is not None:
+        return f"{why} (its message definitions are read, no converter)"
+    spec = find_spec(CARRIER)
+    places = (spec.submodule_search_locations if spec else None) or []
+    if any((Path(place) / "proto" / "Model_pb2.py").is_file() for place in places):
+        return None
+    return "the coremltools that is installed lacks its message definitions: `make install` installs 9.0"
+
+
+def _run(job: Job) -> Run:
+    return run_of(_open(job), job)
+
+
+def _open(job: Job) -> Session:
+    """Return a session whose calls include neither laying out the picture nor reading the package."""
+    import numpy as np
+
+    from edgeferry.targets.mil.memory import keep_memory
+    from edgeferry.targets.mil.package import open_package
+    from edgeferry.targets.mil.program import labels_of, read_program
+    from edgeferry.targets.mil.threads import blas_threads
+
+    if job.accelerator not in ARITHMETIC:
+        known = ", ".join(name for name in ARITHMETIC if name)
+        raise ValueError(f"the evaluator has no accelerator {job.accelerator!r}; expected one of {known}")
+    threads = blas_threads(job.threads)
+    keep_memory()
+    package = open_package(job.main_file)
+    load_ms, program = timed(lambda: read_program(package, rounds_to_float16=ARITHMETIC[job.accelerator]))
+    name, labels, output = package.inputs[0].name, labels_of(package), package.probabilities
+
+    def ready(picture: "NDArray[np.float32]") -> "Callable[[], NDArray[np.generic]]":
+        return lambda: _scores(program.evaluated({name: picture}), output, labels)[np.newaxis]
+
+    rounded = program.rounds_to_float16 and program.declares_float16
+    return Session(
+        ready=ready,
+        as_scores=lambda scores: scores.astype(np.float32),
+        labels=labels,
+        load_ms=load_ms,
+        images=_pictures(job, package),
+        environment={
+            "runtime": "edgeferry evaluator of ML Programs",
+            "version": np.__version__,
+            "arithmetic": EMULATED if rounded else EXACT,
+            "threads": threads,
+        },
+    )
+
+
+def _scores(outputs: "dict[str, Any]", output: str, labels: tuple[str, ...] | None) -> "NDArray[np.float32]":
+    """Return what an app is told, in the order of the labels; without labels, the one output."""
+    import numpy as np
+
+    if labels is None:
+        return np.asarray(next(iter(outputs.values())), np.float32).ravel()
+    probabilities = outputs[output]
+    return np.array([probabilities[label] for label in labels], np.float32)
+
+
+def _pictures(job: Job, package: "Package") -> "list[NDArray[np.float32]]":
+    import numpy as np
+
+    # An array of pixels is in the contract's own order.
+    as_told = job.images() if package.takes_array else _in_colour_space(job.images(), job.artifact.preprocessing, package.image)
+    planes = np.ascontiguousarray(as_told.transpose(0, 3, 1, 2), np.float32)
+    return [planes[at : at + 1] for at in range(len(planes))]
+
+
+def _in_colour_space(pixels: "NDArray[np.uint8]", how: "Preprocessing", image: "Image") -> "NDArray[np.uint8]":
+    """Return pictures as an app hands them over, RGB or gray, in the order that the package itself asks for.
+
+    Raises:
+        EdgeError: the package takes pictures of another size or of another kind than the contract's.
+    """
+    from edgeferry.models.system.errors import EdgeError
+
+    expected = (image.height, image.width)
+    if pixels.shape[1:3] != expected:
+        raise EdgeError(f"the package takes images of {expected}; the contract's are {pixels.shape[1:3]}. Export it anew.")
+    kinds = {"GRAYSCALE": 1, "RGB": 3, "BGR": 3}
+    if kinds.get(image.colour_space) != how.channels:
+        raise EdgeError(f"the package takes {image.colour_space} pictures; the contract's are {how.colour}. Export it anew.")
+    rgb = pixels[..., ::-1] if how.colour == "bgr" else pixels
+    return rgb[..., ::-1] if image.colour_space == "BGR" else rgb
+
+
+TARGETS = (
+    Target(
+        name="coreml-reference",
+        summary="any CPU, ML Programs evaluated from their specification; not Core ML",
+        reads=frozenset({"coreml"}),
+        missing=_missing,
+        run=_run,
+        versions=versions(CARRIER, "numpy", "protobuf", "scipy"),
+        open=_open,
+    ),
+)

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An artifact asked without a pause, for real, in minutes made short; and series that are made up."""
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pytest
+
+from edgeferry.benchmarks.latency import sustain
+from edgeferry.benchmarks.latency.entries import Asked
+from edgeferry.benchmarks.latency.ratio import Ratio
+from edgeferry.benchmarks.latency.sustained import SUSTAINED, Second, Sustained, lines_of, write_sustained
+from edgeferry.models.system.child import Child, ChildError
+from edgeferry.models.system.errors import EdgeError
+from edgeferry.targets.target import choose, targets
+
+MINUTE_S: Final = 2.0
+
+
+def _sustained(build: Path, minutes: int = 2, *targets: str) -> Sustained:
+    asked = Asked(build, ("tflite-float32",), choose(targets or ("litert",)))
+    return sustain.sustain(asked, minutes, 1, lambda _: None, MINUTE_S)
+
+
+def _series(*medians: float) -> list[Second]:
+    draw = np.random.default_rng(0)
+    return [Second(10, float(ms), float(ms)) for ms in medians * (1 + draw.normal(scale=0.01, size=len(medians)))]
+
+
+def test_every_second_and_minute_is_told_and_written(exported_digits: Any, tmp_path: Path) -> None:
+    found = _sustained(exported_digits.build)
+    assert len(found.minutes) == 2
+    assert all(minute.answers_per_s > 100 for minute in found.minutes)
+    assert set(found.last_to_first) == {"CPU time", "wall time"}
+    assert found.problem == ""
+    write_sustained(found, tmp_path)
+    assert json.loads((tmp_path / SUSTAINED).read_text())["minutes"][1]["answers_per_s"] == found.minutes[1].answers_per_s
+    assert sum(line.startswith("minute ") for line in lines_of(found)) == 2
+
+
+@pytest.mark.parametrize(("factor", "verdict"), [(1.2, "slower"), (1.0, "cannot tell"), (1.03, "cannot tell"), (0.8, "faster")])
+def test_the_last_minute_is_held_against_the_first(factor: float, verdict: str) -> None:
+    series = _series(*[1.0] * 60, *[factor] * 60)
+    found = sustain._ratios(series[:60], series[60:])["wall time"]
+    assert sustain._verdict(found) == verdict
+    assert found.low < factor < found.high
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("form", "target"), [("tflite-float32", "tflite-runtime"), ("tfjs-float32", "node-wasm")])
+def test_what_times_itself_is_asked_for_all_minutes_at_once(form: str, target: str, exported_digits: Any) -> None:
+    if why := targets()[target].missing():
+        pytest.skip(why)
+    asked = Asked(exported_digits.build, (form,), choose((target,)))
+    found = sustain.sustain(asked, 2, 1, lambda _: None, MINUTE_S)
+    assert found.problem == ""
+    assert len(found.minutes) >= 2
+    assert all(minute.answers_per_s > 10 for minute in found.minutes)
+    assert set(found.last_to_first) == {"wall time"}
+    assert not any("CPU" in line for line in lines_of(found))
+
+
+def test_answers_are_counted_by_their_own_seconds_and_minutes() -> None:
+    minutes = sustain.minutes_of([250.0] * 8 + [500.0] * 5, minute_s=2.0)
+    assert [[second.answers for second in minute] for minute in minutes] == [[3, 4], [2, 2]]
+    assert minutes[1][1].wall_ms == 500
+    assert minutes[0][0].cpu_ms is None
+
+
+def test_an_answer_that_takes_longer_than_a_second_is_a_second() -> None:
+    minutes = sustain.minutes_of([1500.0] * 5, minute_s=3.0)
+    assert [[second.answers for second in minute] for minute in minutes] == [[1], [1, 1]]
+
+
+def test_a_slower_place_is_told_what_to_look_at() -> None:
+    found = Sustained("a", "b", 1, "0", {}, {}, [], [], {"wall time": Ratio(1.3, 1.2, 1.4)}, {"wall time": "slower"})
+    assert any("heat and power limits of what it runs on" in line for line in lines_of(found))
+
+
+def test_times_that_a_board_kept_are_told_to_be_old() -> None:
+    found = Sustained("a", "b", 1, "0", {}, {"kept": True}, [], [], {}, {})
+    assert any("kept of an equal job" in line for line in lines_of(found))
+
+
+def test_a_wave_within_the_minutes_is_no_change() -> None:
+    wave = [1 + 0.2 * np.sin(at / 5) for at in range(120)]
+    series = _series(*wave)
+    assert sustain._verdict(sustain._ratios(series[:60], series[60:])["wall time"]) == "cannot tell"
+
+
+def test_one_that_dies_keeps_its_minutes(exported_digits: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, calls = Child.call, [0]
+
+    def call(child: Child, function: Any, *arguments: Any, **how: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == 5:
+            raise ChildError("the process was killed by SIGKILL")
+        return real(child, function, *arguments, **how)
+
+    monkeypatch.setattr(Child, "call", call)
+    found = _sustained(exported_digits.build)
+    assert found.problem == "it ended in minute 2: the process was killed by SIGKILL"
+    assert len(found.seconds) == 3
+    assert "failed: it ended in minute 2: the process was killed by SIGKILL" in lines_of(found)
+
+
+def test_an_interruption_keeps_what_was_measured(exported_digits: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, calls = Child.call, [0]
+
+    def call(child: Child, function: Any, *arguments: Any, **how: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == 5:
+            raise KeyboardInterrupt
+        return real(child, function, *arguments, **how)
+
+    monkeypatch.setattr(Child, "call", call)
+    found = _sustained(exported_digits.build)
+    assert found.interrupted
+    assert len(found.minutes) == 1
+    assert found.last_to_first == {}
+
+
+@pytest.mark.parametrize(
+    ("minutes", "targets", "told"),
+    [
+        (1, ("litert",), "take at least 2"),
+        (2, ("litert", "litert-builtin"), "name one of each"),
+        (2, ("onnxruntime-cpu",), "and none were asked for"),
+        (2, ("coral-cpu",), "cannot run here: no board is named"),
+    ],
+)
+def test_what_cannot_be_sustained_is_refused(minutes: int, targets: tuple[str, ...], told: str, exported_digits: Any) -> None:
+    with pytest.raises(EdgeError, match=told):
+        _sustained(exported_digits.build, minutes, *targets)

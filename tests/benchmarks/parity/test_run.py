@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+import os
+import shutil
+import signal
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pytest
+
+from edgeferry.benchmarks.parity import run as harness
+from edgeferry.benchmarks.parity.run import RESULTS, open_bench, run_all
+from edgeferry.models.system.errors import EdgeError
+from edgeferry.targets.target import Job, Run, Target, Unsupported, choose
+
+
+@pytest.fixture
+def few(exported_digits: Any, tmp_path: Path) -> Path:
+    """Return a build with three artifacts and one format that was not run."""
+    build = tmp_path / "digits"
+    for name in ("reference", "onnx-float32", "tflite-float32", "coreml-float16"):
+        shutil.copytree(exported_digits.build / name, build / name)
+    states = {"coreml-float16": "written", "onnx-float32": "kept", "tflite-float32": "written", "edgetpu-int8": "not run"}
+    formats = [{"format": name, "state": state, "reason": "it says why"} for name, state in states.items()]
+    (build / "exports.json").write_text(json.dumps({"schema": 1, "formats": formats}))
+    return build
+
+
+def _rows(build: Path, *targets: str, reuse: bool = False) -> tuple[list[Any], list[str]]:
+    steps: list[str] = []
+    return list(run_all(open_bench(build, choose(targets or None), steps.append, reuse=reuse))), steps
+
+
+def _replaced(monkeypatch: pytest.MonkeyPatch, name: str, run: Any, missing: str | None = None) -> Target:
+    """Put another target in a real one's place; run in this process, since a child would find the real one."""
+    target = Target(name, "", frozenset({"onnx"}), lambda: missing, run, dict)
+    monkeypatch.setattr(harness, "Child", _HereChild)
+    monkeypatch.setattr(harness, "run_job", lambda _, job: run(job))
+    return target
+
+
+class _HereChild:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def call(self, function: Any, *arguments: Any, log: Path, timeout_s: float) -> Any:
+        assert log.parent.is_dir()
+        assert timeout_s > 0
+        return function(*arguments)
+
+
+def test_a_format_that_was_not_run_keeps_its_reason(few: Path) -> None:
+    row = next(row for row in _rows(few, "litert")[0] if row.format == "edgetpu-int8")
+    assert (row.target, row.outcome, row.reason) == ("-", "not run", "it says why")
+
+
+def test_an_artifact_that_nothing_here_can_run_is_not_checked(few: Path) -> None:
+    row = next(row for row in _rows(few, "coreml-all", "litert")[0] if row.format == "coreml-float16")
+    if choose(("coreml-all",))[0].missing() is None:
+        pytest.skip("this is a Mac, which can run it")
+    assert row.outcome == "not checked"
+    assert "macOS" in row.reason
+
+
+def test_an_artifact_that_no_target_reads_is_not_checked(few: Path) -> None:
+    row = next(row for row in _rows(few, "litert")[0] if row.format == "onnx-float32")
+    assert (row.outcome, row.target) == ("not checked", "-")
+
+
+def test_a_measured_row_says_what_ran(few: Path) -> None:
+    row = next(row for row in _rows(few, "litert")[0] if row.format == "tflite-float32")
+    assert row.outcome == "passed"
+    assert row.images == 360
+    assert row.latency_ms_median > 0
+    assert row.environment["runtime"]
+
+
+def test_results_are_used_again_only_when_asked(few: Path) -> None:
+    assert _rows(few, "litert", reuse=True)[1] == ["tflite-float32 on litert"]
+    assert _rows(few, "litert", reuse=True)[1] == []
+    assert _rows(few, "litert", reuse=False)[1] == ["tflite-float32 on litert"]
+
+
+def test_results_used_again_are_the_same_rows(few: Path) -> None:
+    assert _rows(few, "litert", reuse=True)[0] == _rows(few, "litert", reuse=True)[0]
+
+
+def test_a_result_line_cut_short_is_passed_over_and_swallows_nothing(few: Path) -> None:
+    _rows(few, "litert")
+    whole = (few / RESULTS).read_text()
+    (few / RESULTS).write_text(whole[: len(whole) // 2])
+    assert _rows(few, "litert", reuse=True)[1] == ["tflite-float32 on litert"]
+    assert _rows(few, "litert", reuse=True)[1] == []
+
+
+def test_raw_latencies_are_kept(few: Path) -> None:
+    _rows(few, "litert")
+    line = json.loads((few / RESULTS).read_text().splitlines()[-1])
+    assert len(line["latencies_ms"]) == 30
+
+
+def test_only_the_log_is_left_of_a_run(few: Path) -> None:
+    if why := choose(("tflite-runtime",))[0].missing():
+        pytest.skip(why)
+    _rows(few, "tflite-runtime")
+    assert [path.name for path in (few / "runs" / "tflite-runtime" / "tflite-float32").iterdir()] == ["run.log"]
+
+
+def test_a_target_that_cannot_run_a_sound_artifact_is_not_a_failure(few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(job: Job) -> Run:
+        raise Unsupported(f"no such operation in {job.folder.name}")
+
+    target = _replaced(monkeypatch, "onnxruntime-cpu", refuse)
+    rows = run_all(open_bench(few, (target,), lambda *_: None, reuse=False))
+    row = next(row for row in rows if row.format == "onnx-float32")
+    assert row.outcome == "not checked"
+    assert "no such operation in onnx-float32" in row.reason
+
+
+def test_a_gpu_of_software_is_judged_by_the_images_it_answered_and_not_timed(few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = np.load(few / "reference" / "scores.npy")
+    asked = (0, 100, 200)
+
+    def run(_: Job, shift: int = 0) -> Run:
+        scores = original[[at + shift for at in asked]]
+        return Run(scores, None, (5.0,), 5.0, 1.0, {"runtime": "x", "threads": 1, "software_gpu": True}, asked)
+
+    target = _replaced(monkeypatch, "onnxruntime-cpu", run)
+    row, *_ = (row for row in run_all(open_bench(few, (target,), lambda _: None, reuse=False)) if row.format == "onnx-float32")
+    assert (row.outcome, row.images, row.max_difference, row.latency_ms_median) == ("passed", 3, 0.0, None)
+    target = _replaced(monkeypatch, "onnxruntime-cpu", partial(run, shift=1))
+    row, *_ = (row for row in run_all(open_bench(few, (target,), lambda _: None, reuse=False)) if row.format == "onnx-float32")
+    assert (row.outcome, row.images) == ("failed", 3)
+
+
+def test_a_target_that_dies_is_a_failed_row(few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = Target("onnxruntime-cpu", "", frozenset({"onnx"}), lambda: None, _die, dict)
+    monkeypatch.setattr(harness, "run_job", _die_as)
+    rows = run_all(open_bench(few, (target,), lambda *_: None, reuse=False))
+    row = next(row for row in rows if row.format == "onnx-float32")
+    assert row.outcome == "failed"
+    assert "killed by SIGSEGV" in row.reason
+    again: list[str] = []
+    run_all(open_bench(few, (target,), again.append, reuse=True))
+    assert again == ["onnx-float32 on onnxruntime-cpu"]
+
+
+def _die(job: Job) -> Run:
+    os.kill(os.getpid(), signal.SIGSEGV)
+    raise AssertionError(job)
+
+
+def _die_as(_: str, job: Job) -> Run:
+    return _die(job)
+
+
+def test_without_an_export_it_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(EdgeError, match="holds no reference; export the model first with `make export-all`"):
+        open_bench(tmp_path, (), lambda *_: None, reuse=False)
+
+
+def test_without_a_list_of_exports_it_says_what_to_do(few: Path) -> None:
+    (few / "exports.json").write_text("{")
+    with pytest.raises(EdgeError, match="exports.json cannot be read; export the model first"):
+        _rows(few, "litert")

@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The report's part about latency, of figures that are made up, in files and in a real browser."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from edgeferry.benchmarks.latency.costs import Costs
+from edgeferry.benchmarks.latency.ratio import Ratio
+from edgeferry.benchmarks.latency.records import (
+    HISTORY,
+    LATENCY,
+    SCHEMA,
+    Case,
+    Compared,
+    Latencies,
+    Notice,
+    append_history,
+    write_latencies,
+)
+from edgeferry.benchmarks.parity.rows import Report, Row
+from edgeferry.benchmarks.report import plots
+from edgeferry.benchmarks.report.charts import PLACES, _placed, family
+from edgeferry.benchmarks.report.latency_page import STALE
+from edgeferry.benchmarks.report.plots import MISSING
+from edgeferry.benchmarks.report.report import write_report
+from edgeferry.targets.target import Operation
+
+SHA: Final = "a" * 64
+OURS: Final = Case(
+    "tflite-float32",
+    "litert",
+    "measured",
+    "",
+    in_turns=True,
+    artifact_sha256=SHA,
+    wall_ms=[[2.0] * 40, [2.1] * 40],
+    cpu_ms=[[2.0] * 40, [2.1] * 40],
+    load_ms=[5.0, 6.0],
+    first_ms=[3.0, 3.0],
+    warnings=[Notice("launches differ by 5 %", "take more launches")],
+    grade="fair",
+)
+OPERATIONS: Final = [Operation("0, XNNPACK", "Convolution (NHWC, F32) DWConv", 1.5), Operation("1, XNNPACK", "Softmax", 0.5)]
+COSTS: Final = Costs(12_000_000, 700_000_000, 600_000, 0.25, 0.0001, 480.0, 8, 900.0, 2, 850.0, 7.5, "RAPL", OPERATIONS)
+ORIGINAL: Final = replace(OURS, format="keras", target="keras", wall_ms=[[9.0] * 20] * 2, warnings=[], grade="good")
+ABSENT: Final = Case("onnx-float32", "onnxruntime-cuda", "not run", "no CUDA device")
+RATIO: Final = Ratio(0.22, 0.21, 0.23)
+FOUND: Final = Latencies(
+    model="made up",
+    source_sha256=SHA,
+    created="2026-01-02T03:04:05+00:00",
+    machine={"processor": "Some Processor"},
+    launches=2,
+    rounds=40,
+    cases=[ORIGINAL, OURS, ABSENT],
+    baseline="keras on keras",
+    null=Ratio(1.0, 0.99, 1.01),
+    compared=[Compared("tflite-float32", "litert", 1, RATIO, "CPU time", "faster")],
+)
+
+
+@pytest.fixture
+def report() -> Report:
+    row = Row("tflite-float32", "litert", "passed", "", artifact_sha256=SHA)
+    return Report("made up", SHA, 8, 0.9, (row,), {}, {}, "2026-01-02T03:04:05+00:00")
+
+
+def _written(report: Report, folder: Path, found: Latencies = FOUND) -> str:
+    write_latencies(found, folder)
+    write_report(report, folder)
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_model_that_was_not_timed_has_no_such_part(report: Report, tmp_path: Path) -> None:
+    write_report(report, tmp_path)
+    assert "<h2>Latency</h2>" not in (tmp_path / "report.html").read_text()
+    assert "## Latency" not in (tmp_path / "report.md").read_text()
+
+
+@pytest.mark.parametrize("told", ["0.22 [0.21, 0.23]", "faster", "needs 662, has 80", "Some Processor", "no CUDA device"])
+def test_page_and_markdown_tell_figures_verdicts_and_what_was_not_run(told: str, report: Report, tmp_path: Path) -> None:
+    assert told in _written(report, tmp_path)
+    assert told.replace("[", "\\[").replace("]", "\\]") in (tmp_path / "report.md").read_text()
+
+
+def test_what_speaks_against_a_figure_stands_beside_its_grade(report: Report, tmp_path: Path) -> None:
+    assert "launches differ by 5 %; take more launches" in _written(report, tmp_path)
+
+
+def test_figures_of_another_version_of_the_artifact_are_said_to_be(report: Report, tmp_path: Path) -> None:
+    assert STALE not in _written(report, tmp_path)
+    assert STALE in _written(report, tmp_path, replace(FOUND, cases=[replace(OURS, artifact_sha256="b" * 64)]))
+
+
+def test_a_damaged_file_is_told_and_the_rest_is_there(report: Report, tmp_path: Path) -> None:
+    (tmp_path / LATENCY).write_text(f'{{"schema": {SCHEMA}, "cases": [')
+    write_report(report, tmp_path)
+    assert "cannot be read as latencies" in (tmp_path / "report.html").read_text()
+    assert "cannot be read as latencies" in (tmp_path / "report.md").read_text()
+
+
+def test_no_text_of_a_measurement_becomes_markup(report: Report, tmp_path: Path) -> None:
+    evil = "<script>alert(1)</script>"
+    cases = [replace(OURS, format=evil, warnings=[Notice(evil, evil)]), replace(ABSENT, reason=evil)]
+    assert evil not in _written(report, tmp_path, replace(FOUND, cases=cases, machine={"processor": evil}))
+    assert not re.search(r"(?<!\\)<", (tmp_path / "report.md").read_text())
+
+
+def test_plots_take_their_colours_from_the_page(report: Report, tmp_path: Path) -> None:
+    written = _written(report, tmp_path)
+    drawn = re.findall(r"<svg class=\"plot\".*?</svg>", written, flags=re.DOTALL)
+    assert len(drawn) == 2
+    for each in drawn:
+        assert "var(--" in each
+        assert not re.search(r'(fill|stroke)="#', each)
+
+
+def test_a_plot_names_what_nothing_else_beats(report: Report, tmp_path: Path) -> None:
+    pareto, *_ = re.findall(r"<svg class=\"plot\".*?</svg>", _written(report, tmp_path), flags=re.DOTALL)
+    assert ">tflite-float32 on litert</text>" in pareto
+    assert ">keras on keras</text>" not in pareto
+    assert "<title>keras on keras: 9.00 ms" in pareto
+
+
+def test_names_beside_points_do_not_cover_each_other_and_one_without_room_is_left_out() -> None:
+    points = [(1.0, 100.0), (10.0, 1000.0)]
+    assert _placed([("alone", 1.0, 100)], points) == {"alone": 0}
+    near = [(f"the name of point {at}", 2.0, 300) for at in range(9)]
+    placed = _placed(near, points)
+    assert len(set(placed.values())) == len(placed)
+    assert 3 <= len(placed) < len(near)
+    (right,) = _placed([("a long name at the right", 10.0, 100)], points).values()
+    assert PLACES[right][0] == "right"
+
+
+def test_times_that_are_no_times_are_left_out_of_the_plots(report: Report, tmp_path: Path) -> None:
+    stepped = replace(ORIGINAL, format="stepped", wall_ms=[[0.0] * 40] * 2)
+    pareto, *_ = re.findall(
+        r"<svg class=\"plot\".*?</svg>", _written(report, tmp_path, replace(FOUND, cases=[OURS, stepped])), re.DOTALL
+    )
+    assert "stepped" not in pareto
+
+
+def test_costs_that_were_not_measured_say_why(report: Report, tmp_path: Path) -> None:
+    costs = Costs(problem="the process was killed by SIGKILL")
+    assert "the process was killed by SIGKILL" in _written(report, tmp_path, replace(FOUND, cases=[replace(OURS, costs=costs)]))
+
+
+def test_costs_and_operations_are_told_where_they_were_measured(report: Report, tmp_path: Path) -> None:
+    assert "What else it costs" not in _written(report, tmp_path)
+    written = _written(report, tmp_path, replace(FOUND, cases=[ORIGINAL, replace(OURS, costs=COSTS)]))
+    for told in ("12.0 MB,\nGPU 700 MB", "0.250 ms", "&lt; 0.001 ms", "480 /s", "900 /s of 8", "850 /s by 2", "7.5 mJ"):
+        assert told in written
+    assert "<title>Convolution (NHWC, F32) DWConv (0, XNNPACK): 1.50 ms, 75.0 %</title>" in written
+    assert "| 900 /s of 8 | 850 /s by 2 |" in (tmp_path / "report.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("Convolution (NHWC, QC8) DWConv", "depthwise convolution"),
+        ("Convolution (NHWC, F32) IGEMM", "convolution"),
+        ("Fully Connected (NC, F32) GEMM", "dense, 1 x 1 convolution"),
+        ("QUANTIZE", "moving, reshaping, quantizing"),
+        ("GlobalAveragePool", "pooling, reduction"),
+        ("Sigmoid", "element by element, other"),
+    ],
+)
+def test_operations_are_sorted_by_what_they_do(kind: str, told: str) -> None:
+    assert family(kind) == told
+
+
+def test_earlier_runs_of_this_machine_are_shown_and_a_line_that_is_cut_short_is_told(report: Report, tmp_path: Path) -> None:
+    append_history(FOUND, tmp_path)
+    assert "Earlier runs" not in _written(report, tmp_path)
+    append_history(replace(FOUND, machine={"processor": "Another"}), tmp_path)
+    assert "Earlier runs" not in _written(report, tmp_path)
+    later = replace(OURS, wall_ms=[[2.5] * 40] * 2, artifact_sha256="b" * 64)
+    append_history(replace(FOUND, created="2026-01-03T03:04:05+00:00", cases=[ORIGINAL, later]), tmp_path)
+    with (tmp_path / HISTORY).open("a") as file:
+        file.write('{"schema": 1, "created": "2026-0')
+    written = _written(report, tmp_path)
+    assert "Earlier runs on this machine" in written
+    assert "2.50 ms, 10 % slower than the middle of its runs; another artifact than in the run before" in written
+    assert "lines of latency.jsonl that cannot be read and are left out: 1" in written
+
+
+def test_without_the_library_the_page_says_that_there_are_no_plots(
+    report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plots, "find_spec", lambda name: None)
+    written = _written(report, tmp_path)
+    assert MISSING in written
+    assert 'class="plot"' not in written
+
+
+@pytest.fixture
+def page(opened: Any, report: Report, tmp_path: Path) -> Iterator[Any]:
+    _written(report, tmp_path)
+    with opened(tmp_path / "report.html") as page:
+        yield page
+
+
+def _formats(page: Any) -> list[str]:
+    return [text.strip() for text in page.locator(".case td:first-child").all_inner_texts()]
+
+
+@pytest.mark.browser
+def test_clicking_a_heading_sorts_the_cases(page: Any) -> None:
+    median = page.locator(".latency th", has_text="median").get_by_role("button")
+    median.click()
+    assert _formats(page) == ["tflite-float32", "keras"]
+    median.click()
+    assert _formats(page) == ["keras", "tflite-float32"]
+    assert page.locator(".entry").count() == 1
+
+
+@pytest.mark.browser
+def test_clicking_a_grade_shows_what_speaks_against_it(page: Any) -> None:
+    notice = page.get_by_text("launches differ by 5 %; take more launches", exact=True)
+    assert not notice.is_visible()
+    page.locator(".latency summary").click()
+    assert notice.is_visible()
+
+
+@pytest.mark.browser
+def test_words_choose_among_the_cases_too(page: Any) -> None:
+    page.locator("#words").fill("keras")
+    assert _visible(page) == ["keras"]
+    page.locator("#words").fill("")
+    assert len(_visible(page)) == 2
+
+
+def _visible(page: Any) -> list[str]:
+    return [each.inner_text().strip() for each in page.locator(".case td:first-child").all() if each.is_visible()]
+
+
+@pytest.mark.browser
+def test_plots_are_readable_in_the_dark_and_in_print(page: Any) -> None:
+    def colour() -> str:
+        name = page.locator(".plot text", has_text="keras on keras").first
+        return str(name.evaluate("each => getComputedStyle(each).fill"))
+
+    light = colour()
+    page.emulate_media(color_scheme="dark")
+    dark = colour()
+    page.emulate_media(media="print", color_scheme="dark")
+    assert light != dark != colour()
+    assert page.locator(".plot").first.is_visible()
+    assert not page.locator(".controls").is_visible()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [1280, 1041, 800, 390, 320])
+def test_the_page_with_latencies_is_never_wider_than_its_window(page: Any, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    page.locator(".latency summary").click()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width

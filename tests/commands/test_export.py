@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands as a user runs them: in a process of their own, by what they print and the status they end with."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeferry.exporters.format import formats
+from edgeferry.models.system.files import sha256_of
+
+FEW = ("--format", "tflite-float32", "--format", "onnx-float32", "--target", "litert", "--target", "onnxruntime-cpu")
+FRAMEWORKS = ("tensorflow", "keras", "coremltools", "onnx", "onnxruntime", "ai_edge_litert", "playwright", "numpy")
+
+
+def _run(*arguments: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "edgeferry", *map(str, arguments)]
+    return subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, timeout=600, check=False, env=os.environ | environment
+    )
+
+
+@pytest.fixture(scope="session")
+def exported_all(digits: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Return the folder and the output of the whole command on the default classifier, every format and target."""
+    folder = tmp_path_factory.mktemp("all")
+    return folder, _run("export-all", digits.path, "--build", folder, cwd=folder)
+
+
+@pytest.fixture
+def few(digits: Any, exported_digits: Any, tmp_path: Path) -> Path:
+    """Return a build folder with two formats exported and checked."""
+    (tmp_path / "build").mkdir()
+    shutil.copytree(exported_digits.build, tmp_path / "build" / "digits")
+    done = _run("export-all", digits.path, "--build", tmp_path / "build", *FEW, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    return tmp_path / "build"
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+def test_every_format_passes_or_says_why_not(exported_all: Any) -> None:
+    folder, done = exported_all
+    rows = json.loads((folder / "digits" / "report.json").read_text())["rows"]
+    assert {row["format"] for row in rows} == {name for name, form in formats().items() if form.by_default}
+    for row in rows:
+        if row["outcome"] != "passed":
+            assert row["outcome"] in {"not run", "not checked"}, (row["format"], row["target"], row["reason"])
+            assert len(row["reason"]) > 40
+    assert done.returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+def test_results_stand_on_stdout_and_progress_on_stderr(exported_all: Any) -> None:
+    _, done = exported_all
+    assert "passed" in done.stdout
+    assert "writing" not in done.stdout
+    assert "edgeferry: writing tflite-int8" in done.stderr
+    assert "\x1b" not in done.stdout
+    assert "TensorFlow binary" not in done.stdout + done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+def test_each_artifact_is_checked_by_every_target_that_is_here(exported_all: Any) -> None:
+    folder, _ = exported_all
+    rows = json.loads((folder / "digits" / "report.json").read_text())["rows"]
+    tfjs = {row["target"] for row in rows if row["format"] == "tfjs-uint8" and row["outcome"] == "passed"}
+    from edgeferry.targets.target import targets
+
+    here = {target.name for target in targets().values() if "tfjs" in target.reads and target.by_default and not target.missing()}
+    assert tfjs == here
+
+
+def test_a_second_run_imports_no_framework_and_prints_the_same(digits: Any, few: Path) -> None:
+    script = (
+        "import runpy, sys\n"
+        f"sys.argv = ['edgeferry', 'export-all', {str(digits.path)!r}, '--build', {str(few)!r}, *{FEW!r}]\n"
+        "try:\n    runpy.run_module('edgeferry', run_name='__main__')\n"
+        "except SystemExit as end:\n    status = end.code\n"
+        f"print('status', status, 'imported', [n for n in {FRAMEWORKS!r} if n in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.splitlines()[-1] == "status 0 imported []"
+    assert done.stderr == ""
+
+
+def test_a_second_run_leaves_the_report_as_it_is(digits: Any, few: Path) -> None:
+    page = few / "digits" / "report.html"
+    before = (page.stat().st_mtime_ns, sha256_of(page))
+    _run("export-all", digits.path, "--build", few, *FEW, cwd=few)
+    assert (page.stat().st_mtime_ns, sha256_of(page)) == before
+
+
+def test_a_tampered_artifact_is_rebuilt_and_said(digits: Any, few: Path) -> None:
+    file = few / "digits" / "tflite-float32" / "model.tflite"
+    file.write_bytes(file.read_bytes()[:-40])
+    done = _run("export-all", digits.path, "--build", few, *FEW, cwd=few)
+    assert done.returncode == 0
+    assert "tflite-float32 rebuilt: model.tflite is not the file that was exported" in done.stderr
+
+
+def test_parity_ends_with_1_when_an_artifact_is_wrong(digits: Any, few: Path) -> None:
+    file = few / "digits" / "tflite-float32" / "model.tflite"
+    file.write_bytes(file.read_bytes()[:-40])
+    done = _run("check", digits.path, "--build", few, cwd=few)
+    assert done.returncode == 1
+    assert "failed" in done.stdout
+
+
+def test_parity_ends_with_2_when_nothing_was_checked(digits: Any, few: Path) -> None:
+    done = _run("check", digits.path, "--build", few, "--target", "keras", cwd=few)
+    assert done.returncode == 2
+    assert "not checked" in done.stdout
+
+
+def test_parity_needs_neither_tensorflow_nor_the_exporters(digits: Any, few: Path, tmp_path: Path) -> None:
+    blocked = ("tensorflow", "keras", "coremltools", "tf2onnx", "tensorflowjs", "edgeferry.exporters")
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(f"import sys\nfor name in {blocked!r}:\n    sys.modules[name] = None\n")
+    done = _run(
+        "check",
+        digits.path,
+        "--build",
+        few,
+        "--target",
+        "litert",
+        "--target",
+        "onnxruntime-cpu",
+        cwd=few,
+        PYTHONPATH=str(tmp_path / "site"),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 passed" in done.stdout
+
+
+def test_report_prints_the_last_table_again(digits: Any, few: Path) -> None:
+    (few / "digits" / "report.html").unlink()
+    done = _run("report", digits.path, "--build", few, cwd=few)
+    assert done.returncode == 0
+    assert "2 passed" in done.stdout
+    assert (few / "digits" / "report.html").is_file()
+
+
+def test_a_changed_model_must_be_exported_before_parity(digits: Any, few: Path, tmp_path: Path) -> None:
+    shutil.copytree(digits.path.parent, tmp_path / "mine")
+    model = tmp_path / "mine" / "source" / "digits.keras"
+    model.write_bytes(model.read_bytes() + b" ")
+    done = _run("check", tmp_path / "mine" / "digits.toml", "--build", few, cwd=few)
+    assert done.returncode == 2
+    assert "digits.toml: model.file changed since the export; run `make export-all` first" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "key"),
+    [
+        ('"0", "1"', '"1", "0"', "model.labels"),
+        ("[0, 255]", "[0, 1]", "input"),
+        ("source/golden", "source/calibration", "data.golden"),
+    ],
+)
+def test_a_changed_contract_must_be_exported_before_parity(digits: Any, few: Path, was: str, now: str, key: str) -> None:
+    changed = digits.path.with_name(f"changed-{key}.toml")
+    changed.write_text(digits.path.read_text().replace(was, now, 1))
+    done = _run("check", changed, "--build", few, cwd=few)
+    assert done.returncode == 2
+    assert f"{key} changed since the export; run `make export-all` first" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("none.toml", None, "there is no such file"),
+        ("none.keras", None, "there is no such file"),
+        ("text.keras", b"hello", "is not a Keras file"),
+        ("broken.toml", b"[model\n", "not valid TOML"),
+    ],
+)
+def test_a_user_s_mistake_is_one_message_and_no_stack_trace(tmp_path: Path, name: str, content: bytes | None, said: str) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    done = _run("export-all", tmp_path / name, cwd=tmp_path)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert done.stderr.startswith("edgeferry: ")
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "build").exists()
+
+
+def test_an_unknown_target_is_refused_by_name(digits: Any, few: Path) -> None:
+    done = _run("check", digits.path, "--build", few, "--target", "toaster", cwd=few)
+    assert done.returncode == 2
+    assert "'toaster' is not a target; there are" in done.stderr
+
+
+def test_a_bare_keras_file_gets_a_starter_contract_and_is_told_what_is_missing(digits: Any, tmp_path: Path) -> None:
+    shutil.copy(digits.model, tmp_path / "mine.keras")
+    done = _run("export-all", "mine.keras", cwd=tmp_path)
+    assert done.returncode == 2
+    assert (tmp_path / "mine.toml").is_file()
+    assert "assumed: input.range is [0, 255]" in done.stderr
+    assert "golden images" in done.stderr
+
+
+def test_a_bare_keras_file_with_images_beside_it_is_exported(digits: Any, tmp_path: Path) -> None:
+    shutil.copy(digits.model, tmp_path / "mine.keras")
+    for part in ("golden", "calibration"):
+        shutil.copytree(digits.golden.parent / part, tmp_path / part)
+    done = _run("export-all", "mine.keras", *FEW, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "2 passed" in done.stdout
+
+
+def test_an_untrained_model_is_refused_before_anything_is_written(digits: Any, tmp_path: Path) -> None:
+    import keras
+
+    shutil.copytree(digits.path.parent, tmp_path / "mine")
+    keras.utils.set_random_seed(0)
+    model = keras.models.clone_model(keras.saving.load_model(digits.model))
+    model.save(tmp_path / "mine" / "source" / "digits.keras")
+    done = _run("export-all", tmp_path / "mine" / "digits.toml", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "cannot serve as the reference" in done.stderr
+    assert "Is it trained?" in done.stderr
+    assert not list((tmp_path / "build").rglob("manifest.json"))
+
+
+def test_ctrl_c_leaves_what_was_finished_and_nothing_half(digits: Any, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "edgeferry", "export-all", str(digits.path), "--build", "build"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "writing keras" in line:
+                break
+        os.killpg(process.pid, signal.SIGINT)
+        rest = process.stderr.read()
+        assert process.wait(timeout=30) == 130
+    assert "interrupted; what was finished is kept" in rest
+    assert "Traceback" not in rest
+    build = tmp_path / "build" / "digits"
+    finished = {path.parent.name for path in build.rglob("manifest.json")}
+    assert "coreml-float16" in finished
+    deadline = time.monotonic() + 10
+    while list(build.glob(".*.partial")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    again = _run("export-all", digits.path, "--build", "build", "--format", "coreml-float16", "--format", "keras", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert not list(build.glob(".*.partial"))
+    assert "writing coreml-float16" not in again.stderr

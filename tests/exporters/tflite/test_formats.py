@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+from edgeferry.exporters.graph.source import Source
+from edgeferry.exporters.tflite import formats as tflite
+from edgeferry.models.artifact import read_artifact
+from edgeferry.models.config.spec import ExportOptions
+from edgeferry.models.keras_loader import load_model
+from edgeferry.models.system.errors import EdgeError
+
+
+def test_the_public_path_with_a_keras_model_beside_it_writes_a_file_without_weights(digits_source: Source) -> None:
+    model = load_model(digits_source.spec.model)
+    answer = tf.function(lambda image: model(image, training=False), input_signature=[tf.TensorSpec((1, 32, 32, 1))])
+    spoiled = tf.lite.TFLiteConverter.from_concrete_functions([answer.get_concrete_function()], model).convert()
+    assert len(spoiled) < model.count_params() * 4
+    assert set(tflite._operations(spoiled)) & set(tflite.VARIABLE_OPERATIONS)
+
+
+def test_a_file_without_weights_is_refused(digits_source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load_model(digits_source.spec.model)
+    answer = tf.function(lambda image: model(image, training=False), input_signature=[tf.TensorSpec((1, 32, 32, 1))])
+    trap = tf.lite.TFLiteConverter.from_concrete_functions([answer.get_concrete_function()], model)
+    monkeypatch.setattr(tflite, "_converter", lambda source: trap)
+    with pytest.raises(EdgeError, match="it holds no weights and would answer NaN"):
+        tflite.float32(digits_source, tmp_path)
+
+
+def test_ours_holds_no_variable_and_all_weights(exported_digits: Any, digits_source: Source) -> None:
+    model = (exported_digits.build / "tflite-float32" / "model.tflite").read_bytes()
+    weights = [tf.make_ndarray(node.attr["value"].tensor) for node in digits_source.graph.node if node.op == "Const"]
+    assert not set(tflite._operations(model)) & set(tflite.VARIABLE_OPERATIONS)
+    assert len(model) > sum(values.nbytes for values in weights if values.size > 100)
+
+
+def test_no_size_is_left_open(exported_digits: Any) -> None:
+    interpreter = Interpreter(str(exported_digits.build / "tflite-int8" / "model.tflite"))
+    interpreter.allocate_tensors()
+    assert all(-1 not in detail["shape_signature"] for detail in interpreter.get_tensor_details())
+
+
+def test_int8_takes_raw_pixels_of_a_model_that_scales_them_itself(exported_digits: Any) -> None:
+    (image,) = read_artifact(exported_digits.build / "tflite-int8").inputs
+    assert (image.dtype, image.scale, image.zero_point) == ("uint8", 1.0, 0)
+
+
+def test_dense_weights_have_one_scale(exported_digits: Any) -> None:
+    model = (exported_digits.build / "tflite-int8" / "model.tflite").read_bytes()
+    assert [tensor.Quantization().ScaleLength() for tensor in tflite._dense_weights(model)] == [1]
+
+
+def test_dense_weights_may_have_a_scale_a_channel_when_asked(digits_source: Source, tmp_path: Path) -> None:
+    spec = replace(digits_source.spec, options=ExportOptions(dense="per-channel", int8_input_output="int8"))
+    written = tflite.int8(replace(digits_source, spec=spec), tmp_path)
+    scales = [tensor.Quantization().ScaleLength() for tensor in tflite._dense_weights((tmp_path / "model.tflite").read_bytes())]
+    assert scales == [10]
+    assert written.inputs[0].dtype == "int8"
+
+
+@pytest.mark.parametrize("integer", ["uint8", "int8"])
+def test_dense_as_a_convolution_keeps_a_scale_a_channel_and_answers_the_same_integers(
+    digits_source: Source, tmp_path: Path, integer: str
+) -> None:
+    answers = {}
+    for dense in ("per-channel", "convolution"):
+        folder = tmp_path / dense
+        folder.mkdir()
+        options = ExportOptions(dense=dense, int8_input_output=integer)
+        written = tflite.int8(replace(digits_source, spec=replace(digits_source.spec, options=options)), folder)
+        assert written.options["dense"] == dense
+        answers[dense] = _integers(folder / "model.tflite", np.load(digits_source.folder / "pixels.npy")[:100], integer)
+    assert "FULLY_CONNECTED" not in tflite._operations((tmp_path / "convolution" / "model.tflite").read_bytes())
+    assert len({answer.tobytes() for answer in answers["convolution"]}) > 10
+    np.testing.assert_array_equal(answers["convolution"], answers["per-channel"])
+    assert written.notes == ()
+
+
+def _integers(path: Path, pixels: Any, integer: str) -> Any:
+    own_kernels = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    interpreter = Interpreter(str(path), experimental_op_resolver_type=own_kernels)
+    interpreter.allocate_tensors()
+    takes, gives = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+    answers = []
+    for image in pixels.astype(np.int16) - (128 if integer == "int8" else 0):
+        interpreter.set_tensor(takes, image[None].astype(integer))
+        interpreter.invoke()
+        answers.append(interpreter.get_tensor(gives)[0].copy())
+    return np.stack(answers)
+
+
+def test_dense_that_comes_out_per_channel_unasked_is_refused(
+    digits_source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = replace(digits_source.spec, options=ExportOptions(dense="convolution"))
+    monkeypatch.setattr(tflite, "dense_as_convolution", lambda model: model)
+    with pytest.raises(EdgeError, match="came out per channel"):
+        tflite.int8(replace(digits_source, spec=spec), tmp_path)
+
+
+def test_an_operation_that_stays_in_float_is_refused(digits_source: Source, tmp_path: Path) -> None:
+    graph = type(digits_source.graph)()
+    graph.CopyFrom(digits_source.graph)
+    for node in graph.node:
+        if node.op == "Relu6":
+            node.op = "Elu"
+    with pytest.raises(EdgeError, match="stayed in float"):
+        tflite.int8(replace(digits_source, graph=graph), tmp_path)
+
+
+def test_int8_refuses_without_calibration_images(digits_source: Source, tmp_path: Path) -> None:
+    with pytest.raises(EdgeError, match="an int8 artifact needs images to find its ranges"):
+        tflite.int8(replace(digits_source, folder=tmp_path), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["tflite-float32", "tflite-float16", "tflite-dynamic", "tflite-int8"])
+def test_labels_follow_the_model_as_metadata(exported_colours: Any, name: str) -> None:
+    with zipfile.ZipFile(exported_colours.build / name / "model.tflite") as archive:
+        assert archive.read("labels.txt").decode().splitlines() == list(exported_colours.spec.labels)
+
+
+def test_the_metadata_table_holds_the_preprocessing(exported_colours: Any) -> None:
+    from flatbuffers import table
+
+    model = tflite._model((exported_colours.build / "tflite-float32" / "model.tflite").read_bytes())
+    entry = next(model.Metadata(at) for at in range(model.MetadataLength()) if model.Metadata(at).Name() == b"TFLITE_METADATA")
+    data = model.Buffers(entry.Buffer()).DataAsNumpy().tobytes()
+    assert data[4:8] == b"M001"
+
+    def child(parent: Any, field: int) -> Any:
+        offset = parent.Offset(4 + 2 * field)
+        return table.Table(parent.Bytes, parent.Indirect(parent.Pos + offset))
+
+    def first(parent: Any, field: int) -> Any:
+        return table.Table(parent.Bytes, parent.Indirect(parent.Vector(parent.Offset(4 + 2 * field))))
+
+    root = table.Table(bytearray(data), int.from_bytes(data[:4], "little"))
+    image = first(first(root, 3), 2)
+    options = child(first(image, 4), 1)
+    mean = [np.frombuffer(data, np.float32, 3, options.Vector(options.Offset(4 + 2 * field))).tolist() for field in (0, 1)]
+    assert mean == [[40.0, 45.0, 50.0], [60.0, 70.0, 80.0]]
+    scores = first(first(root, 3), 3)
+    file = first(scores, 6)
+    assert file.String(file.Pos + file.Offset(4)) == b"labels.txt"

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edgeferry.models.system.child import ChildError
+from edgeferry.models.system.errors import EdgeError
+from edgeferry.targets.target import Run, Unsupported, targets
+
+Answer = Callable[..., Run]
+
+
+@pytest.fixture(scope="session")
+def too_new(build: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a float32 artifact whose Dense layer claims a version of the operation that only newer runtimes know."""
+    from tensorflow.lite.python import schema_py_generated as schema
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    folder = Path(shutil.copytree(build / "tflite-float32", tmp_path_factory.mktemp("new") / "tflite-float32"))
+    model = flatbuffer_utils.read_model(str(folder / "model.tflite"))
+    for code in model.operatorCodes:
+        if code.builtinCode == schema.BuiltinOperator.FULLY_CONNECTED:
+            code.version = 12
+    flatbuffer_utils.write_model(model, str(folder / "model.tflite"))
+    return folder
+
+
+def test_an_operation_newer_than_the_runtime_is_not_run_instead_of_failed(too_new: Path, answer: Answer) -> None:
+    with pytest.raises(Unsupported, match=r"^tflite-runtime 2\.14\.0 has no FULLY_CONNECTED version 12; newer runtimes do$"):
+        answer("tflite-runtime", too_new)
+
+
+def test_a_truncated_file_that_kills_the_runtime_is_an_answer_not_the_end(build: Path, tmp_path: Path, answer: Answer) -> None:
+    folder = Path(shutil.copytree(build / "tflite-float32", tmp_path / "cut"))
+    file = folder / "model.tflite"
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.raises((ChildError, EdgeError), match=r"SIGSEGV|SIGBUS|ValueError"):
+        answer("tflite-runtime", folder)
+    assert len(answer("tflite-runtime", "tflite-float32").latencies_ms) == 5
+
+
+def test_it_really_ran_in_the_other_environment(answer: Answer) -> None:
+    environment = answer("tflite-runtime", "tflite-int8").environment
+    assert (environment["runtime"], environment["version"], environment["numpy"][:2]) == ("tflite_runtime", "2.14.0", "1.")
+
+
+def test_what_it_depends_on_is_read_from_the_other_environment() -> None:
+    if why := targets()["tflite-runtime"].missing():
+        pytest.skip(why)
+    assert targets()["tflite-runtime"].versions()["tflite-runtime"] == "2.14.0"
+
+
+def test_another_python_can_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEFERRY_TFLITE_2_14_PYTHON", str(tmp_path / "python"))
+    why = targets()["tflite-runtime"].missing()
+    assert why is not None
+    assert str(tmp_path / "python") in why
+
+
+def test_it_reads_its_scale_from_the_file_as_litert_does(answer: Answer) -> None:
+    old, new = answer("tflite-runtime", "tflite-int8").scores, answer("litert", "tflite-int8").scores
+    assert (old.argmax(axis=1) == new.argmax(axis=1)).mean() > 0.98

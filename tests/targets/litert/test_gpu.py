@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""LiteRT's GPU accelerator, really run: on the GPU made of software that Chromium brings, for parity and for honest times."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from edgeferry.benchmarks.latency.interleave import Contestant, time_in_turns
+from edgeferry.models.system.child import Child
+from edgeferry.models.system.places import ROOT
+from edgeferry.targets.litert import gpu as litert_gpu
+from edgeferry.targets.target import Job, Run, Unsupported, targets
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+SWIFTSHADER: Final = Path("/usr/lib/chromium/vk_swiftshader_icd.json")
+# What a loop that never waits would report, beside a call and beside running and reading by hand; in a process of its own.
+THREE_TIMES: Final = """
+import json, statistics, sys, time
+from pathlib import Path
+from edgeferry.targets.litert.gpu import _open
+from edgeferry.targets.target import Job
+from edgeferry.targets.timing import images_of
+
+job = Job(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))
+session = _open(job)
+answer = session.ready(images_of(session, job)[0])
+cells = dict(zip(answer.func.__code__.co_freevars, (cell.cell_contents for cell in answer.func.__closure__)))
+model, results, buffers = cells["model"], cells["results"], cells["buffers"]
+
+def reported():
+    answer()
+
+def run_and_read():
+    buffers[0].write(answer.args[0])
+    model.run_by_index(0, buffers, results)
+    results[0].read(cells["count"], cells["answers"]["dtype"])
+
+def run_only():
+    model.run_by_index(0, buffers, results)
+
+times = {}
+for call in (reported, run_and_read, run_only):
+    call()
+for number in range(101):
+    for call in (reported, run_and_read):
+        start = time.perf_counter()
+        call()
+        times.setdefault(call.__name__, []).append(time.perf_counter() - start)
+start = time.perf_counter()
+run_only()
+alone = time.perf_counter() - start
+run_and_read()
+print(json.dumps({**{name: statistics.median(each) for name, each in times.items()}, "run_only": alone}))
+"""
+
+
+@pytest.fixture
+def swiftshader(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not SWIFTSHADER.is_file():
+        pytest.skip("Chromium's software GPU is not installed here")
+    monkeypatch.setenv(litert_gpu.DRIVER, str(SWIFTSHADER))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("swiftshader")
+@pytest.mark.parametrize(("form", "most"), [("tflite-float32", 1e-4), ("tflite-int8", 0.15)])
+def test_it_answers_as_the_original_does_and_says_that_it_is_software(
+    form: str, most: float, build: Path, tmp_path: Path, scores: "NDArray[np.float32]"
+) -> None:
+    job = Job(build / form, build / "reference" / "pixels.npy", tmp_path)
+    # A process of its own: one that runs already would not know which driver was named.
+    with Child() as child:
+        run: Run = child.call(targets()["litert-gpu"].run, job, log=tmp_path / "run.log", timeout_s=120)
+    assert run.answered is not None
+    assert len(run.answered) == len(run.scores) == 8
+    assert abs(run.scores - scores[list(run.answered)]).max() < most
+    assert run.environment["software_gpu"] is True
+    assert "SwiftShader" in run.environment["adapter"]
+    assert run.environment["fully_accelerated"] is True
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("swiftshader")
+def test_what_is_reported_is_what_running_and_reading_takes(build: Path, tmp_path: Path) -> None:
+    arguments = [build / "tflite-float32", build / "reference" / "pixels.npy", tmp_path]
+    command = [sys.executable, "-c", THREE_TIMES, *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert 0.9 <= told["reported"] / told["run_and_read"] <= 1.1
+    assert told["run_only"] < told["run_and_read"], "the accelerator waits by itself: what this guards against is gone"
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="a Mac has Metal, which takes no driver")
+def test_a_driver_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(litert_gpu.DRIVER, str(tmp_path / "none.json"))
+    assert str(targets()["litert-gpu"].missing()).startswith(f"{litert_gpu.DRIVER} names ")
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="a Mac has Metal, which takes no driver")
+def test_no_software_gpu_is_taken_without_being_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (litert_gpu.DRIVER, *litert_gpu.CHOSEN):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(litert_gpu, "DRIVERS", (str(tmp_path),))
+    (tmp_path / litert_gpu.LOADER).touch()
+    monkeypatch.setattr(litert_gpu, "LOADERS", (str(tmp_path),))
+    assert "no Vulkan driver" in str(targets()["litert-gpu"].missing())
+    monkeypatch.setenv("VK_DRIVER_FILES", "/somewhere/nvidia_icd.json")
+    assert targets()["litert-gpu"].missing() is None
+    monkeypatch.setattr(litert_gpu, "LOADERS", ())
+    assert "libvulkan1" in str(targets()["litert-gpu"].missing())
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "software"),
+    [
+        (
+            "Selected adapter: SwiftShader Device (Subzero), arch=swiftshader, adapterType=CPU / Software\n",
+            "SwiftShader Device (Subzero)",
+            True,
+        ),
+        (
+            "Selected adapter: NVIDIA H100 80GB HBM3, arch=, vendor=nvidia, backend=Vulkan, adapterType=Discrete GPU\n",
+            "NVIDIA H100 80GB HBM3",
+            False,
+        ),
+    ],
+)
+def test_the_adapter_is_read_from_the_runtimes_log(
+    line: str,
+    name: str,
+    software: bool,  # noqa: FBT001 - a parameter
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(litert_gpu.nvidia, "told", dict)
+    assert litert_gpu._adapter(f"I0000 environment.cc:532] {line}") == {"adapter": name, "software_gpu": software}
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="on a Mac it is Metal, which tells no adapter")
+def test_a_gpu_that_is_not_told_is_not_taken_for_a_real_one() -> None:
+    with pytest.raises(Unsupported, match="did not tell which GPU"):
+        litert_gpu._adapter("I0000 environment.cc:532] nothing of the kind")
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="a Mac has Metal, which takes no driver")
+@pytest.mark.parametrize(
+    ("library", "taken"),
+    [
+        ("libGLX_nvidia.so.0", "libGLX_nvidia.so.0"),
+        ("./libvk.so", "{folder}/libvk.so"),
+        ("/usr/lib/libvk.so", "/usr/lib/libvk.so"),
+    ],
+)
+def test_a_driver_s_library_is_found_as_the_loader_finds_it(
+    library: str, taken: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "driver"
+    folder.mkdir()
+    (folder / "icd.json").write_text(json.dumps({"ICD": {"library_path": library}}))
+    monkeypatch.setenv(litert_gpu.DRIVER, str(folder / "icd.json"))
+    for name in litert_gpu.CHOSEN:
+        monkeypatch.setenv(name, "")
+    monkeypatch.setattr(litert_gpu, "LOADERS", ())
+    litert_gpu._choose_driver(tmp_path)
+    chosen = json.loads(Path(os.environ["VK_DRIVER_FILES"]).read_text())
+    assert Path(chosen["ICD"]["library_path"]) == Path(taken.format(folder=folder))
+
+
+def test_a_driver_that_is_none_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "driver.json").write_text('{"ICD": {}}')
+    monkeypatch.setenv(litert_gpu.DRIVER, str(tmp_path / "driver.json"))
+    monkeypatch.setattr(sys, "platform", "linux")
+    with pytest.raises(Unsupported, match="no Vulkan driver's JSON file"):
+        litert_gpu._choose_driver(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("swiftshader")
+def test_it_is_loaded_once_and_not_timed_in_turns_on_a_gpu_made_of_software(build: Path, tmp_path: Path) -> None:
+    job = Job(build / "tflite-float32", build / "reference" / "pixels.npy", tmp_path)
+    times = time_in_turns([Contestant("gpu", job, "litert-gpu")], 2, 3, lambda _: None).times["gpu"]
+    assert times.problem == ""
+    assert times.environment["software_gpu"] is True
+    assert (len(times.load_ms), times.wall_ms) == (1, [[]])

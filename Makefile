@@ -69,8 +69,9 @@ format: install ## put the code into the house's form
 	@$(PY) -m ruff check --fix-only .
 	@$(PY) -m ruff format .
 
-lock: ## resolve the dependencies anew (needs uv)
-	uv pip compile --universal --python-version 3.11 --extra export --extra run --extra dev \
+lock: ## resolve the dependencies again (needs uv)
+	uv pip compile --universal --python-version 3.11 --extra check --extra export --extra bench --extra web --extra serve \
+	    --extra docs --extra dev --group tfjs \
 	    --generate-hashes --no-annotate --no-header --quiet pyproject.toml -o requirements.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --quiet \
 	    --constraints requirements.lock exporters/endpoint/requirements.in -o exporters/endpoint/requirements.txt

@@ -70,5 +70,5 @@ def _table(name: str) -> dict[str, Any]:
     try:
         facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise EdgeError(f"{path} cannot be read ({error}): `python -m targets probe-ops` writes it anew") from None
+        raise EdgeError(f"{path} cannot be read ({error}): `edgeferry probe-ops` writes it anew") from None
     return facts

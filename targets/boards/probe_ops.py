@@ -156,7 +156,7 @@ def table(runtime: Runtime) -> dict[str, Any]:
     """Return a runtime's table, ready for JSON."""
     highest = probe(runtime)
     source = (
-        "probed by `python -m targets probe-ops`: a file of one operation for every builtin operation and version, "
+        "probed by `edgeferry probe-ops`: a file of one operation for every builtin operation and version, "
         "loaded by this runtime on Linux x86-64"
     )
     return {"schema": SCHEMA, "runtime": runtime.installed(), "source": source, "highest": dict(sorted(highest.items()))}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tables of operations, asked anew of the runtimes that are here."""
+"""The tables of operations, asked again of the runtimes that are here."""
 
 import ast
 import json
@@ -9,9 +9,9 @@ from typing import Any, Final
 import pytest
 from typer.testing import CliRunner
 
+from edgeferry.commands.app import app
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.places import ROOT
-from edgeferry.targets.__main__ import app
 from edgeferry.targets.boards.probe_ops import NOT_INSTALLED, Runtime, ask, one_operation, operations, probe, runtimes
 
 PROGRAM: Final = ROOT / "targets" / "boards" / "probe_device.py"
@@ -20,7 +20,7 @@ ASKED: Final = ("CONV_2D", "FULLY_CONNECTED", "GELU", "QUANTIZE", "LSTM", "BROAD
 
 def _present(name: str) -> Runtime:
     runtime = runtimes()[name]
-    if runtime.told() is None:
+    if runtime.installed() is None:
         pytest.skip(NOT_INSTALLED.format(runtime.python))
     return runtime
 
@@ -31,7 +31,7 @@ def _table(name: str) -> Any:
 
 @pytest.mark.parametrize("name", list(runtimes()))
 def test_the_runtime_still_says_what_its_table_says(name: str) -> None:
-    told, table = _present(name).told(), _table(name)
+    told, table = _present(name).installed(), _table(name)
     assert told == table["runtime"]
     assert probe(runtimes()[name], ASKED) == {each: table["highest"][each] for each in ASKED if each in table["highest"]}
 

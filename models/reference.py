@@ -39,7 +39,7 @@ class Reference:
     """The original's answers, and the files they stand in; reading it needs no framework.
 
     ``output`` says what the classifier itself answers, 'probabilities' or 'logits'; the scores kept are probabilities.
-    ``contract`` holds a digest of each part of the contract it was made under.
+    ``config_digests`` holds a digest of each part of the config it was made under.
     """
 
     key: str
@@ -49,7 +49,7 @@ class Reference:
     images: int
     accuracy: float
     calibration_digest: str | None
-    contract: dict[str, str]
+    config_digests: dict[str, str]
     files: dict[str, str]
 
     @property
@@ -71,7 +71,7 @@ def reference_key(spec: ModelSpec) -> str:
     return digest(
         {
             "model": sha256_of(spec.model),
-            "contract": _contract(spec),
+            "config": _config_digests(spec),
             "code": digest_of_code("models"),
             "tools": {name: version(name) for name in ("keras", "numpy", "pillow")},
         }
@@ -80,11 +80,11 @@ def reference_key(spec: ModelSpec) -> str:
 
 def changed_config_keys(spec: ModelSpec, reference: Reference) -> tuple[str, ...]:
     """Return the keys of the contract that changed since the reference was made; images that are not here cannot be asked."""
-    now = _contract(spec)
-    return tuple(key for key, was in reference.contract.items() if now[key] not in {was, ABSENT})
+    now = _config_digests(spec)
+    return tuple(key for key, was in reference.config_digests.items() if now[key] not in {was, ABSENT})
 
 
-def _contract(spec: ModelSpec) -> dict[str, str]:
+def _config_digests(spec: ModelSpec) -> dict[str, str]:
     return {
         "model.labels": digest(spec.labels),
         "model.output": digest(spec.output),
@@ -145,7 +145,7 @@ def make_reference(spec: ModelSpec, folder: Path) -> Reference:
             images=len(labels),
             accuracy=float((probabilities.argmax(axis=1) == labels).mean()),
             calibration_digest=None if spec.calibration is None else find_images(spec.calibration).digest,
-            contract=_contract(spec),
+            config_digests=_config_digests(spec),
             files={path.name: sha256_of(path) for path in files_below(place)},
         )
         write_json(place / FACTS, {"schema": SCHEMA, **asdict(reference)})

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from edgeferry.models.system.errors import EdgeError
+from edgeferry.models.system.errors import EdgeError, missing_package
 
 # An idle process ends at once when its pipe closes; this is for what its libraries do at exit.
 GRACE_S: Final = 5.0
@@ -145,6 +145,9 @@ def _outcome(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[
         return "returned", function(*arguments)
     except EdgeError as error:
         return "raised", error
+    except ModuleNotFoundError as error:
+        traceback.print_exc()
+        return "raised", missing_package(error)
     except BaseException as error:  # noqa: BLE001 - whatever it is, the parent must hear of it
         traceback.print_exc()
         last_line = next((line for line in reversed(str(error).splitlines()) if line.strip()), "")

@@ -38,14 +38,18 @@ def report_errors() -> Iterator[None]:
     try:
         yield
     except EdgeError as error:
-        sys.stderr.write(f"edgeferry: {error}\n")
+        _print_error(error)
         raise SystemExit(Exit.NOTHING) from None
     except ModuleNotFoundError as error:
-        sys.stderr.write(f"edgeferry: {missing_package(error)}\n")
+        _print_error(missing_package(error))
         raise SystemExit(Exit.NOTHING) from None
     except KeyboardInterrupt:
         sys.stderr.write("edgeferry: interrupted; what was finished is kept.\n")
         raise SystemExit(Exit.INTERRUPTED) from None
+
+
+def _print_error(error: EdgeError) -> None:
+    sys.stderr.write(f"edgeferry: {error} [{error.code}]\n")
 
 
 @contextmanager

@@ -1,19 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two classifiers that are really trained, each once a session: gray digits, and colours that a channel swap confuses."""
+"""Two classifiers that are really trained, each once: gray digits, and colours that a channel swap confuses.
 
+What was trained and exported is kept for later runs, by a digest of what it follows from (support/fixture_cache.py), in
+pytest's cache or in the folder that EDGEFERRY_TEST_CACHE names.
+"""
+
+import inspect
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pytest
+from fixture_cache import FixtureCache, digests_of, versions
 
 from edgeferry.exporters.export import Export, export_all
 from edgeferry.exporters.format import formats
 from edgeferry.models.config.spec import ModelSpec, read_spec
 from edgeferry.models.images import find_images, read_labels, read_pixels
 from edgeferry.models.preprocessing import normalise
+from edgeferry.models.system.files import sha256_of
 from edgeferry.models.system.places import ROOT
 
 if TYPE_CHECKING:
@@ -45,12 +53,32 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 
 @pytest.fixture(scope="session")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> ModelSpec:
-    """Return the contract of the default classifier, trained as a user trains it."""
-    folder = tmp_path_factory.mktemp("digits")
+def fixture_cache(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> FixtureCache:
+    """Return what keeps expensive fixtures."""
+    if named := os.environ.get("EDGEFERRY_TEST_CACHE"):
+        return FixtureCache(Path(named).absolute())
+    cache = getattr(request.config, "cache", None)
+    return FixtureCache(cache.mkdir("fixtures") if cache else tmp_path_factory.getbasetemp().parent / "fixtures")
+
+
+@pytest.fixture(scope="session")
+def training_digests() -> dict[str, Any]:
+    """Return what every trained network follows from: how images become tensors, and what is installed."""
+    parts = ("config", "digits.py", "digits.toml", "images.py", "preprocessing.py")
+    return {"code": digests_of(*(ROOT / "models" / part for part in parts)), "versions": versions()}
+
+
+@pytest.fixture(scope="session")
+def digits(fixture_cache: FixtureCache, training_digests: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> ModelSpec:
+    """Return the config of the default classifier, trained as a user trains it."""
+    folder = fixture_cache.copy("digits", training_digests, _train_digits, tmp_path_factory.mktemp("digits"))
+    return read_spec(folder / "digits.toml")
+
+
+def _train_digits(folder: Path) -> None:
     toml = folder / "digits.toml"
-    contract = (ROOT / "models" / "digits.toml").read_text(encoding="utf-8")
-    toml.write_text(contract.replace("../build/digits/source/", "source/"), encoding="utf-8")
+    config = (ROOT / "models" / "digits.toml").read_text(encoding="utf-8")
+    toml.write_text(config.replace("../build/digits/source/", "source/"), encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-m", "edgeferry", "train", str(toml)],
         cwd=folder,
@@ -60,19 +88,22 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> ModelSpec:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return read_spec(toml)
 
 
 @pytest.fixture(scope="session")
-def colours(tmp_path_factory: pytest.TempPathFactory) -> ModelSpec:
-    """Return the contract of a trained BGR classifier of 24x20 images, with golden and calibration images."""
-    folder = tmp_path_factory.mktemp("colours")
-    toml = folder / "colours.toml"
-    toml.write_text(COLOURS_TOML, encoding="utf-8")
-    spec = read_spec(toml)
+def colours(fixture_cache: FixtureCache, training_digests: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> ModelSpec:
+    """Return the config of a trained BGR classifier of 24x20 images, with golden and calibration images."""
+    sources = [COLOURS_TOML, COLOURS, *map(inspect.getsource, (_train_colours, _write_tinted_digits, _colour_classifier))]
+    follows_from = {**training_digests, "sources": sources}
+    folder = fixture_cache.copy("colours", follows_from, _train_colours, tmp_path_factory.mktemp("colours"))
+    return read_spec(folder / "colours.toml")
+
+
+def _train_colours(folder: Path) -> None:
+    (folder / "colours.toml").write_text(COLOURS_TOML, encoding="utf-8")
+    spec = read_spec(folder / "colours.toml")
     _write_tinted_digits(folder)
     _colour_classifier(folder / "train", spec).save(spec.model)
-    return spec
 
 
 def _write_tinted_digits(folder: Path) -> None:
@@ -125,17 +156,40 @@ class Exported(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def exported_digits(digits: ModelSpec, tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    """Return the default classifier in every format that can be written here."""
-    return _exported(digits, tmp_path_factory.mktemp("build") / digits.name)
+def export_digests() -> dict[str, Any]:
+    """Return what every export follows from, its model apart: all code and data that writes it, and what is installed."""
+    folders = (ROOT / name for name in ("models", "exporters"))
+    here = {name: (form.missing(), form.identity()) for name, form in formats().items()}
+    return {"code": digests_of(*folders), "versions": versions(), "here": here}
 
 
 @pytest.fixture(scope="session")
-def exported_colours(colours: ModelSpec, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+def export_kept(
+    fixture_cache: FixtureCache, export_digests: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Exported]:
+    """Return ``export_kept(spec, names)``: a classifier exported to some formats, or to all, by this code or kept by it."""
+
+    def export(spec: ModelSpec, names: tuple[str, ...] = tuple(formats())) -> Exported:
+        build = tmp_path_factory.mktemp("build") / spec.name
+        follows_from = {**export_digests, "names": names, "model": sha256_of(spec.model), "config": sha256_of(spec.path)}
+        fixture_cache.copy(f"exported-{spec.name}", follows_from, lambda folder: _export(spec, folder, names), build)
+        # What is in place is kept; what failed, as when memory ran out, is tried again.
+        return Exported(spec, build, _export(spec, build, names))
+
+    return export
+
+
+def _export(spec: ModelSpec, build: Path, names: tuple[str, ...]) -> dict[str, Export]:
+    return {export.format: export for export in export_all(spec, build, names, lambda *_: None)}
+
+
+@pytest.fixture(scope="session")
+def exported_digits(digits: ModelSpec, export_kept: Callable[..., Exported]) -> Exported:
+    """Return the default classifier in every format that can be written here."""
+    return export_kept(digits)
+
+
+@pytest.fixture(scope="session")
+def exported_colours(colours: ModelSpec, export_kept: Callable[..., Exported]) -> Exported:
     """Return the colour classifier in every format that can be written here."""
-    return _exported(colours, tmp_path_factory.mktemp("build") / colours.name)
-
-
-def _exported(spec: ModelSpec, build: Path) -> Exported:
-    exports = export_all(spec, build, tuple(formats()), lambda *_: None)
-    return Exported(spec, build, {export.format: export for export in exports})
+    return export_kept(colours)

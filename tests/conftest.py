@@ -9,11 +9,12 @@ import inspect
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pytest
+from alone import one_at_a_time
 from fixture_cache import FixtureCache, digests_of, versions
 
 from edgeferry.exporters.export import Export, export_all
@@ -52,6 +53,16 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[object]:
+    """Let a test that times something run while no other worker runs one."""
+    worker = getattr(item.config, "workerinput", None)
+    if worker is None:
+        return (yield)
+    with one_at_a_time(worker["testrunuid"], alone=item.get_closest_marker("alone") is not None):
+        return (yield)
+
+
 @pytest.fixture(scope="session")
 def fixture_cache(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> FixtureCache:
     """Return what keeps expensive fixtures."""
@@ -62,17 +73,26 @@ def fixture_cache(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
 
 
 @pytest.fixture(scope="session")
-def training_digests() -> dict[str, Any]:
-    """Return what every trained network follows from: how images become tensors, and what is installed."""
+def trained_kept(fixture_cache: FixtureCache, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., ModelSpec]:
+    """Return ``trained_kept(name, train, sources)``: the config of a classifier, ``name.toml``, trained now or by an earlier run.
+
+    ``train(folder)`` writes the config, the images and the network. It follows from ``sources``, from how images become tensors
+    and from what is installed.
+    """
     parts = ("config", "digits.py", "digits.toml", "images.py", "preprocessing.py")
-    return {"code": digests_of(*(ROOT / "models" / part for part in parts)), "versions": versions()}
+    code, installed = digests_of(*(ROOT / "models" / part for part in parts)), versions()
+
+    def kept(name: str, train: Callable[[Path], None], sources: Sequence[object]) -> ModelSpec:
+        follows_from = {"code": code, "versions": installed, "sources": list(sources)}
+        return read_spec(fixture_cache.copy(name, follows_from, train, tmp_path_factory.mktemp(name)) / f"{name}.toml")
+
+    return kept
 
 
 @pytest.fixture(scope="session")
-def digits(fixture_cache: FixtureCache, training_digests: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> ModelSpec:
+def digits(trained_kept: Callable[..., ModelSpec]) -> ModelSpec:
     """Return the config of the default classifier, trained as a user trains it."""
-    folder = fixture_cache.copy("digits", training_digests, _train_digits, tmp_path_factory.mktemp("digits"))
-    return read_spec(folder / "digits.toml")
+    return trained_kept("digits", _train_digits, ())
 
 
 def _train_digits(folder: Path) -> None:
@@ -91,12 +111,10 @@ def _train_digits(folder: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def colours(fixture_cache: FixtureCache, training_digests: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> ModelSpec:
+def colours(trained_kept: Callable[..., ModelSpec]) -> ModelSpec:
     """Return the config of a trained BGR classifier of 24x20 images, with golden and calibration images."""
-    sources = [COLOURS_TOML, COLOURS, *map(inspect.getsource, (_train_colours, _write_tinted_digits, _colour_classifier))]
-    follows_from = {**training_digests, "sources": sources}
-    folder = fixture_cache.copy("colours", follows_from, _train_colours, tmp_path_factory.mktemp("colours"))
-    return read_spec(folder / "colours.toml")
+    sources = map(inspect.getsource, (_train_colours, _write_tinted_digits, _colour_classifier))
+    return trained_kept("colours", _train_colours, [COLOURS_TOML, COLOURS, *sources])
 
 
 def _train_colours(folder: Path) -> None:

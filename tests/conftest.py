@@ -22,7 +22,7 @@ from edgeferry.exporters.format import formats
 from edgeferry.models.config.spec import ModelSpec, read_spec
 from edgeferry.models.images import find_images, read_labels, read_pixels
 from edgeferry.models.preprocessing import normalise
-from edgeferry.models.system.files import sha256_of
+from edgeferry.models.system.files import digest, sha256_of
 from edgeferry.models.system.places import ROOT
 
 if TYPE_CHECKING:
@@ -177,8 +177,13 @@ class Exported(NamedTuple):
 def export_digests() -> dict[str, Any]:
     """Return what every export follows from, its model apart: all code and data that writes it, and what is installed."""
     folders = (ROOT / name for name in ("models", "exporters"))
-    here = {name: (form.missing(), form.identity()) for name, form in formats().items()}
-    return {"code": digests_of(*folders), "versions": versions(), "here": here}
+    missing = {name: form.missing() for name, form in formats().items()}
+    programs = {name: form.identity() for name, form in formats().items() if not missing[name]}
+    return {"code": digests_of(*folders), "versions": versions(), "missing": missing, "programs": programs}
+
+
+# Another process's tests of some formats need no others.
+NAMES: Final = tuple(filter(None, os.environ.get("EDGEFERRY_TEST_FORMATS", "").split(","))) or tuple(formats())
 
 
 @pytest.fixture(scope="session")
@@ -187,10 +192,11 @@ def export_kept(
 ) -> Callable[..., Exported]:
     """Return ``export_kept(spec, names)``: a classifier exported to some formats, or to all, by this code or kept by it."""
 
-    def export(spec: ModelSpec, names: tuple[str, ...] = tuple(formats())) -> Exported:
+    def export(spec: ModelSpec, names: tuple[str, ...] = NAMES) -> Exported:
         build = tmp_path_factory.mktemp("build") / spec.name
         follows_from = {**export_digests, "names": names, "model": sha256_of(spec.model), "config": sha256_of(spec.path)}
-        fixture_cache.copy(f"exported-{spec.name}", follows_from, lambda folder: _export(spec, folder, names), build)
+        entry = f"exported-{spec.name}-{digest(names)[:6]}"
+        fixture_cache.copy(entry, follows_from, lambda folder: _export(spec, folder, names), build)
         # What is in place is kept; what failed, as when memory ran out, is tried again.
         return Exported(spec, build, _export(spec, build, names))
 

@@ -42,7 +42,8 @@ Answer = Callable[..., Run]
 @pytest.fixture(scope="session")
 def build(exported_colours: Any) -> Path:
     """Return the folder with the colour classifier's reference and artifacts."""
-    assert not [name for name in FORMATS if exported_colours.exports[name].state not in {"written", "kept"}]
+    exports = exported_colours.exports
+    assert not [name for name in FORMATS if name in exports and exports[name].state not in {"written", "kept"}]
     folder: Path = exported_colours.build
     return folder
 

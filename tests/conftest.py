@@ -49,8 +49,20 @@ golden = "golden"
 calibration = "calibration"
 """
 
+# What only a trained network can give; every other such fixture is made of one of these.
+TRAINED: Final = {"digits", "colours", "exported_digits", "exported_colours"}
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow what needs a trained network, by its fixtures or by the name of one as its parameter."""
+    for item in items:
+        parameters = getattr(item, "callspec", None)
+        names = {*getattr(item, "fixturenames", ()), *map(str, parameters.params.values() if parameters else ())}
+        if names & TRAINED:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.hookimpl(wrapper=True)

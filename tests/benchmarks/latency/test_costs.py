@@ -34,6 +34,7 @@ def cost(exported_digits: Any, tmp_path: Path) -> Callable[[str, str], Costs]:
     return run
 
 
+@pytest.mark.alone
 def test_litert_costs_memory_and_gives_answers_on_every_core(cost: Callable[[str, str], Costs]) -> None:
     found = cost("tflite-float32", "litert")
     # The library alone is some megabytes; all of TensorFlow would be hundreds.
@@ -47,6 +48,7 @@ def test_litert_costs_memory_and_gives_answers_on_every_core(cost: Callable[[str
     assert found.batch is None
 
 
+@pytest.mark.alone
 def test_what_takes_batches_answers_more_of_them_a_second(cost: Callable[[str, str], Costs]) -> None:
     found = cost("onnx-float32", "onnxruntime-cpu")
     assert found.batch == costs.BATCH

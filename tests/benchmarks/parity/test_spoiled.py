@@ -4,7 +4,8 @@
 import json
 import shutil
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from edgeferry.exporters.format import formats
 from edgeferry.exporters.graph.fold import constant_node
 from edgeferry.exporters.graph.source import Source, read_source
 from edgeferry.models.artifact import files_of, read_artifact, write_manifest
+from edgeferry.models.system.child import Child
 from edgeferry.targets.target import choose
 
 # Each kind of artifact, and a target that reads it without a browser.
@@ -46,6 +48,18 @@ OTHERS = {
 }
 TARGETS |= OTHERS
 GRAPH_FORMATS = tuple(name for name in TARGETS if name != "keras")
+
+
+@pytest.fixture(scope="module")
+def child() -> Iterator[Child]:
+    with Child() as child:
+        yield child
+
+
+@pytest.fixture(autouse=True)
+def _share_child(child: Child, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every run of this module be in one process: importing TensorFlow takes seconds. One that dies is started again."""
+    monkeypatch.setattr("edgeferry.benchmarks.parity.run.Child", lambda: nullcontext(child))
 
 
 @pytest.fixture

@@ -87,6 +87,7 @@ def test_it_answers_as_the_original_does_and_says_that_it_is_software(
     assert run.environment["fully_accelerated"] is True
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.usefixtures("swiftshader")
 def test_what_is_reported_is_what_running_and_reading_takes(build: Path, tmp_path: Path) -> None:

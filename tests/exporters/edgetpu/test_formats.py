@@ -15,7 +15,7 @@ from edgeferry.exporters.edgetpu.log import Compiled
 from edgeferry.exporters.export import export_all
 from edgeferry.exporters.graph.source import Source
 from edgeferry.models.artifact import read_artifact
-from edgeferry.models.config.edgetpu_options import EdgeTpuOptions
+from edgeferry.exporters.edgetpu.options import EdgeTpuOptions
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.files import sha256_of
 from edgeferry.models.system.places import ROOT

@@ -42,10 +42,11 @@ class Format:
     """One form a classifier is exported to.
 
     ``write(source, folder)``, or ``write(source, folder, options)`` where the format has options, writes the files into an empty
-    folder; the framework is imported inside it. ``kind`` says which targets read it, ``tools`` which distributions it follows from, ``uses`` the fields of ExportOptions. ``missing()`` says why it cannot be written here and how to get
-    what it needs, or None. ``after`` names the format whose artifact it starts from. ``identity()`` is a digest of a
-    program outside Python that writes it, or None; another one makes the artifact stale. ``options`` is a frozen dataclass, read
-    from ``[export.<format>]``. A format that is not ``by_default`` is opt-in. ``module`` is set by the registry.
+    folder; the framework is imported inside it. ``kind`` says which targets read it, ``tools`` which distributions it follows
+    from, ``uses`` which fields of ExportOptions. ``missing()`` says why it cannot be written here and how to get what it needs,
+    or None. ``after`` names the format whose artifact it starts from. ``identity()`` is a digest of a program outside Python that
+    writes it, or None; another one makes the artifact stale. ``options`` is a frozen dataclass, read from ``[export.<format>]``.
+    A format that is not ``by_default`` is opt-in. ``module`` is set by the registry.
     """
 
     name: str

@@ -26,7 +26,7 @@ class OnnxOptions:
     opset: int = option("the opset of the file, 13 to 18", default=17)
 
 
-def write(source: Source, folder: Path, options: OnnxOptions) -> Written:
+def write(source: Source, folder: Path, options: OnnxOptions = OnnxOptions()) -> Written:
     """Write the model with a batch axis that is open and named, labels and preprocessing in its metadata.
 
     Raises:

@@ -41,7 +41,7 @@ class CoremlOptions:
     )
 
 
-def write(source: Source, folder: Path, options: CoremlOptions, precision: str = FLOAT16) -> Written:
+def write(source: Source, folder: Path, options: CoremlOptions = CoremlOptions(), precision: str = FLOAT16) -> Written:
     """Write an ML Program in a precision whose image input holds the preprocessing, and read it back.
 
     Raises:
@@ -67,7 +67,7 @@ def write_compressed(source: Source, folder: Path, options: CoremlOptions, how: 
     return _written(source, package, record, told)
 
 
-def write_arrays(source: Source, folder: Path, options: CoremlOptions) -> Written:
+def write_arrays(source: Source, folder: Path, options: CoremlOptions = CoremlOptions()) -> Written:
     """Write the float16 program with an array of pixels in and an array of probabilities out, without labels."""
     target = _target(source, options, LOWEST, "coreml-arrays")
     package = _saved(with_arrays(converted(source, FLOAT16, target)), source, folder)

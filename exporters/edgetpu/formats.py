@@ -24,7 +24,7 @@ PARENT: Final = "tflite-int8"
 FILE: Final = "model_edgetpu.tflite"
 
 
-def compile_(source: Source, folder: Path, options: EdgeTpuOptions) -> Written:
+def compile_(source: Source, folder: Path, options: EdgeTpuOptions = EdgeTpuOptions()) -> Written:
     """Compile the full-integer artifact beside this one.
 
     Raises:

@@ -71,7 +71,7 @@ class Int8Options:
     input_output: str = option("the integers the file takes and returns", default="uint8", choices=("uint8", "int8"))
 
 
-def int8(source: Source, folder: "Path", options: Int8Options) -> Written:
+def int8(source: Source, folder: "Path", options: Int8Options = Int8Options()) -> Written:
     """Write the model in integers throughout, ranges found on the calibration images.
 
     Raises:

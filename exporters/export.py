@@ -21,7 +21,6 @@ from edgeferry.models.reference import (
     FACTS,
     REFERENCE,
     Reference,
-    config_digests,
     read_reference,
     reference_key,
     written_by_older_release,
@@ -207,9 +206,8 @@ def _made_from(form: Format, work: _Work, reference: Reference) -> dict[str, Any
     spec, shared = work.spec, asdict(work.spec.options)
     parent = work.build / form.after if form.after else None
     versions = {name: found for name in form.tools if (found := installed_version(name))}
-    config = {
-        key: value for key, value in config_digests(spec, work.sha256).items() if key != "data.calibration" or form.calibrated
-    }
+    # The reference's digests are those of today's config: it would have been made again otherwise.
+    config = {key: value for key, value in reference.config_digests.items() if key != "data.calibration" or form.calibrated}
     return {
         "model.file": reference.source_sha256,
         **config,

@@ -3,6 +3,7 @@
 
 import csv
 import difflib
+import os
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -68,7 +69,8 @@ def find_images(path: Path, sha256: Sha256 = sha256_of) -> ImageSet:
 def _labels_by_folder(path: Path, files: Sequence[Path]) -> tuple[str, ...] | None:
     if any(file.parent == path for file in files):
         return None
-    return tuple(file.relative_to(path).parts[0] for file in files)
+    below = len(str(path)) + 1
+    return tuple(str(file)[below:].partition(os.sep)[0] for file in files)
 
 
 def _labels_listed(table: Path, files: Sequence[Path]) -> tuple[str, ...]:

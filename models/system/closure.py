@@ -18,20 +18,23 @@ FOR_TYPES: Final = re.compile(r"^if TYPE_CHECKING:\n(?:[ \t]+.*\n|\n)+", re.MULT
 IMPORT: Final = re.compile(
     r"^[ \t]*(?:from (edgeferry(?:\.\w+)*) import (\([^)]*\)|[^\n]+)|import (edgeferry(?:\.\w+)*))", re.MULTILINE
 )
+INIT: Final = "__init__.py"
 NAME: Final = re.compile(r"(\w+)(?:\s+as\s+\w+)?")
 
 
 class CodeDigests:
-    """Digests of modules with all that they import; each source is read once."""
+    """Digests of modules with all that they import; each source is looked up and read once."""
 
     def __init__(self, sha256: Callable[[Path], str] = sha256_of) -> None:
         """``sha256`` returns the digest of a file."""
         self._sha256 = sha256
         self._imports: dict[str, tuple[str, ...]] = {}
+        self._files: dict[str, Path | None] = {PACKAGE: PACKAGE_FILE}
+        self._digests: dict[str, str] = {}
 
     def of(self, *modules: str) -> str:
         """Return one digest of the modules and all modules of edgeferry that they import, by name and content."""
-        return digest([[name, self._sha256(_file_of(name))] for name in sorted(self.closure(modules))])
+        return digest([[name, self._digest(name)] for name in sorted(self.closure(modules))])
 
     def closure(self, modules: Iterable[str]) -> set[str]:
         """Return the names of the modules and of all that they import of edgeferry, packages included."""
@@ -41,41 +44,47 @@ class CodeDigests:
             name = waiting.pop()
             if name not in found:
                 found.add(name)
-                waiting += self._imported(name)
+                waiting += self.imports(name)
         return found
 
-    def _imported(self, name: str) -> tuple[str, ...]:
+    def imports(self, name: str) -> tuple[str, ...]:
+        """Return the names of what a module imports of edgeferry itself, and of the package it is in."""
         if name not in self._imports:
-            self._imports[name] = tuple(dict.fromkeys(_imported(name)))
+            self._imports[name] = tuple(dict.fromkeys(self._imported(name)))
         return self._imports[name]
 
+    def _imported(self, name: str) -> Iterator[str]:
+        if "." in name:
+            yield name.rpartition(".")[0]
+        source = FOR_TYPES.sub("", self._source(name).read_text(encoding="utf-8"))
+        for package, names, module in IMPORT.findall(source):
+            if module:
+                yield module
+                continue
+            yield package
+            # A package's names may be modules.
+            if self._source(package).name == INIT:
+                yield from (each for each in (f"{package}.{name}" for name in NAME.findall(names)) if self._file(each))
 
-def _imported(name: str) -> Iterator[str]:
-    if "." in name:
-        yield name.rpartition(".")[0]
-    source = FOR_TYPES.sub("", _file_of(name).read_text(encoding="utf-8"))
-    for package, names, module in IMPORT.findall(source):
-        if module:
-            yield module
-            continue
-        yield package
-        submodules = (f"{package}.{each}" for each in NAME.findall(names))
-        yield from (each for each in submodules if _exists(each))
+    def _digest(self, name: str) -> str:
+        if name not in self._digests:
+            self._digests[name] = self._sha256(self._source(name))
+        return self._digests[name]
 
+    def _source(self, module: str) -> Path:
+        file = self._file(module)
+        if file is None:
+            raise ModuleNotFoundError(f"edgeferry has no module {module}", name=module)
+        return file
 
-def _exists(module: str) -> bool:
-    return _path_of(module).with_suffix(".py").is_file() or (_path_of(module) / "__init__.py").is_file()
-
-
-def _file_of(module: str) -> Path:
-    if module == PACKAGE:
-        return PACKAGE_FILE
-    file = _path_of(module).with_suffix(".py")
-    return file if file.is_file() else _path_of(module) / "__init__.py"
+    def _file(self, module: str) -> Path | None:
+        if module not in self._files:
+            path = _path_of(module)
+            self._files[module] = next((each for each in (path.with_suffix(".py"), path / INIT) if each.is_file()), None)
+        return self._files[module]
 
 
 def _path_of(module: str) -> Path:
     """Return where a module is, without suffix; ``edgeferry.commands`` is next to the package's own file."""
     inner = module.split(".")[1:]
-    root = PACKAGE_FILE.parent if inner[:1] == ["commands"] or inner[:1] == ["__main__"] else ROOT
-    return root.joinpath(*inner)
+    return (PACKAGE_FILE.parent if inner[0] in {"commands", "__main__"} else ROOT).joinpath(*inner)

@@ -44,8 +44,9 @@ def files_below(folder: Path) -> list[Path]:
 
 
 def digest_of_files(paths: Iterable[Path], folder: Path, sha256: Sha256 = sha256_of) -> str:
-    """Return one digest of files: of their names relative to ``folder`` and their contents, as ``sha256`` returns those."""
-    return digest([[os.path.relpath(path, folder), sha256(path)] for path in paths])
+    """Return one digest of files: of their names below ``folder`` and their contents, as ``sha256`` returns those."""
+    below = len(str(folder)) + 1
+    return digest([[str(path)[below:], sha256(path)] for path in paths])
 
 
 def modules_below(package: Path) -> list[Path]:

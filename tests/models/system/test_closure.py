@@ -37,7 +37,7 @@ def parsed(nodes: list[ast.stmt]) -> Iterator[str]:
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_the_imports_found_in_the_text_are_those_of_the_parser(path: Path) -> None:
     expected = {name for name in parsed(ast.parse(path.read_text(encoding="utf-8")).body) if name in NAMES}
-    found = set(CodeDigests()._imported(name_of(path)))
+    found = set(CodeDigests().imports(name_of(path)))
     assert found - {name_of(path).rpartition(".")[0]} == expected - {name_of(path).rpartition(".")[0]}
 
 

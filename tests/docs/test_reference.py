@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the pages must name because the program has it: config keys, environment variables, outcomes, exit statuses, extras."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Final, get_args
+
+import pytest
+
+from edgeferry.benchmarks.parity.rows import Outcome
+from edgeferry.models.config.spec import read_spec
+from edgeferry.models.config.table import Table
+from edgeferry.models.system.places import ROOT
+from edgeferry.models.system.terminal import Exit
+
+DOCS: Final = ROOT / "docs"
+FOLDERS: Final = ("models", "exporters", "targets", "benchmarks", "edgeferry")
+VARIABLE: Final = re.compile(r"\b(?:EDGEFERRY|EDGETPU)_[A-Z][A-Z_]+\b")
+# Set by make or by this repository's own benchmarks, for a process of theirs.
+INTERNAL: Final = {"EDGEFERRY_ALONE", "EDGEFERRY_BUILD", "EDGEFERRY_COMPARISONS", "EDGEFERRY_MODEL", "EDGEFERRY_REPETITIONS"}
+CONFIG: Final = """\
+[model]
+file = "my.keras"
+labels = ["cat", "dog"]
+
+[input]
+shape = [8, 8, 3]
+{pixels}
+
+[data]
+golden = "golden"
+
+[parity.tflite-int8]
+"""
+
+
+def text_of(page: str) -> str:
+    return (DOCS / page).read_text(encoding="utf-8")
+
+
+def documented_keys(text: str) -> set[tuple[str, str]]:
+    """Return the keys that stand first in the tables below headings such as ``## `[export.edgetpu]```."""
+    parts = re.split(r"^#{2,3} ", text, flags=re.MULTILINE)
+    named = [(re.findall(r"`\[([\w.<>-]+)\]`", part.partition("\n")[0]), part) for part in parts]
+    return {
+        (table, key) for tables, part in named for table in tables for key in re.findall(r"^\| `(\w+)` \|", part, re.MULTILINE)
+    }
+
+
+def known_keys(folder: Path, monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, str]]:
+    """Return the keys that the program reads, found by reading configs with a table that remembers them."""
+    read: set[tuple[str, str]] = set()
+    has = Table.has
+
+    def remembered(table: Table, key: str) -> bool:
+        read.add((table.name, key))
+        return has(table, key)
+
+    monkeypatch.setattr(Table, "has", remembered)
+    for pixels in ("range = [0, 1]", "mean = [1, 2, 3]\nstd = [4, 5, 6]"):
+        config = folder / "my.toml"
+        config.write_text(CONFIG.format(pixels=pixels), encoding="utf-8")
+        read_spec(config)
+    tables = {table for table, _ in read}
+    keys = {(table, key) for table, key in read if f"{table}.{key}".lstrip(".") not in tables and table}
+    return {(table.replace("parity.tflite-int8", "parity.<format>"), key) for table, key in keys}
+
+
+def test_every_config_key_is_documented_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert documented_keys(text_of("config.md")) == known_keys(tmp_path, monkeypatch)
+
+
+def test_every_environment_variable_is_documented() -> None:
+    files = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py") if "node_modules" not in path.parts]
+    used = {name for path in files for name in VARIABLE.findall(path.read_text(encoding="utf-8"))}
+    pages = "".join(path.read_text(encoding="utf-8") for path in DOCS.rglob("*.md"))
+    assert used - INTERNAL <= set(VARIABLE.findall(pages))
+
+
+def test_every_outcome_is_explained() -> None:
+    explained = set(re.findall(r"^\| \*\*([a-z ]+)\*\* \|", text_of("parity.md"), re.MULTILINE))
+    assert explained == set(get_args(Outcome))
+
+
+def test_every_exit_status_is_documented() -> None:
+    paragraph = next(part for part in text_of("commands.md").split("\n\n") if part.startswith("**Exit status**"))
+    assert set(map(int, re.findall(r"\b\d+\b", paragraph))) == {status.value for status in Exit}
+
+
+def test_every_extra_is_documented() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    documented = set(re.findall(r"^\| `([a-z]+)` \|", text_of("ci.md"), re.MULTILINE))
+    assert documented == set(project["optional-dependencies"])

@@ -27,7 +27,7 @@ EXTRAS: Final = {
 class EdgeError(Exception):
     """Something the user can fix: says what was found, what was expected and what to do.
 
-    ``code`` is stable, such as ``EF-calibration-missing``; docs/errors.md lists them all. The message may be reworded at any time.
+    ``code`` is stable, such as ``EF-calibration-missing``; docs/errors.md lists them all. The message may be reworded.
     """
 
     def __init__(self, code: str, message: str = "") -> None:

@@ -60,7 +60,7 @@ bench-mac: install ## run MODEL's Core ML packages on this Mac and what is conne
 
 docs: install ## fill the documentation's tables and build its site into build/docs
 	@PYTHONPATH=. $(PY) docs/generate.py
-	@$(PY) -m mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
 
 lint: install ## check style and types
 	@$(PY) -m ruff check .

@@ -103,29 +103,31 @@ def _targets(prefixes: str) -> Iterator[str]:
 
 
 def _options(_: str) -> Iterator[str]:
-    """Yield a table of options for every format that has some of its own, formats with the same options together."""
+    """Yield a table of options for every format that has some of its own; what a whole kind shares is one table."""
     from edgeferry.exporters.format import formats
 
-    of_class: dict[type, list[str]] = {}
-    for each in formats().values():
-        kind = getattr(each, "options", None)
-        if isinstance(kind, type) and dataclasses.is_dataclass(kind) and dataclasses.fields(kind):
-            of_class.setdefault(kind, []).append(each.name)
-    for kind, names in of_class.items():
-        yield from ("", f"### {', '.join(f'`[export.{name}]`' for name in names)}")
-        yield from _table(("key", "default", "meaning"), _fields(kind))
+    known = formats().values()
+    of_table: dict[str, type] = {}
+    for each in known:
+        is_shared = all(other.options is each.options for other in known if other.kind == each.kind)
+        if dataclasses.fields(each.options):
+            of_table[each.kind if is_shared else each.name] = each.options
+    for name, kind in of_table.items():
+        yield from ("", f"### `[export.{name}]`")
+        yield from _table(("key", "default", "meaning"), _option_rows(kind))
 
 
-def _fields(kind: type) -> Iterator[tuple[str, str, str]]:
+def _option_rows(kind: type) -> Iterator[tuple[str, str, str]]:
     for each in dataclasses.fields(kind):
-        default = each.default_factory() if each.default_factory is not dataclasses.MISSING else each.default
-        meaning = each.metadata.get("help") or each.metadata.get("meaning") or each.metadata.get("summary") or ""
-        yield _code(each.name), _toml(default), _sentence(str(meaning))
+        if "refused" not in each.metadata:
+            choices = each.metadata.get("choices", ())
+            listed = f" One of {', '.join(map(_toml, choices))}." if choices else ""
+            yield _code(each.name), _toml(each.default), f"{_sentence(each.metadata['help'])}.{listed}"
 
 
 def _toml(value: Any) -> str:
     """Return a default as a TOML file would say it."""
-    if value in {None, dataclasses.MISSING} or value == ():
+    if value is None or value == ():
         return "none"
     if isinstance(value, bool):
         return _code(str(value).lower())
@@ -151,8 +153,10 @@ def _plain_template(message: str) -> str:
 
     while (shorter := PLACEHOLDER.sub(lambda found: plain(found).replace("{", "\0").replace("}", "\1"), message)) != message:
         message = shorter
-    text = message.replace("\0", "{").replace("\1", "}")
-    return re.sub(r"[<>*_\[\]]", lambda found: f"&#{ord(found[0])};", text)
+    parts = message.replace("\0", "{").replace("\1", "}").split("`")
+    # Markup (braces too, which would be attributes) is escaped where it is no code: every second part is between backticks.
+    parts[::2] = [re.sub(r"[<>*_\[\]{}]", lambda found: f"&#{ord(found[0])};", part) for part in parts[::2]]
+    return "`".join(parts)
 
 
 def _commands(_: str) -> Iterator[str]:

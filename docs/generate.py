@@ -184,6 +184,25 @@ def _parameter(parameter: Any) -> tuple[str, str, str]:
     return ", ".join(map(_code, flags)), "required" if parameter.required else shown, help_text
 
 
+def _metrics(_: str) -> Iterator[str]:
+    try:
+        from edgeferry.benchmarks.parity.metric import metrics
+    except ModuleNotFoundError:
+        return iter(())
+    head = ("metric", "in JSON", "meaning", "checked against")
+    rows = ((each.title, _code(each.name), each.meaning, each.tolerance or "nothing") for each in metrics().values())
+    return _table(head, rows)
+
+
+def _costs(_: str) -> Iterator[str]:
+    try:
+        from edgeferry.benchmarks.latency.costs.cost import known_costs
+    except ModuleNotFoundError:
+        return iter(())
+    rows = ((each.title, _code(each.name), each.unit, _sentence(each.meaning)) for each in known_costs().values())
+    return _table(("cost", "in JSON", "unit", "meaning"), rows)
+
+
 def _evaluator_operations(_: str) -> Iterator[str]:
     from edgeferry.targets.mil.constants import CONSTANT_EXPRESSIONS
     from edgeferry.targets.mil.operations import FAMILIES
@@ -199,6 +218,8 @@ TABLES: Final[Mapping[str, Callable[[str], Iterator[str]]]] = {
     "tolerances": _tolerances,
     "targets": _targets,
     "options": _options,
+    "metrics": _metrics,
+    "costs": _costs,
     "errors": _errors,
     "commands": _commands,
     "evaluator-operations": _evaluator_operations,

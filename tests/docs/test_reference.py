@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the pages must name because the program has it: config keys, environment variables, outcomes, exit statuses, extras."""
 
+import json
 import re
 import tomllib
 from pathlib import Path
-from typing import Final, get_args
+from typing import Any, Final
 
 import pytest
 
-from edgeferry.benchmarks.parity.rows import Outcome
 from edgeferry.models.config.spec import MOVED, read_spec
 from edgeferry.models.config.table import Table
 from edgeferry.models.system.error_codes import codes
@@ -16,6 +16,7 @@ from edgeferry.models.system.places import ROOT
 from edgeferry.models.system.terminal import Exit
 
 DOCS: Final = ROOT / "docs"
+SCHEMA: Final = ROOT / "benchmarks" / "parity" / "report.schema.json"
 FOLDERS: Final = ("models", "exporters", "targets", "benchmarks", "edgeferry")
 VARIABLE: Final = re.compile(r"\b(?:EDGEFERRY|EDGETPU)_[A-Z][A-Z_]+\b")
 # Set by make or by this repository's own benchmarks, for a process of theirs.
@@ -86,9 +87,44 @@ def test_every_environment_variable_is_documented() -> None:
     assert used - INTERNAL <= set(VARIABLE.findall(pages))
 
 
+def report_schema() -> dict[str, Any]:
+    schema: dict[str, Any] = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    return schema
+
+
 def test_every_outcome_is_explained() -> None:
     explained = set(re.findall(r"^\| \*\*([a-z ]+)\*\* \|", text_of("parity.md"), re.MULTILINE))
-    assert explained == set(get_args(Outcome))
+    known = re.search(r'"enum": \[("passed"[^]]*)\]', json.dumps(report_schema()))
+    assert known is not None
+    assert explained >= set(json.loads(f"[{known[1]}]"))
+
+
+def is_field(path: str, schema: dict[str, Any]) -> bool:
+    """Say whether a row of report.json has a field, such as ``target``, or one within another, such as ``a.b``."""
+    found = schema["$defs"]["row"]
+    for name in path.split("."):
+        if (found := found.get("properties", {}).get(name)) is None:
+            return False
+        found = schema["$defs"].get(found.get("$ref", "").rpartition("/")[2], found)
+    return True
+
+
+def test_filters_of_report_json_name_fields_that_exist() -> None:
+    schema, texts = report_schema(), [text_of("ci.md"), (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")]
+    filters = [each for text in texts for each in re.findall(r"jq --exit-status '([^']*)'", text)]
+    fields = {path for each in filters for path in re.findall(r"(?<![\w.])\.([a-z_]+(?:\.[a-z_]+)*)", each)} - {"rows"}
+    assert len(filters) >= 3
+    assert fields >= {"format", "target"}
+    assert not [path for path in fields if not is_field(path, schema)]
+
+
+def test_a_file_that_a_page_names_is_in_the_repository() -> None:
+    pages = {path: path.read_text(encoding="utf-8") for path in DOCS.rglob("*.md") if path.name != "extending.md"}
+    named = {
+        file for text in pages.values() for file in re.findall(rf"`((?:{'|'.join(FOLDERS)}|tests|docs)/[\w./-]+\.\w+)`", text)
+    }
+    assert len(named) > 10
+    assert not [file for file in named if not (ROOT / file).exists()]
 
 
 def test_every_exit_status_is_documented() -> None:

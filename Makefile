@@ -12,7 +12,7 @@ OLD_RUNTIMES := .venv-tflite-2.5 .venv-tflite-2.7
 WEB := targets/web
 
 .DEFAULT_GOAL := help
-.PHONY: help install setup-gpu setup-old-runtimes test export-all parity report serve-browser bench bench-own bench-coral bench-mac lint format lock clean
+.PHONY: help install setup-gpu setup-old-runtimes test export-all parity report serve-browser bench bench-own bench-coral bench-mac docs lint format lock clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -57,6 +57,10 @@ bench-coral: install ## run MODEL on a Coral board, HOST=user@board (ANEW=1 meas
 bench-mac: install ## run MODEL's Core ML packages on this Mac and what is connected to it, or on another, HOST=me@mac
 	@EDGEFERRY_MAC="$(or $(HOST),$(EDGEFERRY_MAC))" $(EDGEFERRY) check "$(MODEL)" --build "$(BUILD)" \
 	    $(foreach target,all cpu gpu ane reference iphone,--target coreml-$(target)) $(ARGS)
+
+docs: install ## fill the documentation's tables and build its site into build/docs
+	@PYTHONPATH=. $(PY) docs/generate.py
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
 
 lint: install ## check style and types
 	@$(PY) -m ruff check .

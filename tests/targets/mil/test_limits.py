@@ -17,7 +17,7 @@ from edgeferry.targets.mil.operations import OPERATIONS
 from edgeferry.targets.mil.operations.activation import relu6
 from edgeferry.targets.target import Unsupported
 
-DOCUMENT: Final = ROOT / "docs" / "coreml.md"
+DOCUMENT: Final = ROOT / "docs" / "targets" / "mac.md"
 
 
 def test_the_largest_array_is_allowed_and_one_more_value_is_not() -> None:

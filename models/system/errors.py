@@ -49,7 +49,12 @@ def missing_package(error: ModuleNotFoundError) -> EdgeError | None:
     module = (error.name or str(error)).partition(".")[0]
     if module == "edgeferry":
         return None
-    wanted = WITHOUT_EXTRA.get(module) or (f"'edgeferry[{EXTRAS[module]}]'" if module in EXTRAS else module)
     return EdgeError(
-        "EF-package-missing", f"the Python package {module} is not installed; install it with `pip install {wanted}`."
+        "EF-package-missing", f"the Python package {module} is not installed; install it with `{install_command(module)}`."
     )
+
+
+def install_command(module: str) -> str:
+    """Return the command that installs the package of a module, as an extra of edgeferry where one contains it."""
+    extra = f"'edgeferry[{EXTRAS[module]}]'" if module in EXTRAS else module
+    return f"pip install {WITHOUT_EXTRA.get(module, extra)}"

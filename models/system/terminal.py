@@ -38,20 +38,21 @@ def report_errors() -> Iterator[None]:
     try:
         yield
     except EdgeError as error:
-        _print_error(error)
+        print_error(error)
         raise SystemExit(Exit.NOTHING) from None
     except ModuleNotFoundError as error:
         missing = missing_package(error)
         if missing is None:
             raise
-        _print_error(missing)
+        print_error(missing)
         raise SystemExit(Exit.NOTHING) from None
     except KeyboardInterrupt:
         sys.stderr.write("edgeferry: interrupted; finished work is kept.\n")
         raise SystemExit(Exit.INTERRUPTED) from None
 
 
-def _print_error(error: EdgeError) -> None:
+def print_error(error: EdgeError) -> None:
+    """Print an error on stderr as one line that ends in its code."""
     sys.stderr.write(f"edgeferry: {error} [{error.code}]\n")
 
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from edgeferry.models.keras_loader import load_model
+from edgeferry.models.keras_loader import check_file, load_model
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.files import write_whole
 
@@ -19,6 +19,7 @@ def write_starter(model: Path) -> tuple[Path, tuple[str, ...]]:
     Raises:
         EdgeError: the model cannot be loaded or is no image classifier, or the TOML file exists already.
     """
+    check_file(model)
     path = model.with_suffix(".toml")
     if path.exists():
         raise EdgeError("EF-config-exists", f"{path} exists already and was not changed; remove it to get a new one.")

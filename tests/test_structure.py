@@ -92,8 +92,8 @@ def name_of(path: Path) -> str:
 def test_imports_run_one_way(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     folder = path.relative_to(ROOT).parts[0]
-    ours = {name for name in imports(ast.walk(tree)) if name.startswith(("edgeferry.", "."))}
-    assert ours <= {f"edgeferry.{each}" for each in MAY_IMPORT[folder]}
+    imported = {name for name in imports(ast.walk(tree)) if name.startswith(("edgeferry.", "."))}
+    assert imported <= {f"edgeferry.{each}" for each in MAY_IMPORT[folder]}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=name_of)

@@ -135,7 +135,7 @@ def _table(found: Sequence[Capability], width: int) -> Iterator[str]:
 
 
 def _rows(found: Sequence[Capability], text: Callable[[Capability], str], width: int) -> Iterator[str]:
-    """Yield a line per item, its text wrapped to the width and never cut."""
+    """Yield one line per item, its text wrapped to the width and never cut."""
     name_width = max(len(each.name) for each in found)
     for each in found:
         head = f"{INDENT}{each.name:<{name_width}}  "

@@ -40,7 +40,7 @@ def write_starter(model: Path) -> tuple[Path, tuple[str, ...]]:
     labels = _labels(path, classes)
     write_whole(
         path,
-        f"# The config of {model.name}. Every key is described in docs/contract.md.\n{notes}"
+        f"# The config of {model.name}. Every key is described in docs/config.md.\n{notes}"
         f'[model]\nname = "{name}"\nfile = {json.dumps(model.name, ensure_ascii=False)}\nlabels = {labels}\n\n'
         f'[input]\nshape = [{height}, {width}, {channels}]\ncolour = "{"gray" if channels == 1 else "rgb"}"\nrange = [0, 255]\n'
         'resize = "bilinear"\nfit = "stretch"\n\n'

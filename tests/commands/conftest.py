@@ -50,7 +50,7 @@ BEYOND_BASE: Final = (
 
 @pytest.fixture
 def edgeferry() -> Run:
-    """Return a function that runs the command in a folder; ``first`` stands before everything else on Python's path."""
+    """Return a function that runs the command in a folder; ``first`` is the first folder on Python's path."""
 
     def run(*words: str | Path, cwd: Path, first: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
         path = os.pathsep.join(map(str, filter(None, (first, ROOT, os.environ.get("PYTHONPATH")))))

@@ -19,19 +19,19 @@ SCHEMA = json.loads((ROOT / "edgeferry" / "commands" / "capabilities.schema.json
 
 def on_terminal(*words: str, columns: int, cwd: Path) -> str:
     """Return what the command prints on a terminal of so many columns."""
-    ours, theirs = pty.openpty()
+    reading, terminal = pty.openpty()
     environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": str(columns)}
-    with subprocess.Popen([sys.executable, "-m", "edgeferry", *words], cwd=cwd, env=environment, stdout=theirs) as process:
-        os.close(theirs)
+    with subprocess.Popen([sys.executable, "-m", "edgeferry", *words], cwd=cwd, env=environment, stdout=terminal) as process:
+        os.close(terminal)
         text = b""
         try:
-            while part := os.read(ours, 65536):
+            while part := os.read(reading, 65536):
                 text += part
         except OSError:
             # Linux ends the reading of a terminal that nobody holds open with an error.
             pass
         process.wait(60)
-    os.close(ours)
+    os.close(reading)
     return text.decode().replace("\r\n", "\n")
 
 

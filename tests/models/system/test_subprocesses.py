@@ -114,9 +114,9 @@ def test_a_program_does_not_outlive_edgeferry(tmp_path: Path) -> None:
 def test_no_lifeline_is_left_over(tmp_path: Path) -> None:
     sh("true", tmp_path)
     done = subprocess.run(["ps", "-A", "-o", "ppid=,command="], capture_output=True, text=True, check=True)
-    ours = [line.split(None, 1)[1] for line in done.stdout.splitlines() if line.split()[0] == str(os.getpid())]
-    assert any("ps" in command for command in ours)
-    assert not [command for command in ours if command.startswith("/bin/sh")]
+    children = [line.split(None, 1)[1] for line in done.stdout.splitlines() if line.split()[0] == str(os.getpid())]
+    assert any("ps" in command for command in children)
+    assert not [command for command in children if command.startswith("/bin/sh")]
 
 
 def test_one_that_cannot_be_started_is_an_error(tmp_path: Path) -> None:

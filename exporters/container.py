@@ -67,7 +67,9 @@ FORMATS = (
         write,
         ("tf2onnx", "onnx", "tensorflow-cpu", "tensorflow", "keras"),
         after=PARENT,
-        # Its files of these kinds are no Python modules, whose digest every format follows from.
-        identity=lambda: digest_of_files([BUILD / DOCKERFILE, BUILD / REQUIREMENTS], BUILD),
+        identity=lambda: digest_of_files(
+            [BUILD / DOCKERFILE, BUILD / REQUIREMENTS, *(ROOT / module for module in PROGRAM)], ROOT
+        ),
+        uses=frozenset(),
     ),
 )

@@ -25,5 +25,6 @@ FORMATS = (
         Tolerance(1.0, 1e-4, 1e-5, "the same file and framework, in another process"),
         copy,
         ("keras",),
+        uses=frozenset(),
     ),
 )

@@ -2,12 +2,13 @@
 """ONNX, by tf2onnx from the frozen graph."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from edgeferry.exporters.format import Format, Written
+from edgeferry.exporters.format import WITH_AUTHOR, Format, Written
 from edgeferry.exporters.graph.source import INPUT, Source
+from edgeferry.exporters.options import option
 from edgeferry.models.artifact import Tensor, Tolerance
 from edgeferry.models.system.errors import EdgeError
 
@@ -18,7 +19,14 @@ FILE: Final = "model.onnx"
 BATCH_AXIS: Final = "batch"
 
 
-def write(source: Source, folder: Path) -> Written:
+@dataclass(frozen=True)
+class OnnxOptions:
+    """The options of ONNX files."""
+
+    opset: int = option("the opset of the file, 13 to 18", default=17)
+
+
+def write(source: Source, folder: Path, options: OnnxOptions = OnnxOptions()) -> Written:
     """Write the model with a batch axis that is open and named, labels and preprocessing in its metadata.
 
     Raises:
@@ -27,12 +35,14 @@ def write(source: Source, folder: Path) -> Written:
     import onnx
     import tf2onnx
 
-    opset = source.spec.options.onnx_opset
+    opset = options.opset
     newest = tf2onnx.constants.PREFERRED_OPSET
     known = range(13, max(newest, 18) + 1)
     if opset not in known:
         raise EdgeError(
-            f"{source.spec.path}: export.onnx_opset is {opset}; tf2onnx {tf2onnx.__version__} writes {known[0]} to {known[-1]}."
+            "EF-onnx-opset",
+            f"{source.spec.path}: opset in [export.onnx] is {opset}; "
+            f"tf2onnx {tf2onnx.__version__} writes {known[0]} to {known[-1]}.",
         )
     model, _ = tf2onnx.convert.from_graph_def(
         source.graph_of(None), input_names=[f"{INPUT}:0"], output_names=[f"{source.output}:0"], opset=opset
@@ -78,5 +88,7 @@ FORMATS = (
         Tolerance(1.0, 1e-3, 1e-4, "the same float32 arithmetic in another order; EfficientNet-Lite0 moves by 3e-6"),
         write,
         ("tf2onnx", "onnx", "tensorflow-cpu", "tensorflow", "keras"),
+        options=OnnxOptions,
+        uses=WITH_AUTHOR,
     ),
 )

@@ -9,12 +9,13 @@ from typing import Any, Final
 
 from edgeferry.models.preprocessing import Preprocessing, preprocessing_of
 from edgeferry.models.system.errors import EdgeError
-from edgeferry.models.system.files import digest, files_below, sha256_of, write_json
+from edgeferry.models.system.files import Sha256, digest, files_below, refuse_other_schema, sha256_of, write_json
 
-# History: 1, the first. Its JSON Schema is manifest.schema.json.
-SCHEMA: Final = 1
+# History: 1, the first; 2 holds what an artifact was made from. Its JSON Schema is manifest.schema.json.
+SCHEMA: Final = 2
 MANIFEST: Final = "manifest.json"
 LOG: Final = "export.log"
+EXPORTS: Final = "exports.json"
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class Artifact:
     tolerance: Tolerance
     files: Mapping[str, Mapping[str, Any]]
     key: str
+    made_from: dict[str, Any] = field(default_factory=dict)
     tool_versions: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     calibration_digest: str | None = None
@@ -80,10 +82,10 @@ class Artifact:
         return sum(int(facts["bytes"]) for facts in self.files.values())
 
 
-def files_of(folder: Path) -> dict[str, dict[str, Any]]:
+def files_of(folder: Path, sha256: Sha256 = sha256_of) -> dict[str, dict[str, Any]]:
     """Return name, sha256 and size of every file of an artifact's folder, manifest and log apart."""
     return {
-        path.relative_to(folder).as_posix(): {"sha256": sha256_of(path), "bytes": path.stat().st_size}
+        path.relative_to(folder).as_posix(): {"sha256": sha256(path), "bytes": path.stat().st_size}
         for path in files_below(folder)
         if path.relative_to(folder).as_posix() not in {MANIFEST, LOG}
     }
@@ -102,14 +104,13 @@ def read_artifact(folder: Path) -> Artifact:
     """
     path = folder / MANIFEST
     if not path.is_file():
-        raise EdgeError(f"{folder} holds no {MANIFEST}; export it with `make export-all`.")
+        raise EdgeError("EF-manifest-missing", f"{folder} holds no {MANIFEST}; export it with `make export-all`.")
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
-        if told.get("schema") != SCHEMA:
-            raise EdgeError(f"{path} has schema {told.get('schema')!r}, this version reads {SCHEMA}; export it anew.")
+        refuse_other_schema(path, told.get("schema"), SCHEMA, "make export-all")
         return _artifact(told)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise EdgeError(f"{path} cannot be read as a manifest ({error}); export it anew.") from None
+        raise EdgeError("EF-manifest-damaged", f"{path} cannot be read as a manifest ({error}); export it again.") from None
 
 
 def _artifact(fields: dict[str, Any]) -> Artifact:
@@ -132,9 +133,9 @@ def _artifact(fields: dict[str, Any]) -> Artifact:
     )
 
 
-def what_changed(artifact: Artifact, folder: Path) -> str | None:
+def what_changed(artifact: Artifact, folder: Path, sha256: Sha256 = sha256_of) -> str | None:
     """Return what differs between an artifact's files and its manifest, or None where nothing does."""
-    present = files_of(folder)
+    present = files_of(folder, sha256)
     for name, facts in artifact.files.items():
         if name not in present:
             return f"{name} is missing"

@@ -2,7 +2,7 @@
 """What a target is, what it is handed and what comes back; which there are: the folder is the registry."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -121,6 +121,7 @@ class Target:
     results depend on. A target that is not ``by_default`` runs when it is named. ``open(job)`` is there where the target
     runs in this process and can be asked in turns with others; places that time themselves have none. ``profile(job)`` is there
     where the runtime tells what each operation takes, ``arena(job)`` where it tells, in bytes, what it plans for tensors.
+    ``module`` is set by the registry.
     """
 
     name: str
@@ -133,6 +134,7 @@ class Target:
     open: Callable[[Job], Session] | None = None
     profile: Callable[[Job], Sequence[Operation]] | None = None
     arena: Callable[[Job], int | None] | None = None
+    module: str = ""
 
     def takes(self, artifact: Artifact) -> bool:
         """Say whether it reads an artifact, by its kind or its format."""
@@ -142,7 +144,7 @@ class Target:
 @cache
 def targets() -> dict[str, Target]:
     """Return every target by name; imports no framework."""
-    found: list[Target] = records_in(edgeferry.targets, "TARGETS")
+    found = [replace(record, module=module) for module, record in records_in(edgeferry.targets, "TARGETS")]
     return {target.name: target for target in sorted(found, key=lambda target: target.name)}
 
 

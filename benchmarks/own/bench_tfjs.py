@@ -18,7 +18,7 @@ import pytest
 
 from edgeferry.benchmarks.own.mobilenet import mobilenet
 from edgeferry.exporters.graph.source import Source, read_source
-from edgeferry.exporters.tfjs.formats import conversion, write
+from edgeferry.exporters.tfjs.formats import TfjsOptions, conversion, write
 from edgeferry.models.config.spec import ModelSpec, read_spec
 from edgeferry.models.digits import train
 from edgeferry.models.keras_loader import classifier
@@ -91,7 +91,7 @@ def _write_both(source: Source, folders: dict[str, Path], place: Path) -> None:
     classifier(source.spec).export(place / "saved", verbose=False)
     conversion().convert_tf_saved_model(str(place / "saved"), str(folders["plain"]))
     folders["edgeferry"].mkdir()
-    write(source, folders["edgeferry"], "float32")
+    write(source, folders["edgeferry"], TfjsOptions(), "float32")
 
 
 def _in_node(asked: dict[str, Any]) -> dict[str, Any]:

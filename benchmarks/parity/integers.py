@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 from edgeferry.models.artifact import Artifact, read_artifact
 from edgeferry.models.system.child import Child, ChildError
+from edgeferry.models.system.closure import CodeDigests
 from edgeferry.models.system.errors import EdgeError
-from edgeferry.models.system.files import digest, digest_of_code, explain_disk_errors, partial_of, sha256_of
+from edgeferry.models.system.files import digest, explain_disk_errors, partial_of, sha256_of
 from edgeferry.targets.litert.builtin import NAME
 from edgeferry.targets.target import Job, targets
 
@@ -75,7 +76,7 @@ def expected_integers(build: Path, artifact: Artifact, pixels: Path) -> "NDArray
     target = targets()[NAME]
     if why := target.missing():
         raise EdgeError(why)
-    key = digest([parent.sha256, sha256_of(pixels), dict(target.versions()), digest_of_code("models", "targets")])
+    key = digest([parent.sha256, sha256_of(pixels), dict(target.versions()), CodeDigests().of(target.module)])
     kept = build / "runs" / NAME / f"{PARENT}-{key[:16]}.npy"
     if not kept.is_file():
         _compute(build, pixels, kept)

@@ -14,8 +14,10 @@ from edgeferry.benchmarks.parity.verdict import Answers, judge, read_answers
 from edgeferry.models.artifact import Artifact, read_artifact, what_changed
 from edgeferry.models.reference import PIXELS, Reference, read_reference
 from edgeferry.models.system.child import Child, ChildError
+from edgeferry.models.system.closure import CodeDigests
+from edgeferry.models.system.digests import INDEX, Digests
 from edgeferry.models.system.errors import EdgeError
-from edgeferry.models.system.files import append_line, digest, digest_of_code, explain_disk_errors
+from edgeferry.models.system.files import Sha256, append_line, digest, explain_disk_errors, sha256_of
 from edgeferry.models.system.terminal import Step
 from edgeferry.targets.target import Absent, Job, Run, Target, Unsupported, targets
 
@@ -38,6 +40,12 @@ class Bench:
     asked: tuple[Target, ...]
     step: Step
     reuse: bool
+    digests: Digests
+
+    @property
+    def sha256(self) -> Sha256:
+        """Return what digests artifacts: where nothing is reused, their bytes are read."""
+        return self.digests.sha256 if self.reuse else sha256_of
 
 
 def open_bench(build: Path, asked: tuple[Target, ...], step: Step, *, reuse: bool) -> Bench:
@@ -46,10 +54,11 @@ def open_bench(build: Path, asked: tuple[Target, ...], step: Step, *, reuse: boo
     Raises:
         EdgeError: nothing was exported there.
     """
-    reference = read_reference(build / REFERENCE)
+    digests = Digests(build / INDEX)
+    reference = read_reference(build / REFERENCE, digests.sha256 if reuse else sha256_of)
     if reference is None:
         raise EdgeError(f"{build} holds no reference; export the model first with `make export-all`.")
-    return Bench(build, reference, asked, step, reuse)
+    return Bench(build, reference, asked, step, reuse, digests)
 
 
 def run_all(bench: Bench) -> tuple[Row, ...]:
@@ -63,7 +72,7 @@ def run_all(bench: Bench) -> tuple[Row, ...]:
         elif state == "failed":
             rows[name].append(Row(name, "-", "failed", f"not exported: {reason}"))
         else:
-            artifact, problem = sound(bench.build, bench.reference, name)
+            artifact, problem = sound(bench.build, bench.reference, name, bench.sha256)
             if artifact is None or problem:
                 rows[name].append(_about(Row(name, "-", "failed", problem), artifact, bench))
             else:
@@ -71,6 +80,7 @@ def run_all(bench: Bench) -> tuple[Row, ...]:
     for target in bench.asked:
         for row in _on_target(bench, target, whole):
             rows[row.format].append(row)
+    bench.digests.save()
     return tuple(row for name, artifact_rows in rows.items() for row in _settled(name, artifact_rows, whole.get(name), bench))
 
 
@@ -82,7 +92,7 @@ def _exports(build: Path) -> list[tuple[str, str, str]]:
         raise EdgeError(f"{build / EXPORTS} cannot be read; export the model first with `make export-all`.") from None
 
 
-def sound(build: Path, reference: Reference, name: str) -> tuple[Artifact | None, str]:
+def sound(build: Path, reference: Reference, name: str, sha256: Sha256 = sha256_of) -> tuple[Artifact | None, str]:
     """Return an artifact of a model's folder, and what is wrong with it before it is even run."""
     folder = build / name
     try:
@@ -91,7 +101,7 @@ def sound(build: Path, reference: Reference, name: str) -> tuple[Artifact | None
         return None, str(error)
     if artifact.source_sha256 != reference.source_sha256:
         return artifact, "stale: it was exported from another model than the one it is held to; run `make export-all`"
-    changed = what_changed(artifact, folder)
+    changed = what_changed(artifact, folder, sha256)
     return artifact, f"{changed}; run `make export-all`" if changed else ""
 
 
@@ -102,25 +112,27 @@ def _on_target(bench: Bench, target: Target, artifacts: dict[str, Artifact]) -> 
     why = target.missing()
     if why:
         return [_about(Row(name, target.name, "not run", why), artifact, bench) for name, artifact in readable.items()]
-    versions = dict(target.versions())
+    follows_from = digest([dict(target.versions()), CodeDigests(bench.digests.sha256).of(target.module, __name__)])
     known = _known(bench.build) if bench.reuse else {}
     rows = []
     with Child() as child:
         for artifact in readable.values():
-            key = _key(bench, target, artifact, versions)
+            key = _key(bench, target, artifact, follows_from)
             rows.append(known[key] if key in known else _run(bench, target, artifact, key, child))
     return rows
 
 
-def _key(bench: Bench, target: Target, artifact: Artifact, versions: dict[str, str]) -> str:
+def _key(bench: Bench, target: Target, artifact: Artifact, follows_from: str) -> str:
     return digest(
         [
             artifact.sha256,
-            artifact.key,
+            asdict(artifact.tolerance),
+            artifact.labels,
+            artifact.output,
+            asdict(artifact.preprocessing),
             bench.reference.sha256,
             target.name,
-            versions,
-            digest_of_code("models", "targets", "benchmarks"),
+            follows_from,
         ]
     )
 

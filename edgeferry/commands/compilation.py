@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeferry.models.config.edgetpu_options import EdgeTpuOptions
+from edgeferry.exporters.edgetpu.options import EdgeTpuOptions
 from edgeferry.models.system.terminal import report_errors
 
 if TYPE_CHECKING:

@@ -36,21 +36,21 @@ LACKING: Final = re.compile(
 )
 
 
-def converted(source: Source, precision: str) -> Any:
+def converted(source: Source, precision: str, target: str) -> Any:
     """Return the classifier as coremltools' model; the float16 one is kept, for other formats start from it.
 
     Raises:
         EdgeError: a layer cannot be converted; it says which.
     """
-    return _float16(source) if precision == FLOAT16 else _convert(source, precision)
+    return _float16(source, target) if precision == FLOAT16 else _convert(source, precision, target)
 
 
 @lru_cache(maxsize=1)
-def _float16(source: Source) -> Any:
-    return _convert(source, FLOAT16)
+def _float16(source: Source, target: str) -> Any:
+    return _convert(source, FLOAT16, target)
 
 
-def _convert(source: Source, precision: str) -> Any:
+def _convert(source: Source, precision: str, target: str) -> Any:
     import coremltools as ct
 
     try:
@@ -61,7 +61,7 @@ def _convert(source: Source, precision: str) -> Any:
             inputs=[_image_type(source)],
             outputs=[ct.TensorType(name=PROBABILITIES)],
             classifier_config=ct.ClassifierConfig(list(source.spec.labels), LABEL),
-            minimum_deployment_target=getattr(ct.target, source.spec.options.coreml_target),
+            minimum_deployment_target=getattr(ct.target, target),
             compute_precision=getattr(ct.precision, precision.upper()),
             skip_model_load=True,
         )

@@ -6,7 +6,7 @@ and in palettes, and the same program with arrays in and out, which is all that 
 """
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -15,8 +15,9 @@ from edgeferry.exporters.coreml.arrays import with_arrays
 from edgeferry.exporters.coreml.compression import INT8, PALETTE4, PALETTE6, Compression, compressed
 from edgeferry.exporters.coreml.conversion import FLOAT16, FLOAT32, PROBABILITIES, converted
 from edgeferry.exporters.coreml.package import check_weights, read_arrays, read_image_and_labels
-from edgeferry.exporters.format import Format, Written
+from edgeferry.exporters.format import WITH_AUTHOR, Format, Written
 from edgeferry.exporters.graph.source import Source
+from edgeferry.exporters.options import option
 from edgeferry.models.artifact import Tolerance
 from edgeferry.models.system.errors import EdgeError
 
@@ -29,60 +30,67 @@ LOWEST_COMPRESSED: Final = "iOS16"
 TOOLS: Final = ("coremltools", "tensorflow-cpu", "tensorflow", "keras")
 
 
-def write(source: Source, folder: Path, precision: str = FLOAT16) -> Written:
+@dataclass(frozen=True)
+class CoremlOptions:
+    """The options of Core ML packages."""
+
+    target: str = option(
+        "the oldest system that must run it; ML Programs begin with iOS 15, compressed weights with iOS 16",
+        default="iOS16",
+        choices=TARGETS,
+    )
+
+
+def write(source: Source, folder: Path, options: CoremlOptions = CoremlOptions(), precision: str = FLOAT16) -> Written:
     """Write an ML Program in a precision whose image input holds the preprocessing, and read it back.
 
     Raises:
         EdgeError: the deployment target asked for cannot run it, a layer cannot be converted, or the package lacks its weights
             or labels.
     """
-    target = _target(source, LOWEST, f"coreml-{precision}")
-    package = _saved(converted(source, precision), source, folder)
+    target = _target(source, options, LOWEST, f"coreml-{precision}")
+    package = _saved(converted(source, precision, target), source, folder)
     check_weights(source, package, 2 if precision == FLOAT16 else 4)
     return _written(source, package, {"deployment_target": target, "precision": precision})
 
 
-def write_compressed(source: Source, folder: Path, how: Compression) -> Written:
+def write_compressed(source: Source, folder: Path, options: CoremlOptions, how: Compression) -> Written:
     """Write the float16 program with its large weights compressed.
 
     Raises:
         EdgeError: the deployment target asked for reads no compressed weights, or no weight is large enough for it.
     """
-    target = _target(source, LOWEST_COMPRESSED, f"coreml-{how.name}")
-    package = _saved(compressed(converted(source, FLOAT16), how), source, folder)
+    target = _target(source, options, LOWEST_COMPRESSED, f"coreml-{how.name}")
+    package = _saved(compressed(converted(source, FLOAT16, target), how), source, folder)
     told = how.check(package)
-    options = {"deployment_target": target, "precision": "float16", "weights": how.summary}
-    return _written(source, package, options, told)
+    record = {"deployment_target": target, "precision": "float16", "weights": how.summary}
+    return _written(source, package, record, told)
 
 
-def write_arrays(source: Source, folder: Path) -> Written:
+def write_arrays(source: Source, folder: Path, options: CoremlOptions = CoremlOptions()) -> Written:
     """Write the float16 program with an array of pixels in and an array of probabilities out, without labels."""
-    target = _target(source, LOWEST, "coreml-arrays")
-    package = _saved(with_arrays(converted(source, FLOAT16)), source, folder)
+    target = _target(source, options, LOWEST, "coreml-arrays")
+    package = _saved(with_arrays(converted(source, FLOAT16, target)), source, folder)
     check_weights(source, package, 2)
     inputs, outputs, version = read_arrays(source, package)
     how = source.spec.preprocessing
-    options = {
+    record = {
         "deployment_target": target,
         "precision": "float16",
         "specification": version,
         "input": f"float32 pixels 0 to 255, [1, channels, height, width], {how.colour}; the preprocessing is in the program",
     }
     note = "for measurements on a phone, whose runner takes arrays only: the program of coreml-float16 without its class labels"
-    return Written(PACKAGE, inputs, outputs, (note,), options, PROBABILITIES)
+    return Written(PACKAGE, inputs, outputs, (note,), record, PROBABILITIES)
 
 
-def _target(source: Source, lowest: str, name: str) -> str:
-    target = source.spec.options.coreml_target
-    if target not in TARGETS:
-        raise EdgeError(
-            f"{source.spec.path}: export.coreml_target is {target!r}; expected one of {', '.join(TARGETS)} "
-            "(ML Programs begin with iOS15; every A14 device can be brought to iOS16 and past it)."
-        )
+def _target(source: Source, options: CoremlOptions, lowest: str, name: str) -> str:
+    target = options.target
     if TARGETS.index(target) < TARGETS.index(lowest):
         raise EdgeError(
-            f"{source.spec.path}: export.coreml_target is {target!r}, and {name} needs {lowest}: {target} reads no compressed "
-            f'weights in ML Programs. Set coreml_target = "{lowest}", or leave {name} out of export.formats.'
+            "EF-coreml-target",
+            f"{source.spec.path}: target in [export.coreml] is {target!r}, and {name} needs {lowest}: {target} reads no "
+            f'compressed weights in ML Programs. Set target = "{lowest}", or leave {name} out of export.formats.',
         )
     return target
 
@@ -111,6 +119,8 @@ FORMATS = (
         Tolerance(0.99, 0.05, 0.01, "weights and activations rounded to 11 bits, in whatever order the device computes"),
         write,
         TOOLS,
+        options=CoremlOptions,
+        uses=WITH_AUTHOR,
     ),
     Format(
         "coreml-float32",
@@ -119,6 +129,8 @@ FORMATS = (
         Tolerance(1.0, 1e-3, 1e-4, "the same float32 arithmetic in another order; EfficientNet-Lite0 moves by 4e-6"),
         partial(write, precision=FLOAT32),
         TOOLS,
+        options=CoremlOptions,
+        uses=WITH_AUTHOR,
     ),
     Format(
         "coreml-int8",
@@ -127,6 +139,8 @@ FORMATS = (
         Tolerance(0.98, 0.25, 0.03, "weights rounded to 8 bits a channel; EfficientNet-Lite0 moves by 0.11, 0.016 in the mean"),
         partial(write_compressed, how=INT8),
         TOOLS,
+        options=CoremlOptions,
+        uses=WITH_AUTHOR,
     ),
     Format(
         "coreml-palettized6",
@@ -135,6 +149,8 @@ FORMATS = (
         Tolerance(0.95, 0.4, 0.1, "each weight one of 64 values a layer; EfficientNet-Lite0 moves by 0.33, 0.07 in the mean"),
         partial(write_compressed, how=PALETTE6),
         (*TOOLS, "scikit-learn"),
+        options=CoremlOptions,
+        uses=WITH_AUTHOR,
     ),
     Format(
         "coreml-palettized4",
@@ -144,6 +160,8 @@ FORMATS = (
         Tolerance(0.95, 0.6, 0.05, "each weight one of 16 values a layer; the default classifier moves by 0.49, 0.017 in mean"),
         partial(write_compressed, how=PALETTE4),
         (*TOOLS, "scikit-learn"),
+        options=CoremlOptions,
+        uses=WITH_AUTHOR,
         by_default=False,
     ),
     Format(
@@ -153,5 +171,7 @@ FORMATS = (
         Tolerance(0.99, 0.05, 0.01, "weights and activations rounded to 11 bits, in whatever order the device computes"),
         write_arrays,
         TOOLS,
+        options=CoremlOptions,
+        uses=WITH_AUTHOR,
     ),
 )

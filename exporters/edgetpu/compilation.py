@@ -11,9 +11,9 @@ from typing import Final
 
 from edgeferry.exporters.edgetpu.compiler import NAME, Compiler, find_compiler, run_compiler
 from edgeferry.exporters.edgetpu.log import Compiled, CompilerLog, last_words, parse_log, with_operation_log
+from edgeferry.exporters.edgetpu.options import EdgeTpuOptions, what_is_wrong
 from edgeferry.exporters.lint.edgetpu import COMPILED
 from edgeferry.exporters.readers.tflite import read_graph
-from edgeferry.models.config.edgetpu_options import EdgeTpuOptions, what_is_wrong
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.files import explain_disk_errors, write_whole
 from edgeferry.models.system.subprocesses import Ended

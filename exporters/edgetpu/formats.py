@@ -7,6 +7,7 @@ from typing import Any, Final
 from edgeferry.exporters.edgetpu.compilation import LOG, Compilation, CompilationError, Output, compile_files
 from edgeferry.exporters.edgetpu.compiler import identity, missing
 from edgeferry.exporters.edgetpu.log import Compiled
+from edgeferry.exporters.edgetpu.options import EdgeTpuOptions
 from edgeferry.exporters.format import Format, Written
 from edgeferry.exporters.graph.source import Source
 from edgeferry.exporters.inspect.parent import what_differs
@@ -23,7 +24,7 @@ PARENT: Final = "tflite-int8"
 FILE: Final = "model_edgetpu.tflite"
 
 
-def compile_(source: Source, folder: Path) -> Written:
+def compile_(source: Source, folder: Path, options: EdgeTpuOptions = EdgeTpuOptions()) -> Written:
     """Compile the full-integer artifact beside this one.
 
     Raises:
@@ -34,7 +35,7 @@ def compile_(source: Source, folder: Path) -> Written:
         raise EdgeError(f"{PARENT} is what it is compiled from, and it was not exported")
     _refuse_what_cannot_run(parent)
     try:
-        done = compile_files([parent], folder, source.spec.options.edgetpu)
+        done = compile_files([parent], folder, options)
     finally:
         _print_log(folder / LOG)
     (folder / FILE).with_suffix(".log").unlink(missing_ok=True)
@@ -106,5 +107,7 @@ FORMATS = (
         after=PARENT,
         missing=missing,
         identity=identity,
+        options=EdgeTpuOptions,
+        uses=frozenset(),
     ),
 )

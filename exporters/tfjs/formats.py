@@ -12,13 +12,14 @@ import importlib.util
 import json
 import sys
 import types
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from edgeferry.exporters.format import Format, Written
 from edgeferry.exporters.graph.source import INPUT, Source, without_loops
+from edgeferry.exporters.options import option
 from edgeferry.exporters.tfjs.graph import finished, prepared
 from edgeferry.models.artifact import Tensor, Tolerance
 from edgeferry.models.system.errors import EdgeError
@@ -30,7 +31,22 @@ CONVERSION: Final = "tensorflowjs.converters.tf_saved_model_conversion_v2"
 UNUSED: Final = ("tensorflow_decision_forests", "tensorflow_hub")
 
 
-def write(source: Source, folder: Path, precision: str) -> Written:
+@dataclass(frozen=True)
+class TfjsOptions:
+    """The options of TensorFlow.js formats."""
+
+    shard_bytes: int = option(
+        "the largest weight file, in bytes, at least 65536; browsers cache files of up to 4 MiB",
+        default=4 * 1024 * 1024,
+        least=64 * 1024,
+        reason="since each shard is a request of its own",
+    )
+    structured_output: bool = option(
+        "`model.predict()` in TensorFlow.js returns `{probabilities: tensor}` (or `logits`) instead of a tensor", default=False
+    )
+
+
+def write(source: Source, folder: Path, options: TfjsOptions, precision: str) -> Written:
     """Write a graph model whose inputs and outputs keep their names, labels and preprocessing in its metadata.
 
     ``precision`` is that of the stored weights; a browser computes in float32 whatever it is. Recurrent layers are written out
@@ -46,7 +62,6 @@ def write(source: Source, folder: Path, precision: str) -> Written:
     graph, signature = _optimized(converter, straight)
     # Takes the weights out of the graph; before the graph is written, or they would stand in both files.
     weights = converter.extract_weights(graph)
-    options = source.spec.options
     converter.write_artifacts(
         converter.MessageToDict(graph),
         weights,
@@ -54,13 +69,13 @@ def write(source: Source, folder: Path, precision: str) -> Written:
         tf.__version__,
         signature,
         quantization_dtype_map=_stored_as(precision, weights, graph),
-        weight_shard_size_bytes=options.tfjs_shard_bytes,
-        metadata=_metadata(source),
+        weight_shard_size_bytes=options.shard_bytes,
+        metadata=_metadata(source, options),
     )
     told = {
         "weights": precision,
-        "shard_bytes": options.tfjs_shard_bytes,
-        "structured_output": options.tfjs_structured_output,
+        "shard_bytes": options.shard_bytes,
+        "structured_output": options.structured_output,
     }
     notes = () if straight is source else ("recurrent layers are written out step by step",)
     return Written(FILE, *_read(folder / FILE), notes=notes, options=told)
@@ -82,7 +97,7 @@ def _optimized(converter: Any, source: Source) -> tuple[Any, Any]:
     return graph, signature
 
 
-def _metadata(source: Source) -> dict[str, Any]:
+def _metadata(source: Source, options: TfjsOptions) -> dict[str, Any]:
     told = {
         "labels": list(source.spec.labels),
         "preprocessing": asdict(source.spec.preprocessing),
@@ -90,7 +105,7 @@ def _metadata(source: Source) -> dict[str, Any]:
         "source_sha256": source.reference.source_sha256,
     }
     # The key TensorFlow.js looks for.
-    return told | ({"structuredOutputKeys": [source.output]} if source.spec.options.tfjs_structured_output else {})
+    return told | ({"structuredOutputKeys": [source.output]} if options.structured_output else {})
 
 
 def _stored_as(precision: str, weights: Any, graph: Any) -> dict[str, Any] | None:
@@ -173,7 +188,9 @@ def _tensor(name: str, told: dict[str, Any]) -> Tensor:
 
 def _format(precision: str, summary: str, tolerance: Tolerance) -> Format:
     tools = ("tensorflowjs", "tensorflow-cpu", "tensorflow", "keras")
-    return Format(f"tfjs-{precision}", "tfjs", summary, tolerance, partial(write, precision=precision), tools)
+    return Format(
+        f"tfjs-{precision}", "tfjs", summary, tolerance, partial(write, precision=precision), tools, options=TfjsOptions
+    )
 
 
 FORMATS = (

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """TF Lite files: float32, float16 weights, dynamic range, and full integer."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from edgeferry.exporters.format import Format, Written
+from edgeferry.exporters.format import WITH_AUTHOR, Format, Written
 from edgeferry.exporters.graph.groups import without_groups
 from edgeferry.exporters.graph.source import Source
 from edgeferry.exporters.lint.lint import lint
+from edgeferry.exporters.options import NoOptions, option
 from edgeferry.exporters.tflite.metadata import with_metadata
 from edgeferry.exporters.tflite.rewrite import dense_as_convolution
 from edgeferry.models.artifact import Tensor, Tolerance
@@ -56,7 +57,21 @@ def dynamic(source: Source, folder: "Path") -> Written:
     return _write(source, folder, converter.convert(), {})
 
 
-def int8(source: Source, folder: "Path") -> Written:
+@dataclass(frozen=True)
+class Int8Options:
+    """The options of ``tflite-int8``."""
+
+    dense: str = option(
+        "how Dense weights are held: one scale per layer; one per class, finer, but TF Lite runtimes before 2.10 load such a "
+        "file and return a constant; or one per class as a 1 x 1 convolution between two reshapes, the same integers on every "
+        "runtime since 2.5",
+        default="per-tensor",
+        choices=("per-tensor", "per-channel", "convolution"),
+    )
+    input_output: str = option("the integers the file takes and returns", default="uint8", choices=("uint8", "int8"))
+
+
+def int8(source: Source, folder: "Path", options: Int8Options = Int8Options()) -> Written:
     """Write the model in integers throughout, ranges found on the calibration images.
 
     Raises:
@@ -64,9 +79,8 @@ def int8(source: Source, folder: "Path") -> Written:
     """
     import tensorflow as tf
 
-    options = source.spec.options
     pixels = source.calibration
-    integer = tf.dtypes.as_dtype(options.int8_input_output)
+    integer = tf.dtypes.as_dtype(options.input_output)
     ungrouped, groups = without_groups(source)
     converter = _converter(ungrouped)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -76,10 +90,10 @@ def int8(source: Source, folder: "Path") -> Written:
     if options.dense == "per-tensor":
         if not hasattr(converter, PER_TENSOR_FLAG):
             raise EdgeError(
-                f"TensorFlow {tf.__version__} has no {PER_TENSOR_FLAG}; set export.dense = 'convolution', or use TensorFlow 2.21."
+                f"TensorFlow {tf.__version__} has no {PER_TENSOR_FLAG}; set dense = 'convolution', or use TensorFlow 2.21."
             )
         setattr(converter, PER_TENSOR_FLAG, True)
-    told = {"calibration_images": len(pixels), "input_output": options.int8_input_output, "dense": options.dense}
+    told = {"calibration_images": len(pixels), "input_output": options.input_output, "dense": options.dense}
     converted = converter.convert()
     written = _write(source, folder, dense_as_convolution(converted) if options.dense == "convolution" else converted, told)
     _check_integer(folder / FILE, per_channel_dense=options.dense == "per-channel")
@@ -188,8 +202,12 @@ def _model(model: bytes) -> Any:
     return schema.Model.GetRootAsModel(bytearray(model), 0)
 
 
-def _format(name: str, summary: str, write: Any, tolerance: Tolerance, *, calibrated: bool = False) -> Format:
-    return Format(f"tflite-{name}", "tflite", summary, tolerance, write, TOOLS, calibrated=calibrated)
+def _format(  # noqa: PLR0913 - what differs between the four
+    name: str, summary: str, write: Any, tolerance: Tolerance, *, calibrated: bool = False, options: type = NoOptions
+) -> Format:
+    return Format(
+        f"tflite-{name}", "tflite", summary, tolerance, write, TOOLS, calibrated=calibrated, options=options, uses=WITH_AUTHOR
+    )
 
 
 FORMATS = (
@@ -231,5 +249,6 @@ FORMATS = (
             "of 220), one moves by 0.23, all by 0.03 in the mean; channels swapped: 82.7 %, 0.93, 0.17",
         ),
         calibrated=True,
+        options=Int8Options,
     ),
 )

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,6 @@ import pytest
 
 from edgeferry.exporters import onnx as exporter
 from edgeferry.exporters.graph.source import Source
-from edgeferry.models.config.spec import ExportOptions
 from edgeferry.models.system.errors import EdgeError
 
 
@@ -35,12 +33,10 @@ def test_labels_and_preprocessing_stand_in_the_metadata(exported_colours: Any) -
 
 
 def test_the_opset_asked_for_is_written(digits_source: Source, tmp_path: Path) -> None:
-    spec = replace(digits_source.spec, options=ExportOptions(onnx_opset=15))
-    exporter.write(replace(digits_source, spec=spec), tmp_path)
+    exporter.write(digits_source, tmp_path, exporter.OnnxOptions(opset=15))
     assert onnx.load(tmp_path / "model.onnx").opset_import[0].version == 15
 
 
 def test_an_opset_that_tf2onnx_does_not_write_is_refused(digits_source: Source, tmp_path: Path) -> None:
-    spec = replace(digits_source.spec, options=ExportOptions(onnx_opset=99))
-    with pytest.raises(EdgeError, match="export.onnx_opset is 99; tf2onnx .* writes 13 to 18"):
-        exporter.write(replace(digits_source, spec=spec), tmp_path)
+    with pytest.raises(EdgeError, match="is 99; tf2onnx .* writes 13 to 18", check=lambda error: error.code == "EF-onnx-opset"):
+        exporter.write(digits_source, tmp_path, exporter.OnnxOptions(opset=99))

@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def artifact(folder: Path) -> Artifact:
-    """Return the artifact of that folder, with its manifest written."""
+    """Return what is known of that folder, its manifest written."""
     artifact = Artifact(
         format="tflite-int8",
         kind="tflite",
@@ -71,29 +71,33 @@ def test_the_digest_follows_every_file(artifact: Artifact, folder: Path) -> None
 
 
 def test_a_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(EdgeError, match=r"manifest\.json.*`make export-all`"):
+    with pytest.raises(EdgeError, check=lambda error: error.code == "EF-manifest-missing"):
         read_artifact(tmp_path)
 
 
 @pytest.mark.parametrize("schema", [0, SCHEMA + 1, None, "1"])
 def test_another_schema_is_refused(artifact: Artifact, folder: Path, schema: object) -> None:
     rewrite(folder, schema=schema)
-    with pytest.raises(EdgeError, match=rf"schema {schema!r}.* reads {artifact.schema}"):
+    with pytest.raises(
+        EdgeError,
+        match=rf"schema {schema!r}; this one reads {artifact.schema}",
+        check=lambda error: error.code == "EF-record-schema",
+    ):
         read_artifact(folder)
 
 
 @pytest.mark.usefixtures("artifact")
-@pytest.mark.parametrize("text", ["", "{", "[]", "5", "null", '"a"', "\x00", '{"schema": 1}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "5", "null", '"a"', "\x00", '{"schema": 2}'])
 def test_a_garbage_manifest_is_refused(folder: Path, text: str) -> None:
     (folder / "manifest.json").write_text(text, encoding="utf-8")
-    with pytest.raises(EdgeError, match=r"manifest\.json cannot be read as a manifest"):
+    with pytest.raises(EdgeError, match=r"manifest\.json", check=lambda error: error.code == "EF-manifest-damaged"):
         read_artifact(folder)
 
 
 @pytest.mark.usefixtures("artifact")
 def test_a_binary_manifest_is_refused(folder: Path) -> None:
     (folder / "manifest.json").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(EdgeError, match="cannot be read as a manifest"):
+    with pytest.raises(EdgeError, check=lambda error: error.code == "EF-manifest-damaged"):
         read_artifact(folder)
 
 
@@ -114,7 +118,7 @@ def test_a_binary_manifest_is_refused(folder: Path) -> None:
 )
 def test_a_manifest_of_another_form_is_refused(folder: Path, changes: dict[str, Any]) -> None:
     rewrite(folder, **changes)
-    with pytest.raises(EdgeError, match="cannot be read as a manifest"):
+    with pytest.raises(EdgeError, check=lambda error: error.code == "EF-manifest-damaged"):
         read_artifact(folder)
 
 

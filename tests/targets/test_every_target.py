@@ -59,7 +59,7 @@ def test_listing_and_asking_what_is_missing_imports_no_framework() -> None:
 
 
 def test_no_two_targets_have_one_name() -> None:
-    names = [target.name for target in records_in(edgeferry.targets, "TARGETS")]
+    names = [target.name for _, target in records_in(edgeferry.targets, "TARGETS")]
     assert sorted(names) == list(targets())
 
 

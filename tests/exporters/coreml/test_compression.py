@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compressed Core ML packages: what is really in fewer bits, on disk."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,15 +9,15 @@ import pytest
 
 from edgeferry.exporters.coreml.compression import DEQUANTIZE, INT8, LOOK_UP, PALETTE4, PALETTE6, Compression, compressed
 from edgeferry.exporters.coreml.conversion import FLOAT16, converted
-from edgeferry.exporters.coreml.formats import PACKAGE, write_compressed
+from edgeferry.exporters.coreml.formats import PACKAGE, CoremlOptions, write_compressed
 from edgeferry.exporters.coreml.package import bytes_of_weights, operations_of, specification_of
 from edgeferry.exporters.graph.source import Source
 from edgeferry.models.artifact import read_artifact
-from edgeferry.models.config.spec import ExportOptions
 from edgeferry.models.system.errors import EdgeError
 
 ALL: Final = [pytest.param(each, id=each.name) for each in (INT8, PALETTE6, PALETTE4)]
 # Weights of the default classifier with 1024 numbers or more: 1 x 1 convolutions of 32 x 48, 48 x 64 and 64 x 96.
+TARGET: Final = CoremlOptions().target
 LARGE: Final = (1536, 3072, 6144)
 
 
@@ -64,11 +63,11 @@ def test_its_manifest_says_how_much_is_compressed(how: Compression, exported_dig
 
 
 def test_the_float16_program_it_starts_from_is_converted_once(digits_source: Source) -> None:
-    assert converted(digits_source, FLOAT16) is converted(digits_source, FLOAT16)
+    assert converted(digits_source, FLOAT16, TARGET) is converted(digits_source, FLOAT16, TARGET)
 
 
 def test_the_float16_program_stays_as_it_was(digits_source: Source) -> None:
-    model = converted(digits_source, FLOAT16)
+    model = converted(digits_source, FLOAT16, TARGET)
     before = model.get_spec().SerializeToString(deterministic=True)
     compressed(model, INT8)
     assert model.get_spec().SerializeToString(deterministic=True) == before
@@ -88,10 +87,10 @@ def test_a_package_compressed_in_small_part_is_refused(digits_source: Source, tm
     import coremltools.optimize.coreml as cto
 
     only = cto.OpLinearQuantizerConfig(mode="linear_symmetric", weight_threshold=1024)
-    operations = operations_of(converted(digits_source, FLOAT16).get_spec())
+    operations = operations_of(converted(digits_source, FLOAT16, TARGET).get_spec())
     smallest = next(each.outputs[0].name for each in operations if each.type == "conv" and _depth(each, operations) == LARGE[0])
     config = cto.OptimizationConfig(op_name_configs={smallest: only})
-    cto.linear_quantize_weights(converted(digits_source, FLOAT16), config).save(str(tmp_path / PACKAGE))
+    cto.linear_quantize_weights(converted(digits_source, FLOAT16, TARGET), config).save(str(tmp_path / PACKAGE))
     with pytest.raises(EdgeError, match=r"left 9216 numbers of large weights in float16, first .*, and compressed 1536"):
         INT8.check(tmp_path / PACKAGE)
 
@@ -106,7 +105,6 @@ def _depth(convolution: Any, operations: Any) -> int:
 @pytest.mark.parametrize("target", ["iOS17", "iOS18"])
 def test_a_newer_system_holds_the_same_bits(how: Compression, target: str, digits_source: Source, tmp_path: Path) -> None:
     # iOS 18 has another operation for int8, and other inputs.
-    spec = replace(digits_source.spec, options=ExportOptions(coreml_target=target))
-    written = write_compressed(replace(digits_source, spec=spec), tmp_path, how)
+    written = write_compressed(digits_source, tmp_path, CoremlOptions(target=target), how)
     assert written.options["specification"] == getattr(ct.target, target).value
     assert written.notes[0].startswith(f"3 weights (10752 numbers) in {how.bits} bits")

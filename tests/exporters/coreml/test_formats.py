@@ -8,7 +8,7 @@ import pytest
 
 from edgeferry.exporters.coreml import formats as coreml
 from edgeferry.exporters.coreml.package import check_weights, operations_of, read_image_and_labels, read_labels
-from edgeferry.exporters.format import formats
+from edgeferry.exporters.format import formats, options_of
 from edgeferry.exporters.graph.source import Source
 from edgeferry.models.config.spec import ExportOptions
 from edgeferry.models.system.errors import EdgeError
@@ -50,24 +50,22 @@ def test_its_metadata_says_who_and_what_it_was_made_from(digits_source: Source, 
 
 
 def test_an_older_system_may_be_asked_for(digits_source: Source, tmp_path: Path) -> None:
-    spec = replace(digits_source.spec, options=ExportOptions(coreml_target="iOS15"))
-    written = coreml.write(replace(digits_source, spec=spec), tmp_path)
+    written = coreml.write(digits_source, tmp_path, coreml.CoremlOptions(target="iOS15"))
     assert written.options["specification"] == ct.target.iOS15.value
 
 
 @pytest.mark.parametrize("name", [form.name for form in coreml.FORMATS])
 @pytest.mark.parametrize("target", ["iOS13", "iOS14"])
-def test_a_system_without_ml_programs_is_refused(name: str, target: str, digits_source: Source, tmp_path: Path) -> None:
-    spec = replace(digits_source.spec, options=ExportOptions(coreml_target=target))
-    with pytest.raises(EdgeError, match=rf"coreml_target is '{target}'; expected one of .*ML Programs begin with iOS15"):
-        formats()[name].write(replace(digits_source, spec=spec), tmp_path)
+def test_a_system_without_ml_programs_is_refused(name: str, target: str, digits_source: Source) -> None:
+    spec = replace(digits_source.spec, format_options=(("coreml", f'{{"target": "{target}"}}'),))
+    with pytest.raises(EdgeError, match=rf"export.coreml.target is '{target}'; expected one of .*iOS15"):
+        options_of(formats()[name], spec)
 
 
 @pytest.mark.parametrize("name", ["coreml-int8", "coreml-palettized6", "coreml-palettized4"])
 def test_a_system_without_compressed_weights_is_refused(name: str, digits_source: Source, tmp_path: Path) -> None:
-    spec = replace(digits_source.spec, options=ExportOptions(coreml_target="iOS15"))
     with pytest.raises(EdgeError, match=rf"'iOS15', and {name} needs iOS16.*leave {name} out of export.formats"):
-        formats()[name].write(replace(digits_source, spec=spec), tmp_path)
+        formats()[name].write(digits_source, tmp_path, coreml.CoremlOptions(target="iOS15"))
     assert not list(tmp_path.iterdir())
 
 

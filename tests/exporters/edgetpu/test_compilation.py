@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgeferry.exporters.edgetpu.compilation import LOG, Compilation, CompilationError, compile_files
-from edgeferry.models.config.edgetpu_options import EdgeTpuOptions
+from edgeferry.exporters.edgetpu.options import EdgeTpuOptions
 from edgeferry.models.system import subprocesses as tool
 from edgeferry.models.system.errors import EdgeError
 

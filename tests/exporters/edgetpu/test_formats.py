@@ -3,7 +3,6 @@
 
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,10 +11,10 @@ import pytest
 from edgeferry.benchmarks.parity.run import open_bench, run_all
 from edgeferry.exporters.edgetpu import formats as edgetpu
 from edgeferry.exporters.edgetpu.log import Compiled
+from edgeferry.exporters.edgetpu.options import EdgeTpuOptions
 from edgeferry.exporters.export import export_all
 from edgeferry.exporters.graph.source import Source
 from edgeferry.models.artifact import read_artifact
-from edgeferry.models.config.edgetpu_options import EdgeTpuOptions
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.files import sha256_of
 from edgeferry.models.system.places import ROOT
@@ -44,10 +43,6 @@ def parent(exported_digits: Any) -> Path:
 def compiled(parent: Path, looks_compiled: Callable[[Path], Path]) -> Path:
     """Return what the stand-in is to copy."""
     return looks_compiled(parent)
-
-
-def with_options(source: Source, options: EdgeTpuOptions) -> Source:
-    return replace(source, spec=replace(source.spec, options=replace(source.spec.options, edgetpu=options)))
 
 
 def test_what_the_compiler_wrote_is_kept_with_labels(
@@ -88,14 +83,14 @@ def test_a_model_that_is_mapped_whole_has_no_notes(stand_in: StandIn, place: Pat
 
 def test_the_contracts_options_reach_the_compiler(stand_in: StandIn, place: Path, digits_source: Source, compiled: Path) -> None:
     stand_in("all_mapped", writes=compiled)
-    source = with_options(digits_source, EdgeTpuOptions(min_runtime_version=13, multiple_subgraphs=True))
-    assert edgetpu.compile_(source, place).options["arguments"][5:] == ["-m", "13", "-a", "model.tflite"]
+    options = EdgeTpuOptions(min_runtime_version=13, multiple_subgraphs=True)
+    assert edgetpu.compile_(digits_source, place, options).options["arguments"][5:] == ["-m", "13", "-a", "model.tflite"]
 
 
 def test_the_contracts_limit_holds(stand_in: StandIn, place: Path, digits_source: Source, compiled: Path) -> None:
     stand_in("multiple_subgraphs", writes=compiled)
     with pytest.raises(EdgeError, match="5 operations of model.tflite are left to the CPU, 2 are allowed"):
-        edgetpu.compile_(with_options(digits_source, EdgeTpuOptions(most_cpu_operations=2)), place)
+        edgetpu.compile_(digits_source, place, EdgeTpuOptions(most_cpu_operations=2))
 
 
 def test_a_failure_leaves_the_whole_log_in_the_exports(

@@ -21,7 +21,6 @@ from edgeferry.exporters.lint.lint import lines, lint
 from edgeferry.exporters.lint.runtimes import FOLDER, runtime, runtime_names
 from edgeferry.exporters.readers.tflite import layer_of, read_graph
 from edgeferry.exporters.tflite import formats as tflite
-from edgeferry.models.config.spec import ExportOptions
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.places import ROOT
 from edgeferry.targets.boards.tflite_runtime import TARGETS
@@ -220,8 +219,7 @@ def test_the_compiler_is_not_called_for_what_cannot_run(
 
 
 def test_what_boards_would_answer_wrongly_is_noted_of_the_int8_artifact(digits_source: Source, tmp_path: Path) -> None:
-    spec = replace(digits_source.spec, options=ExportOptions(dense="per-channel"))
-    (note,) = tflite.int8(replace(digits_source, spec=spec), tmp_path).notes
+    (note,) = tflite.int8(digits_source, tmp_path, tflite.Int8Options(dense="per-channel")).notes
     assert note.startswith("for tflite-runtime 2.5.0.post1: FULLY_CONNECTED probabilities_1: ")
     assert tflite.int8(digits_source, tmp_path).notes == ()
 

@@ -3,7 +3,6 @@ import json
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,7 +11,6 @@ import pytest
 
 from edgeferry.exporters.graph.source import Source
 from edgeferry.exporters.tfjs import formats as tfjs
-from edgeferry.models.config.spec import ExportOptions
 from edgeferry.models.preprocessing import normalise
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.places import ROOT
@@ -38,7 +36,7 @@ def _model(exported: Any, name: str) -> dict[str, Any]:
 
 def _written(source: Source, folder: Path, precision: str = "float32", **options: Any) -> Path:
     folder.mkdir()
-    tfjs.write(replace(source, spec=replace(source.spec, options=ExportOptions(**options))), folder, precision)
+    tfjs.write(source, folder, tfjs.TfjsOptions(**options), precision)
     return folder
 
 
@@ -107,7 +105,7 @@ def test_weights_stand_in_the_binary_file_alone(exported_digits: Any) -> None:
 
 def test_weight_files_are_no_larger_than_asked_for(digits_source: Source, tmp_path: Path) -> None:
     assert len(list(_written(digits_source, tmp_path / "one").glob("*.bin"))) == 1
-    several = _written(digits_source, tmp_path / "some", tfjs_shard_bytes=SHARD)
+    several = _written(digits_source, tmp_path / "some", shard_bytes=SHARD)
     sizes = [path.stat().st_size for path in sorted(several.glob("*.bin"))]
     assert len(sizes) > 3
     assert set(sizes[:-1]) == {SHARD}
@@ -118,7 +116,7 @@ def test_weight_files_are_no_larger_than_asked_for(digits_source: Source, tmp_pa
 @needs_node
 def test_shards_and_names_change_no_answer(digits_source: Source, tmp_path: Path) -> None:
     plain = _written(digits_source, tmp_path / "plain")
-    other = _written(digits_source, tmp_path / "other", tfjs_shard_bytes=SHARD, tfjs_structured_output=True)
+    other = _written(digits_source, tmp_path / "other", shard_bytes=SHARD, structured_output=True)
     told = _answers(digits_source, plain=plain, other=other)
     assert told["plain"]["named"] is None
     assert told["other"]["named"] == ["probabilities"]

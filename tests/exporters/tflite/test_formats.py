@@ -12,7 +12,6 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from edgeferry.exporters.graph.source import Source
 from edgeferry.exporters.tflite import formats as tflite
 from edgeferry.models.artifact import read_artifact
-from edgeferry.models.config.spec import ExportOptions
 from edgeferry.models.keras_loader import load_model
 from edgeferry.models.system.errors import EdgeError
 
@@ -58,8 +57,7 @@ def test_dense_weights_have_one_scale(exported_digits: Any) -> None:
 
 
 def test_dense_weights_may_have_a_scale_a_channel_when_asked(digits_source: Source, tmp_path: Path) -> None:
-    spec = replace(digits_source.spec, options=ExportOptions(dense="per-channel", int8_input_output="int8"))
-    written = tflite.int8(replace(digits_source, spec=spec), tmp_path)
+    written = tflite.int8(digits_source, tmp_path, tflite.Int8Options(dense="per-channel", input_output="int8"))
     scales = [tensor.Quantization().ScaleLength() for tensor in tflite._dense_weights((tmp_path / "model.tflite").read_bytes())]
     assert scales == [10]
     assert written.inputs[0].dtype == "int8"
@@ -73,8 +71,7 @@ def test_dense_as_a_convolution_keeps_a_scale_a_channel_and_answers_the_same_int
     for dense in ("per-channel", "convolution"):
         folder = tmp_path / dense
         folder.mkdir()
-        options = ExportOptions(dense=dense, int8_input_output=integer)
-        written = tflite.int8(replace(digits_source, spec=replace(digits_source.spec, options=options)), folder)
+        written = tflite.int8(digits_source, folder, tflite.Int8Options(dense=dense, input_output=integer))
         assert written.options["dense"] == dense
         answers[dense] = _integers(folder / "model.tflite", np.load(digits_source.folder / "pixels.npy")[:100], integer)
     assert "FULLY_CONNECTED" not in tflite._operations((tmp_path / "convolution" / "model.tflite").read_bytes())
@@ -99,10 +96,9 @@ def _integers(path: Path, pixels: Any, integer: str) -> Any:
 def test_dense_that_comes_out_per_channel_unasked_is_refused(
     digits_source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec = replace(digits_source.spec, options=ExportOptions(dense="convolution"))
     monkeypatch.setattr(tflite, "dense_as_convolution", lambda model: model)
     with pytest.raises(EdgeError, match="came out per channel"):
-        tflite.int8(replace(digits_source, spec=spec), tmp_path)
+        tflite.int8(digits_source, tmp_path, tflite.Int8Options(dense="convolution"))
 
 
 def test_an_operation_that_stays_in_float_is_refused(digits_source: Source, tmp_path: Path) -> None:

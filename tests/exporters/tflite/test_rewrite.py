@@ -4,7 +4,6 @@
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +17,6 @@ from edgeferry.exporters.lint.lint import lint
 from edgeferry.exporters.readers.tflite import read_graph
 from edgeferry.exporters.tflite import formats as tflite
 from edgeferry.exporters.tflite.rewrite import dense_as_convolution
-from edgeferry.models.config.spec import ExportOptions
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.places import ROOT
 from edgeferry.targets.boards.tflite_runtime import TARGETS
@@ -50,7 +48,7 @@ np.save(sys.argv[3], np.stack(answers))
 def per_channel(digits_source: Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the default classifier in integers, a scale a class in its Dense layer."""
     folder = tmp_path_factory.mktemp("per-channel")
-    tflite.int8(replace(digits_source, spec=replace(digits_source.spec, options=ExportOptions(dense="per-channel"))), folder)
+    tflite.int8(digits_source, folder, tflite.Int8Options(dense="per-channel"))
     return folder / "model.tflite"
 
 

@@ -12,7 +12,6 @@ from edgeferry.benchmarks.parity.verdict import judge, read_answers
 from edgeferry.exporters import worker
 from edgeferry.exporters.graph.source import Source, read_source
 from edgeferry.models.artifact import read_artifact
-from edgeferry.models.config.spec import ExportOptions
 from edgeferry.targets.target import Job, Run, targets
 
 OLD = ("tflite-2.5", "tflite-2.7")
@@ -28,7 +27,7 @@ def source(exported_digits: Any) -> Source:
 def per_channel(exported_digits: Any, source: Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a full-integer artifact whose Dense weights have a scale a channel, as TensorFlow writes by default."""
     build = tmp_path_factory.mktemp("per-channel")
-    spec = replace(exported_digits.spec, options=ExportOptions(dense="per-channel"))
+    spec = replace(exported_digits.spec, format_options=(("tflite-int8", '{"dense": "per-channel"}'),))
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(worker, "_source", lambda spec, build: replace(source, spec=spec))
         worker.write(spec, build, "tflite-int8", "key", {})

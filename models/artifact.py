@@ -106,9 +106,9 @@ def read_artifact(folder: Path) -> Artifact:
     if not path.is_file():
         raise EdgeError("EF-manifest-missing", f"{folder} holds no {MANIFEST}; export it with `make export-all`.")
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        refuse_other_schema(path, told.get("schema"), SCHEMA, "make export-all")
-        return _artifact(told)
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        refuse_other_schema(path, fields.get("schema"), SCHEMA, "make export-all")
+        return _artifact(fields)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise EdgeError("EF-manifest-damaged", f"{path} cannot be read as a manifest ({error}); export it again.") from None
 

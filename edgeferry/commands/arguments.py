@@ -48,22 +48,6 @@ def config_of(model: str) -> "ModelSpec":
     return find_config(model, note)
 
 
-def build_to_write(spec: "ModelSpec", build: Path) -> Path:
-    """Return the folder that a model is exported to.
-
-    Raises:
-        EdgeError: the folder holds the artifacts of another config that has the same model.name.
-    """
-    place = model_build(build, spec.name)
-    if (other := _other_config(spec, place)) is not None:
-        raise EdgeError(
-            "EF-build-other-config",
-            f"{place} was exported from {other}, which has the model.name {spec.name!r} too; exporting {spec.path} would replace "
-            "its artifacts. Give one of the two another model.name, or name another folder with --build.",
-        )
-    return place
-
-
 def build_to_read(model: str, build: Path) -> "tuple[ModelSpec | None, Path]":
     """Return a model's config and build folder; the config is None where the user names the build folder itself.
 
@@ -72,52 +56,46 @@ def build_to_read(model: str, build: Path) -> "tuple[ModelSpec | None, Path]":
     """
     folder = Path(model).expanduser().absolute()
     if model.strip() and folder.is_dir() and not (folder / "saved_model.pb").exists():
+        from edgeferry.models.reference import REFERENCE
+
         place, spec = folder.resolve(), None
-        if not (place / "reference").is_dir():
+        if not (place / REFERENCE).is_dir():
             raise EdgeError(
                 "EF-build-folder",
-                f"{folder} is no build folder: it has no folder 'reference'. Export the model first with `make export-all`, "
+                f"{folder} is no build folder: it has no folder {REFERENCE!r}. Export the model first with `make export-all`, "
                 "then name build/<model.name>.",
             )
     else:
         spec = config_of(model)
         place = model_build(build, spec.name)
     _refuse_older(place)
-    if spec is not None and (other := _other_config(spec, place)) is not None:
-        note(f"{place} was exported from {other}, not from {spec.path}")
+    if spec is not None:
+        _note_other_config(spec, place)
     return spec, place
 
 
-def _other_config(spec: "ModelSpec", place: Path) -> Path | None:
-    """Return the config that a build folder was exported from, where it is another one and still has the same model.name."""
-    from edgeferry.models.config.spec import read_spec
+def _note_other_config(spec: "ModelSpec", place: Path) -> None:
+    from edgeferry.models.config.locate import config_of_same_name
 
-    recorded = _reference_fields(place).get("config")
-    if not isinstance(recorded, str) or not Path(recorded).is_file() or Path(recorded).samefile(spec.path):
-        return None
-    try:
-        return Path(recorded) if read_spec(Path(recorded)).name == spec.name else None
-    except EdgeError:
-        return None
+    if (other := config_of_same_name(spec, _reference_fields(place).get("config"))) is not None:
+        note(f"{place} was exported from {other}, not from {spec.path}")
 
 
 def _refuse_older(place: Path) -> None:
-    from edgeferry.models.reference import SCHEMA
+    from edgeferry.models.reference import REFERENCE, written_by_older_release
 
-    found = _reference_fields(place).get("schema", SCHEMA)
-    if isinstance(found, int) and found < SCHEMA:
+    if written_by_older_release(place / REFERENCE):
         raise EdgeError(
             "EF-build-older",
-            f"{place} was written by an older release of edgeferry (its reference has schema {found}; this release reads "
-            f"{SCHEMA}). Export the model again with `make export-all`.",
+            f"{place} was written by an older release of edgeferry. Export the model again with `make export-all`.",
         )
 
 
 def _reference_fields(place: Path) -> dict[str, Any]:
-    from edgeferry.models.reference import FACTS
+    from edgeferry.models.reference import FACTS, REFERENCE
 
     try:
-        fields = json.loads((place / "reference" / FACTS).read_text(encoding="utf-8"))
+        fields = json.loads((place / REFERENCE / FACTS).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return fields if isinstance(fields, dict) else {}

@@ -15,13 +15,12 @@ from edgeferry.commands.arguments import (
     Model,
     Targets,
     build_to_read,
-    build_to_write,
     config_of,
     note,
 )
 from edgeferry.commands.help import HelpCommand
 from edgeferry.models.system.errors import EdgeError
-from edgeferry.models.system.terminal import progress, report_errors
+from edgeferry.models.system.terminal import model_build, progress, report_errors
 
 if TYPE_CHECKING:
     from edgeferry.benchmarks.parity.rows import Report
@@ -53,7 +52,7 @@ def export_all(model: Model, build: Build = BUILD, formats: Formats = None, targ
 
     with report_errors():
         spec = config_of(model)
-        place = build_to_write(spec, build)
+        place = model_build(build, spec.name)
         with progress() as step:
             for each in export_formats(spec, place, tuple(formats or ()) or None, step):
                 if each.rebuilt:
@@ -72,7 +71,7 @@ def export(model: Model, build: Build = BUILD, formats: Formats = None) -> None:
     with report_errors():
         spec = config_of(model)
         with progress() as step:
-            exports = export_formats(spec, build_to_write(spec, build), tuple(formats or ()) or None, step)
+            exports = export_formats(spec, model_build(build, spec.name), tuple(formats or ()) or None, step)
         for each in exports:
             typer.echo(f"{each.format}: {each.state}, {each.reason}")
         if any(each.state == "failed" for each in exports):

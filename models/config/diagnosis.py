@@ -24,12 +24,16 @@ BATCH: Final = 32
 Predict = Callable[[Any], Any]
 
 
-def doubt_order(spec: ModelSpec, predict: Predict, pixels: "NDArray[np.uint8]", classes: "NDArray[np.int64]") -> str | None:
+def better_channel_order(
+    spec: ModelSpec, predict: Predict, pixels: "NDArray[np.uint8]", classes: "NDArray[np.int64]"
+) -> str | None:
     """Return a sentence where the other channel order is right on clearly more golden images, or None."""
     return _better(spec, predict, pixels, classes, _other_order(spec.preprocessing))
 
 
-def doubt_all(spec: ModelSpec, predict: Predict, pixels: "NDArray[np.uint8]", classes: "NDArray[np.int64]") -> str | None:
+def better_preprocessing(
+    spec: ModelSpec, predict: Predict, pixels: "NDArray[np.uint8]", classes: "NDArray[np.int64]"
+) -> str | None:
     """Return a sentence where another channel order or value range is right on clearly more golden images, or None."""
     return _better(spec, predict, pixels, classes, _all_others(spec.preprocessing))
 

@@ -38,6 +38,19 @@ def find_config(model: str, note: Callable[[str], None]) -> ModelSpec:
     return _started(place, note)
 
 
+def config_of_same_name(spec: ModelSpec, recorded: object) -> Path | None:
+    """Return the config that a build folder was exported from, if it is not this one and still has the same model.name.
+
+    ``recorded`` is what the folder's reference names, of any type in a damaged one. Two such configs must not share the folder.
+    """
+    if not isinstance(recorded, str) or not Path(recorded).is_file() or Path(recorded).samefile(spec.path):
+        return None
+    try:
+        return Path(recorded) if read_spec(Path(recorded)).name == spec.name else None
+    except EdgeError:
+        return None
+
+
 def _kind_of(folder: Path) -> str:
     if (folder / "saved_model.pb").exists():
         return "a SavedModel folder"

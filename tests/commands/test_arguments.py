@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from edgeferry.commands.arguments import build_to_read, build_to_write
+from edgeferry.commands.arguments import build_to_read
 from edgeferry.models.config.spec import ModelSpec, read_spec
 from edgeferry.models.reference import SCHEMA
 from edgeferry.models.system.errors import EdgeError
@@ -48,17 +48,21 @@ def same_name(project: Path) -> Path:
     return project / "other" / "mine.toml"
 
 
+@pytest.mark.parametrize("command", ["export", "export-all"])
 def test_a_build_folder_of_another_config_is_not_written_to(
-    project: Path, spec: ModelSpec, write: Write, same_name: Path
+    edgeferry: Callable[..., Any], project: Path, write: Write, same_name: Path, command: str
 ) -> None:
     write(config=str(same_name))
-    with pytest.raises(EdgeError, match=f"{same_name}.*{spec.path}", check=coded("EF-build-other-config")):
-        build_to_write(spec, project / "build")
+    done = edgeferry(command, "my.toml", cwd=project)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert str(same_name) in done.stderr
+    assert str(project / "my.toml") in done.stderr
+    assert done.stderr.endswith(" [EF-name-taken]\n")
 
 
 @pytest.mark.parametrize("change", ["removed", "renamed", "broken", "the same"])
-def test_a_build_folder_is_written_to_where_no_other_config_claims_it(
-    project: Path, spec: ModelSpec, write: Write, same_name: Path, change: str
+def test_a_build_folder_that_no_other_config_claims_is_read_without_a_note(
+    spec: ModelSpec, write: Write, same_name: Path, capsys: pytest.CaptureFixture[str], change: str
 ) -> None:
     place = write(config=str(spec.path if change == "the same" else same_name))
     if change == "removed":
@@ -67,15 +71,19 @@ def test_a_build_folder_is_written_to_where_no_other_config_claims_it(
         same_name.write_text(same_name.read_text(encoding="utf-8").replace('"my"', '"his"'), encoding="utf-8")
     elif change == "broken":
         same_name.write_text("[model", encoding="utf-8")
-    assert build_to_write(spec, project / "build") == place
+    assert build_to_read(str(spec.path), spec.path.parent / "build") == (spec, place)
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"config": 5}', '{"config": ""}'])
-def test_a_damaged_reference_claims_nothing(project: Path, spec: ModelSpec, write: Write, text: str) -> None:
+def test_a_damaged_reference_names_no_config(
+    project: Path, spec: ModelSpec, write: Write, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
     place = write()
     (place / "reference" / "reference.json").write_text(text, encoding="utf-8")
-    assert build_to_write(spec, project / "build") == place
+    assert build_to_read(str(spec.path), project / "build") == (spec, place)
     assert build_to_read(str(place), project) == (None, place)
+    assert capsys.readouterr().err == ""
 
 
 def test_reading_a_build_folder_of_another_config_is_noted(

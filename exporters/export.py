@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 
 from edgeferry.exporters import worker
 from edgeferry.exporters.format import Format, check_options, choose, options_of
-from edgeferry.models.artifact import EXPORTS, LOG, MANIFEST, read_artifact, what_changed
+from edgeferry.models.artifact import EXPORTS, LOG, read_artifact, what_changed
 from edgeferry.models.config.locate import config_of_same_name
 from edgeferry.models.config.spec import ModelSpec
 from edgeferry.models.reference import (
@@ -136,7 +136,8 @@ def _exports(work: _Work, chosen: tuple[Format, ...], reference: Reference) -> t
     """Export the formats in the order in which they are made: one that starts from another comes after it."""
     plans = {form.name: _plan(form, work, reference) for form in chosen}
     waiting = {name for name, plan in plans.items() if isinstance(plan, _Plan)}
-    total = len(waiting | {form.name for form in chosen if form.after in waiting})
+    able = {name for name, plan in plans.items() if isinstance(plan, _Plan) or plan.state == "kept"}
+    total = len(waiting | {form.name for form in chosen if form.after in waiting and form.name in able})
     found: list[Export] = []
     number = 0
     for form in chosen:
@@ -205,7 +206,6 @@ def _written(plan: _Plan, work: _Work) -> Export:
 def _made_from(form: Format, work: _Work, reference: Reference) -> dict[str, Any]:
     """Return everything that a format's files follow from, by the names that a user knows."""
     spec, shared = work.spec, asdict(work.spec.options)
-    parent = work.build / form.after if form.after else None
     versions = {name: found for name in form.tools if (found := installed_version(name))}
     # The reference's digests are those of today's config: it would have been made again otherwise.
     config = {key: value for key, value in reference.config_digests.items() if key != "data.calibration" or form.calibrated}
@@ -217,9 +217,17 @@ def _made_from(form: Format, work: _Work, reference: Reference) -> dict[str, Any
         "tolerance": {key: value for name, key, value in spec.tolerances if name == form.name},
         "tools": versions,
         "program": form.identity(),
-        "parent": read_artifact(parent).sha256 if parent and (parent / MANIFEST).is_file() else None,
+        "parent": _sha256_of(work.build / form.after) if form.after else None,
         "code": work.code.of(form.module, WORKER),
     }
+
+
+def _sha256_of(folder: Path) -> str | None:
+    """Return the digest of an artifact, or None where there is none of this release."""
+    try:
+        return read_artifact(folder).sha256
+    except EdgeError:
+        return None
 
 
 def _as_json(options: Any) -> dict[str, Any]:

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -126,3 +127,40 @@ def test_a_converter_that_kills_its_process_is_a_row_and_the_others_come_out(tmp
     assert "the process was killed by SIGSEGV" in exports["tflite-int8"].reason
     assert (tmp_path / "b" / "tflite-int8" / "export.log").is_file()
     assert exports["tflite-float32"].state == exports["onnx-float32"].state == "written"
+
+
+def test_a_build_folder_of_an_older_release_is_said_to_be_one_and_exported_again(copied: Any) -> None:
+    for name in ("onnx-float32", "tflite-float32"):
+        manifest = copied.build / name / MANIFEST
+        fields = json.loads(manifest.read_text())
+        manifest.write_text(json.dumps({**{key: value for key, value in fields.items() if key != "made_from"}, "schema": 1}))
+    facts = copied.build / "reference" / "reference.json"
+    facts.write_text(json.dumps({**json.loads(facts.read_text()), "schema": 1}))
+    exports, steps = _export(copied, ("onnx-float32", "container-float32"))
+    assert {export.state for export in exports.values()} == {"written", "kept"}
+    assert exports["onnx-float32"].reason == "exported by another release of edgeferry"
+    assert any("older release of edgeferry" in step for step in steps)
+
+
+def test_another_config_of_the_same_name_is_refused_and_nothing_is_touched(copied: Any, tmp_path: Path) -> None:
+    other = tmp_path / "other.toml"
+    other.write_text(copied.spec.path.read_text())
+    before = (copied.build / "exports.json").read_bytes()
+    with pytest.raises(EdgeError, match="other.toml", check=lambda error: error.code == "EF-name-taken"):
+        _export(copied, path=other)
+    assert (copied.build / "exports.json").read_bytes() == before
+
+
+def test_a_project_that_moved_may_go_on_in_its_build_folder(copied: Any, tmp_path: Path) -> None:
+    facts = copied.build / "reference" / "reference.json"
+    facts.write_text(json.dumps({**json.loads(facts.read_text()), "config": str(tmp_path / "gone.toml")}))
+    assert {export.state for export in _export(copied)[0].values()} == {"kept"}
+
+
+def test_each_change_is_named(copied: Any) -> None:
+    exports, _ = _export(copied, options=replace(copied.spec.options, author="A. Trainer"))
+    assert {name: export.reason for name, export in exports.items()} == {
+        "keras": "nothing changed",
+        "onnx-float32": "option author:  -> A. Trainer",
+        "tflite-float32": "option author:  -> A. Trainer",
+    }

@@ -43,7 +43,7 @@ def config_of_same_name(spec: ModelSpec, recorded: object) -> Path | None:
 
     ``recorded`` is what the folder's reference names, of any type in a damaged one. Two such configs must not share the folder.
     """
-    if not isinstance(recorded, str) or not Path(recorded).is_file() or Path(recorded).samefile(spec.path):
+    if not isinstance(recorded, str) or not Path(recorded).is_file() or Path(recorded).resolve() == spec.path.resolve():
         return None
     try:
         return Path(recorded) if read_spec(Path(recorded)).name == spec.name else None

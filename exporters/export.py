@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 from edgeferry.exporters import worker
 from edgeferry.exporters.format import Format, check_options, choose, options_of
 from edgeferry.models.artifact import EXPORTS, LOG, read_artifact, what_changed
+from edgeferry.models.config.locate import config_of_same_name
 from edgeferry.models.config.spec import ModelSpec
 from edgeferry.models.reference import (
     FACTS,
@@ -108,8 +109,8 @@ def _named(spec: ModelSpec) -> tuple[str, ...] | None:
 
 def _refuse_other_config(work: _Work) -> None:
     """Refuse to write over the artifacts of another config with the same name, as long as that config is there."""
-    made_from = (_read(work.build / REFERENCE / FACTS) or {}).get("config")
-    if made_from and Path(made_from) != work.spec.path.resolve() and Path(made_from).is_file():
+    made_from = config_of_same_name(work.spec, (_read(work.build / REFERENCE / FACTS) or {}).get("config"))
+    if made_from is not None:
         raise EdgeError(
             "EF-name-taken",
             f"{work.build} holds the artifacts of {made_from}, and {work.spec.path} has the same model.name, {work.spec.name!r}; "

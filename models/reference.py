@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from edgeferry.models.config.diagnosis import doubt_all, doubt_order
+from edgeferry.models.config.diagnosis import better_channel_order, better_preprocessing
 from edgeferry.models.config.spec import ModelSpec
 from edgeferry.models.images import find_images, read_labels, read_pixels
 from edgeferry.models.keras_loader import check_file, classifier
@@ -141,8 +141,7 @@ def make_reference(spec: ModelSpec, folder: Path) -> Reference:
     labels = read_labels(golden, spec.labels)
     pixels = read_pixels(golden, spec.preprocessing)
     calibration = _calibration_pixels(spec)
-    if calibration is not None:
-        _refuse_overlap(spec, pixels, calibration)
+    _refuse_overlap(spec, pixels, calibration)
     predict = classifier(spec).predict_on_batch
     scores = keras_scores(predict, pixels, spec)
     output = output_kind(scores, spec)
@@ -150,9 +149,11 @@ def make_reference(spec: ModelSpec, folder: Path) -> Reference:
     try:
         check_discriminates(probabilities, labels, spec)
     except EdgeError as error:
-        raise EdgeError(error.code, " ".join(filter(None, (str(error), doubt_all(spec, predict, pixels, labels))))) from None
-    if doubt := doubt_order(spec, predict, pixels, labels):
-        raise EdgeError("EF-config-mismatch", f"{spec.path}: the config does not fit the model. {doubt}")
+        raise EdgeError(
+            error.code, " ".join(filter(None, (str(error), better_preprocessing(spec, predict, pixels, labels))))
+        ) from None
+    if finding := better_channel_order(spec, predict, pixels, labels):
+        raise EdgeError("EF-config-mismatch", f"{spec.path}: the config does not fit the model. {finding}")
     with whole_folder(folder) as place:
         np.save(place / PIXELS, pixels)
         np.save(place / LABELS, labels)
@@ -271,7 +272,9 @@ def _calibration_pixels(spec: ModelSpec) -> "NDArray[np.uint8] | None":
     return None if spec.calibration is None else read_pixels(find_images(spec.calibration), spec.preprocessing)
 
 
-def _refuse_overlap(spec: ModelSpec, golden: "NDArray[np.uint8]", calibration: "NDArray[np.uint8]") -> None:
+def _refuse_overlap(spec: ModelSpec, golden: "NDArray[np.uint8]", calibration: "NDArray[np.uint8] | None") -> None:
+    if calibration is None:
+        return
     known = {image.tobytes(): number for number, image in enumerate(golden)}
     shared = [number for number, image in enumerate(calibration) if image.tobytes() in known]
     if shared:

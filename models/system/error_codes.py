@@ -22,7 +22,7 @@ Site = tuple[str, int, str]
 def codes() -> dict[str, list[Site]]:
     """Return every code in alphabetical order, with the places that use it.
 
-    A code is a literal (or a constant of its module) that stands before its message: in ``EdgeError("EF-x", ...)``, in a call
+    A code is a literal (or a constant of its module) that comes before its message: in ``EdgeError("EF-x", ...)``, in a call
     that hands both on, such as ``table.fail("EF-x", "labels", ...)``, or in a tuple ``("EF-x", "labels", ...)``.
     """
     found: dict[str, list[Site]] = {}

@@ -70,7 +70,7 @@ def test_the_digest_follows_every_file(artifact: Artifact, folder: Path) -> None
     assert replace(artifact, files=files_of(folder)).sha256 != artifact.sha256
 
 
-def test_a_folder_without_a_manifest_is_told_how_to_get_one(tmp_path: Path) -> None:
+def test_a_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EdgeError, check=lambda error: error.code == "EF-manifest-missing"):
         read_artifact(tmp_path)
 
@@ -95,7 +95,7 @@ def test_a_garbage_manifest_is_refused(folder: Path, text: str) -> None:
 
 
 @pytest.mark.usefixtures("artifact")
-def test_a_manifest_that_is_no_text_is_refused(folder: Path) -> None:
+def test_a_binary_manifest_is_refused(folder: Path) -> None:
     (folder / "manifest.json").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(EdgeError, check=lambda error: error.code == "EF-manifest-damaged"):
         read_artifact(folder)
@@ -142,7 +142,7 @@ def test_an_edited_file_of_the_same_size_is_seen(artifact: Artifact, folder: Pat
 
 def test_an_extra_file_is_seen(artifact: Artifact, folder: Path) -> None:
     (folder / "weights" / "2.bin").touch()
-    assert what_changed(artifact, folder) == "weights/2.bin does not belong to it"
+    assert what_changed(artifact, folder) == "weights/2.bin is not in the manifest"
 
 
 def test_a_folder_that_is_gone_is_seen(artifact: Artifact, folder: Path) -> None:

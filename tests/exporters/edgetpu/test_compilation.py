@@ -207,7 +207,7 @@ def test_one_that_talks_without_end_is_ended(
 ) -> None:
     monkeypatch.setattr(tool, "OUTPUT_BYTES", 2**20)
     stand_in(says="the same again " * 1000 + "\n", endless=1)
-    with pytest.raises(CompilationError, match="said more than 1 MiB and was ended"):
+    with pytest.raises(CompilationError, match="printed more than 1 MiB and was ended"):
         compile_files([small_tflite], tmp_path / "out", DEFAULT)
 
 

@@ -185,7 +185,7 @@ def test_it_says_that_it_is_there(colours_served: Served, path: str) -> None:
         (b"not an image", "/classify", 400, "the image: not an image that can be read"),
         (_file(Image.fromarray(_noise(64, 64, 3)))[:2000], "/classify", 400, "the image: not an image that can be read"),
         (b"", "/classify", 400, "the body is empty"),
-        (_file(Image.fromarray(np.zeros((4, 4), np.uint16))), "/classify", 400, "expected 8 bits a channel"),
+        (_file(Image.fromarray(np.zeros((4, 4), np.uint16))), "/classify", 400, "expected 8 bits per channel"),
         (_file(Image.new("1", (9000, 9000))), "/classify", 400, "has 9000 x 9000 pixels; expected at most 50000000. Shrink it"),
         (b" " * (SMALL + 1), "/classify", 413, f"the body has more than {SMALL} bytes"),
         (b"x", "/classify?top=5", 400, "top is '5'; expected a whole number from 1 to 4"),

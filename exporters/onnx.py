@@ -27,10 +27,10 @@ class OnnxOptions:
 
 
 def write(source: Source, folder: Path, options: OnnxOptions = OnnxOptions()) -> Written:
-    """Write the model with a batch axis that is open and named, labels and preprocessing in its metadata.
+    """Write the model with a dynamic, named batch axis, and labels and preprocessing in its metadata.
 
     Raises:
-        EdgeError: tf2onnx does not know the opset asked for.
+        EdgeError: tf2onnx does not write the requested opset.
     """
     import onnx
     import tf2onnx
@@ -41,8 +41,8 @@ def write(source: Source, folder: Path, options: OnnxOptions = OnnxOptions()) ->
     if opset not in known:
         raise EdgeError(
             "EF-onnx-opset",
-            f"{source.spec.path}: opset in [export.onnx] is {opset}; "
-            f"tf2onnx {tf2onnx.__version__} writes {known[0]} to {known[-1]}.",
+            f"{source.spec.path}: opset in [export.onnx] is {opset}; expected {known[0]} to {known[-1]}, which tf2onnx "
+            f"{tf2onnx.__version__} writes.",
         )
     model, _ = tf2onnx.convert.from_graph_def(
         source.graph_of(None), input_names=[f"{INPUT}:0"], output_names=[f"{source.output}:0"], opset=opset
@@ -50,9 +50,9 @@ def write(source: Source, folder: Path, options: OnnxOptions = OnnxOptions()) ->
     _rename(model, {f"{INPUT}:0": INPUT, f"{source.output}:0": source.output})
     for tensor in (*model.graph.input, *model.graph.output):
         tensor.type.tensor_type.shape.dim[0].dim_param = BATCH_AXIS
-    told = {"labels": list(source.spec.labels), "preprocessing": asdict(source.spec.preprocessing), "output": source.output}
+    fields = {"labels": list(source.spec.labels), "preprocessing": asdict(source.spec.preprocessing), "output": source.output}
     made_by = {name: value for name in ("author", "licence", "version") if (value := getattr(source.spec.options, name))}
-    onnx.helper.set_model_props(model, made_by | {name: json.dumps(value, ensure_ascii=False) for name, value in told.items()})
+    onnx.helper.set_model_props(model, made_by | {name: json.dumps(value, ensure_ascii=False) for name, value in fields.items()})
     onnx.save(model, folder / FILE)
     read = onnx.load(folder / FILE)
     onnx.checker.check_model(read, full_check=True)
@@ -85,7 +85,7 @@ FORMATS = (
         "onnx-float32",
         "onnx",
         "ONNX, float32, any batch size",
-        Tolerance(1.0, 1e-3, 1e-4, "the same float32 arithmetic in another order; EfficientNet-Lite0 moves by 3e-6"),
+        Tolerance(1.0, 1e-3, 1e-4, "the same float32 arithmetic in another order; EfficientNet-Lite0 differs by 3e-6"),
         write,
         ("tf2onnx", "onnx", "tensorflow-cpu", "tensorflow", "keras"),
         options=OnnxOptions,

@@ -36,7 +36,7 @@ def _mobilenet(keras: Any) -> Any:
     model = keras.applications.MobileNetV2((SIDE, SIDE, 3), alpha=0.35, weights=None, classes=10)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
-            # For a short training: the application's 0.999 still holds the first guess after 600 steps.
+            # For a short training: with the application's 0.999, the initial statistics still dominate after 600 steps.
             layer.momentum = 0.9
     return model
 
@@ -96,7 +96,7 @@ def test_each_format_passes(name: str, rows: dict[str, Row]) -> None:
 
 
 @pytest.mark.slow
-def test_float32_answers_every_image_as_keras_does(rows: dict[str, Row]) -> None:
+def test_float32_predicts_every_image_as_keras_does(rows: dict[str, Row]) -> None:
     row = rows["coreml-float32"]
     assert row.top1_agreement == 1
     assert (row.max_difference or 0) <= 1e-3

@@ -128,6 +128,15 @@ def test_a_damaged_artifact_of_a_kind_with_a_reader_is_refused(artifact: Path) -
         inspect(artifact)
 
 
+def test_listing_the_readers_imports_no_framework() -> None:
+    script = (
+        "import sys; from edgeferry.exporters.readers.reader import readers; print(sorted(readers())); "
+        "print({'tensorflow', 'coremltools', 'onnx', 'google', 'numpy'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True, cwd=ROOT)
+    assert done.stdout.splitlines() == ["['coreml', 'edgetpu', 'onnx', 'tfjs', 'tflite']", "set()"]
+
+
 def test_without_its_module_the_kind_has_no_reader(artifact: Path) -> None:
     assert reader_of(artifact / "model.toy") is None
 

@@ -138,7 +138,7 @@ def test_a_bias_stays_behind_the_groups_where_something_else_reads_what_is_befor
 def test_the_integer_file_has_no_convolution_in_groups_and_says_so(exported: tuple[Path, tuple[str, ...]]) -> None:
     path, notes = exported
     assert not any(operation.is_grouped_convolution for operation in read_graph(path).operations)
-    assert notes == ("3 convolutions in groups written as one a group, or depthwise",)
+    assert notes == ("3 grouped convolutions written as one per group, or depthwise",)
 
 
 @pytest.mark.parametrize("name", ["tflite-2.5", "tflite-2.7", "edgetpu"])

@@ -102,4 +102,4 @@ def _matches(path: Path) -> bool:
     return is_tflite(path) and names_compiled_operation(path)
 
 
-READERS = (Reader(KIND, "TF Lite, compiled for the Edge TPU", _matches, read_edgetpu),)
+READERS = (Reader(KIND, "TF Lite compiled for the Edge TPU", _matches, read_edgetpu),)

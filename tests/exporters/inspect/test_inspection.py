@@ -148,7 +148,7 @@ def test_an_artifact_without_a_reader_is_described_by_its_manifest(exported_digi
 
 @pytest.mark.parametrize("name", ["savedmodel/saved_model.pb", "keras/model.keras"])
 def test_a_file_without_a_reader_is_refused(exported_digits: Any, name: str) -> None:
-    with pytest.raises(EdgeError, match="TF Lite, compiled for the Edge TPU", check=lambda e: e.code == "EF-file-kind"):
+    with pytest.raises(EdgeError, match="TF Lite compiled for the Edge TPU", check=lambda e: e.code == "EF-file-kind"):
         inspect(exported_digits.build / name)
 
 
@@ -306,7 +306,7 @@ def test_the_command_ends_with_status_1_where_a_check_failed(made: Callable[...,
     compiled = made("compiled")
     done = command(compiled, "--parent", made("parent"))
     assert (done.returncode, done.stderr) == (0, "")
-    assert f"{compiled}: TF Lite, compiled for the Edge TPU, " in done.stdout
+    assert f"{compiled}: TF Lite compiled for the Edge TPU, " in done.stdout
     assert "  on chip bytes: 128\n" in done.stdout
     done = command(compiled, "--parent", made("parent", seed=1), "--json")
     assert (done.returncode, done.stderr) == (1, "")

@@ -30,7 +30,10 @@ def compile_(source: Source, folder: Path) -> Written:
     """
     parent = folder.parent / PARENT / INT8_FILE
     if not parent.is_file():
-        raise EdgeError("EF-parent-missing", f"it is compiled from {PARENT}, which was not exported; export that first")
+        raise EdgeError(
+            "EF-parent-missing",
+            f"edgetpu-int8 is compiled from {PARENT}, which was not exported; add it to export.formats, or to --format",
+        )
     _refuse_what_cannot_run(parent)
     try:
         done = compile_files([parent], folder, source.spec.options.edgetpu)

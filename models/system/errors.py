@@ -47,8 +47,11 @@ class EdgeError(Exception):
 def missing_package(error: ModuleNotFoundError) -> EdgeError | None:
     """Return an error that names the missing package and how to install it; None for a module of edgeferry itself."""
     module = (error.name or str(error)).partition(".")[0]
-    if module == "edgeferry":
-        return None
+    return None if module == "edgeferry" else package_error(module)
+
+
+def package_error(module: str) -> EdgeError:
+    """Return an error that names a package that is missing and how to install it."""
     return EdgeError(
         "EF-package-missing", f"the Python package {module} is not installed; install it with `{install_command(module)}`."
     )

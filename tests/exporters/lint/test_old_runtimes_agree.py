@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The guard held to what TF Lite 2.5 and 2.7 really do with some fifty small classifiers, beside LiteRT's own kernels.
+"""lint compared with what TF Lite 2.5 and 2.7 really compute for sixty small classifiers, LiteRT's kernels being the reference.
 
-Where it finds no error, the old runtime must answer every input within one step of LiteRT; where it finds one, the old runtime
-must refuse the file or answer otherwise. All are converted in this process; each runtime runs all of them in one of its own.
+Where lint finds no error, the old runtime must be within one step of LiteRT for every input; where it finds one, the old runtime
+must reject the file or differ. All are converted in this process; each runtime runs all of them in a process of its own.
 """
 
 import subprocess
@@ -27,17 +27,17 @@ from edgeferry.targets.boards.tflite_runtime import TARGETS
 OLD: Final = ("tflite-2.5", "tflite-2.7")
 INPUTS: Final = 10
 CLASSES: Final = 5
-# Kernels of different versions round a sum up or down by one step, LiteRT's own and XNNPACK's in it too. A head that leans on
-# less than some steps of what it reads, or a steep softmax after it, makes several of that one: 2 or 3 of 256 where scores lie 2
-# apart, 132 where a head without a ridge takes differences of one step for the classes'. These do neither.
+# Kernels of different versions round a sum up or down by one step, as LiteRT's own and XNNPACK's do. A head that depends on
+# differences of a few input steps, or a steep softmax after it, amplifies that step: to 2 or 3 of 256 where scores are 2 apart,
+# to 132 where a head without a ridge takes differences of one step for those between classes. These heads do neither.
 RIDGE: Final = 8
 STEEPNESS: Final = 1.0
 STEP: Final = 1
-# Two steps of 256 from LiteRT's own kernels, in one score of one input, and one step from its XNNPACK: held to the latter.
+# Two steps of 256 from LiteRT's own kernels, in one score of one input, and one step from XNNPACK's: compared with the latter.
 ROUNDED: Final = {"tflite-2.7": ("merged",)}
-# Of 256; the answers of a file must differ by more between inputs, or a constant would agree with them.
+# Of 256; the outputs of a file must differ by more between inputs, or a constant would agree with them.
 LEAST_SPREAD: Final = 16
-# Runs every file under one runtime. A file that ends it leaves a note behind, and the next start goes on after it.
+# Runs every file under one runtime. A file that crashes it leaves a note, and the next start continues after it.
 RUN_ALL: Final = """\
 import sys
 from pathlib import Path
@@ -47,14 +47,14 @@ try:
 except ImportError:
     from ai_edge_litert import interpreter as runtime
 kinds = getattr(runtime, "OpResolverType", None)
-files, answers, delegate = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "xnnpack"
+files, outputs, delegate = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "xnnpack"
 own = kinds is not None and not delegate
 options = {"experimental_op_resolver_type": kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES} if own else {}
 for path in sorted(files.glob("*.tflite")):
-    said = answers / (path.stem + ".txt")
-    if said.exists():
+    note = outputs / (path.stem + ".txt")
+    if note.exists():
         continue
-    said.write_text("ended the runtime")
+    note.write_text("crashed the runtime")
     try:
         interpreter = runtime.Interpreter(str(path), **options)
         interpreter.allocate_tensors()
@@ -64,16 +64,16 @@ for path in sorted(files.glob("*.tflite")):
             interpreter.set_tensor(takes["index"], image[None])
             interpreter.invoke()
             found.append(interpreter.get_tensor(gives["index"])[0].astype(np.int32))
-        np.save(str(answers / (path.stem + ".npy")), np.stack(found))
-        said.write_text("")
+        np.save(str(outputs / (path.stem + ".npy")), np.stack(found))
+        note.write_text("")
     except Exception as error:
-        said.write_text(" ".join(str(error).split()))
+        note.write_text(" ".join(str(error).split()))
 """
 
 
 @dataclass(frozen=True)
-class Case:
-    """A classifier and how it is converted; ``body`` leads from an image to what the head takes."""
+class Network:
+    """A classifier and how it is converted; ``body`` maps an image to the input of the head."""
 
     body: Callable[[Any, Any], Any]
     shape: tuple[int, ...] = (16, 16, 3)
@@ -92,7 +92,7 @@ def _conv(image: Any, filters: int = 8, size: int = 3, **options: Any) -> Any:
 
 
 def _pooled(middle: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """Return a body: a convolution, what is given, and global average pooling."""
+    """Return a body: a convolution, ``middle``, and global average pooling."""
     return lambda image, layers: layers.GlobalAveragePooling2D()(middle(_conv(image, strides=2), layers))
 
 
@@ -172,80 +172,80 @@ def _conv1d(image: Any, layers: Any) -> Any:
 
 _GROUPED: Final = _after("Conv2D", 8, 3, groups=2, activation="relu", name="in_groups")
 CASES: Final = {
-    "flatten": Case(_flat),
-    "pooled": Case(_pooled(lambda image, _: image)),
-    "pooled-uint8": Case(_pooled(lambda image, _: image), integer="uint8"),
-    "pooled-convolution-head": Case(
+    "flatten": Network(_flat),
+    "pooled": Network(_pooled(lambda image, _: image)),
+    "pooled-uint8": Network(_pooled(lambda image, _: image), integer="uint8"),
+    "pooled-convolution-head": Network(
         lambda image, layers: layers.Flatten()(_conv(layers.GlobalAveragePooling2D(keepdims=True)(_conv(image)), 8, 1))
     ),
-    "reshape": Case(_pooled(lambda image, layers: _conv(layers.Reshape((16, 4, 8))(image)))),
-    "residual": Case(_pooled(_residual)),
-    "squeeze-relu": Case(_pooled(lambda image, layers: _excited(image, layers, "relu", "sigmoid"))),
-    "squeeze-hard-swish": Case(_pooled(lambda image, layers: _excited(image, layers, "hard_swish", "hard_sigmoid"))),
-    "squeeze-silu": Case(_pooled(lambda image, layers: _excited(image, layers, "silu", "sigmoid"))),
-    "conv1d": Case(_conv1d),
-    "mlp": Case(_mlp),
-    "mlp-uint8": Case(_mlp, integer="uint8"),
-    "sigmoid-head": Case(_flat, head="sigmoid"),
-    "logits": Case(_flat, head="linear"),
-    "layer-norm": Case(_after("LayerNormalization")),
-    "layer-norm-gelu": Case(
+    "reshape": Network(_pooled(lambda image, layers: _conv(layers.Reshape((16, 4, 8))(image)))),
+    "residual": Network(_pooled(_residual)),
+    "squeeze-relu": Network(_pooled(lambda image, layers: _excited(image, layers, "relu", "sigmoid"))),
+    "squeeze-hard-swish": Network(_pooled(lambda image, layers: _excited(image, layers, "hard_swish", "hard_sigmoid"))),
+    "squeeze-silu": Network(_pooled(lambda image, layers: _excited(image, layers, "silu", "sigmoid"))),
+    "conv1d": Network(_conv1d),
+    "mlp": Network(_mlp),
+    "mlp-uint8": Network(_mlp, integer="uint8"),
+    "sigmoid-head": Network(_flat, head="sigmoid"),
+    "logits": Network(_flat, head="linear"),
+    "layer-norm": Network(_after("LayerNormalization")),
+    "layer-norm-gelu": Network(
         _pooled(lambda image, layers: layers.Activation("gelu")(layers.LayerNormalization()(image)))
     ),
-    "gelu": Case(_activation("gelu")),
-    "grouped": Case(_GROUPED, split=False),
-    "grouped-split": Case(_GROUPED),
-    "grouped-split-uint8": Case(_GROUPED, integer="uint8"),
-    "grouped-depthwise": Case(_after("Conv2D", 16, 3, groups=8, activation="relu6")),
-    "grouped-strides": Case(_after("Conv2D", 16, 3, groups=8, strides=(2, 1), dilation_rate=1)),
-    "resnext": Case(_pooled(_resnext)),
-    "resnext-plain": Case(_pooled(_resnext), split=False),
-    "mobilenet-v1": Case(_pooled(_mobilenet)),
-    "mobilenet-v2": Case(_pooled(_inverted)),
-    "mobilenet-v3": Case(
+    "gelu": Network(_activation("gelu")),
+    "grouped": Network(_GROUPED, split=False),
+    "grouped-split": Network(_GROUPED),
+    "grouped-split-uint8": Network(_GROUPED, integer="uint8"),
+    "grouped-depthwise": Network(_after("Conv2D", 16, 3, groups=8, activation="relu6")),
+    "grouped-strides": Network(_after("Conv2D", 16, 3, groups=8, strides=(2, 1), dilation_rate=1)),
+    "resnext": Network(_pooled(_resnext)),
+    "resnext-plain": Network(_pooled(_resnext), split=False),
+    "mobilenet-v1": Network(_pooled(_mobilenet)),
+    "mobilenet-v2": Network(_pooled(_inverted)),
+    "mobilenet-v3": Network(
         _pooled(lambda image, layers: _excited(_inverted(image, layers, "hard_swish"), layers, "relu", "hard_sigmoid"))
     ),
-    "separable": Case(_after("SeparableConv2D", 8, 3, activation="relu")),
-    "depth-multiplier": Case(_after("DepthwiseConv2D", 3, depth_multiplier=3, activation="relu")),
-    "dilated": Case(_after("Conv2D", 8, 3, dilation_rate=2, activation="relu")),
-    "dilated-unevenly": Case(_after("Conv2D", 8, 3, dilation_rate=(2, 1))),
-    "transposed": Case(_after("Conv2DTranspose", 8, 3, strides=2, activation="relu")),
-    "transposed-linear": Case(_after("Conv2DTranspose", 8, 3, strides=2)),
-    "prelu-shared": Case(_after("PReLU", alpha_initializer="uniform", shared_axes=[1, 2])),
-    "prelu": Case(_after("PReLU", alpha_initializer="uniform")),
-    "leaky-relu": Case(_after("LeakyReLU")),
-    "elu": Case(_after("ELU")),
-    "hard-swish": Case(_activation("hard_swish")),
-    "tanh": Case(_activation("tanh")),
-    "softplus": Case(_activation("softplus")),
-    "average-pool": Case(_after("AveragePooling2D", 3, strides=2, padding="same")),
-    "max-pool": Case(_after("MaxPooling2D", 2)),
-    "global-max-pool": Case(lambda image, layers: layers.GlobalMaxPooling2D()(_conv(image))),
-    "inception": Case(_pooled(_inception)),
-    "dense-block": Case(_pooled(_dense_block)),
-    "batch-norm-first": Case(
+    "separable": Network(_after("SeparableConv2D", 8, 3, activation="relu")),
+    "depth-multiplier": Network(_after("DepthwiseConv2D", 3, depth_multiplier=3, activation="relu")),
+    "dilated": Network(_after("Conv2D", 8, 3, dilation_rate=2, activation="relu")),
+    "dilated-unevenly": Network(_after("Conv2D", 8, 3, dilation_rate=(2, 1))),
+    "transposed": Network(_after("Conv2DTranspose", 8, 3, strides=2, activation="relu")),
+    "transposed-linear": Network(_after("Conv2DTranspose", 8, 3, strides=2)),
+    "prelu-shared": Network(_after("PReLU", alpha_initializer="uniform", shared_axes=[1, 2])),
+    "prelu": Network(_after("PReLU", alpha_initializer="uniform")),
+    "leaky-relu": Network(_after("LeakyReLU")),
+    "elu": Network(_after("ELU")),
+    "hard-swish": Network(_activation("hard_swish")),
+    "tanh": Network(_activation("tanh")),
+    "softplus": Network(_activation("softplus")),
+    "average-pool": Network(_after("AveragePooling2D", 3, strides=2, padding="same")),
+    "max-pool": Network(_after("MaxPooling2D", 2)),
+    "global-max-pool": Network(lambda image, layers: layers.GlobalMaxPooling2D()(_conv(image))),
+    "inception": Network(_pooled(_inception)),
+    "dense-block": Network(_pooled(_dense_block)),
+    "batch-norm-first": Network(
         lambda image, layers: layers.GlobalAveragePooling2D()(_conv(layers.BatchNormalization()(image)))
     ),
-    "merged": Case(_pooled(_merged)),
-    "attention": Case(_pooled(_attention)),
-    "upsampled": Case(_after("UpSampling2D", 2, interpolation="bilinear")),
-    "upsampled-nearest": Case(_after("UpSampling2D", 2)),
-    "cropped": Case(_after("Cropping2D", 2)),
-    "permuted": Case(_pooled(lambda image, layers: _conv(layers.Permute((2, 3, 1))(image)))),
-    "conv3d": Case(
+    "merged": Network(_pooled(_merged)),
+    "attention": Network(_pooled(_attention)),
+    "upsampled": Network(_after("UpSampling2D", 2, interpolation="bilinear")),
+    "upsampled-nearest": Network(_after("UpSampling2D", 2)),
+    "cropped": Network(_after("Cropping2D", 2)),
+    "permuted": Network(_pooled(lambda image, layers: _conv(layers.Permute((2, 3, 1))(image)))),
+    "conv3d": Network(
         lambda image, layers: layers.GlobalAveragePooling3D()(layers.Conv3D(4, 3, activation="relu")(image)), (4, 8, 8, 2)
     ),
-    "open-batch": Case(_pooled(lambda image, _: image), open_batch=True),
-    "open-flatten": Case(_flat, open_batch=True),
-    "per-channel": Case(_pooled(lambda image, _: image), dense="per-channel"),
-    "per-channel-uint8": Case(_pooled(lambda image, _: image), dense="per-channel", integer="uint8"),
-    "per-channel-mlp": Case(_mlp, dense="per-channel"),
-    "per-channel-no-bias": Case(_flat, dense="per-channel", bias=False),
-    "rewritten": Case(_pooled(lambda image, _: image), dense="convolution"),
-    "rewritten-uint8": Case(_pooled(lambda image, _: image), dense="convolution", integer="uint8"),
-    "rewritten-mlp": Case(_mlp, dense="convolution"),
-    "rewritten-no-bias": Case(_flat, dense="convolution", bias=False),
-    "rewritten-mobilenet-v2": Case(_pooled(_inverted), dense="convolution"),
+    "open-batch": Network(_pooled(lambda image, _: image), open_batch=True),
+    "open-flatten": Network(_flat, open_batch=True),
+    "per-channel": Network(_pooled(lambda image, _: image), dense="per-channel"),
+    "per-channel-uint8": Network(_pooled(lambda image, _: image), dense="per-channel", integer="uint8"),
+    "per-channel-mlp": Network(_mlp, dense="per-channel"),
+    "per-channel-no-bias": Network(_flat, dense="per-channel", bias=False),
+    "rewritten": Network(_pooled(lambda image, _: image), dense="convolution"),
+    "rewritten-uint8": Network(_pooled(lambda image, _: image), dense="convolution", integer="uint8"),
+    "rewritten-mlp": Network(_mlp, dense="convolution"),
+    "rewritten-no-bias": Network(_flat, dense="convolution", bias=False),
+    "rewritten-mobilenet-v2": Network(_pooled(_inverted), dense="convolution"),
 }  # fmt: skip
 # The same file with its Dense layers as FULLY_CONNECTED and as CONV_2D.
 PAIRS: Final = (
@@ -256,7 +256,7 @@ PAIRS: Final = (
 )
 
 
-def _classifier(case: Case) -> Any:
+def _classifier(case: Network) -> Any:
     import keras
     from keras import layers
 
@@ -267,13 +267,13 @@ def _classifier(case: Case) -> Any:
     model = keras.Model(image, layers.Activation(case.head)(scores) if case.head != "linear" else scores)
     rng = np.random.default_rng(3)
     for weight in model.weights:
-        # As training would leave them: no bias and no moment of batch normalisation at its first value.
+        # As after training: no bias and no moment of batch normalisation at its initial value.
         if weight.name in {"bias", "beta", "moving_mean"}:
             weight.assign(rng.normal(0, 0.2, weight.shape))
         elif weight.name in {"gamma", "moving_variance"}:
             weight.assign(rng.uniform(0.5, 1.5, weight.shape))
         elif weight.name in {"kernel", "depthwise_kernel", "pointwise_kernel"}:
-            # Glorot's first values halve what passes a ReLU, and Keras's depthwise ones do worse.
+            # Glorot's initial values halve what passes a ReLU, and Keras' depthwise ones do worse.
             weight.assign(weight * 2.0)
     images, classes = _images(case.shape, 4, 80)
     model.get_layer("scores").set_weights(_fitted(np.asarray(keras.Model(image, features)(images)), classes, bias=case.bias))
@@ -281,7 +281,7 @@ def _classifier(case: Case) -> Any:
 
 
 def _fitted(features: NDArray[np.float32], classes: NDArray[np.int64], *, bias: bool) -> list[NDArray[np.float32]]:
-    """Return the weights of a Dense layer that tells the classes apart: ridge regression on what the body answers."""
+    """Return the weights of a Dense layer that separates the classes: ridge regression on the body's outputs."""
     wanted = STEEPNESS * np.eye(CLASSES)[classes]
     middle = features.mean(axis=0) if bias else np.zeros(features.shape[1])
     centred, target = features - middle, wanted - (wanted.mean(axis=0) if bias else 0)
@@ -302,7 +302,7 @@ def _images(shape: tuple[int, ...], seed: int, count: int) -> tuple[NDArray[np.f
     return np.clip(noisy, -1, 1).astype(np.float32), classes
 
 
-def _converted(case: Case) -> bytes:
+def _converted(case: Network) -> bytes:
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
@@ -311,8 +311,8 @@ def _converted(case: Case) -> bytes:
         converter = tf.lite.TFLiteConverter.from_keras_model(model)
     else:
         signature = [tf.TensorSpec((1, *case.shape), name="image")]
-        answer = tf.function(lambda image: model(image, training=False), input_signature=signature)
-        frozen = convert_variables_to_constants_v2(answer.get_concrete_function(), lower_control_flow=False)
+        predict = tf.function(lambda image: model(image, training=False), input_signature=signature)
+        frozen = convert_variables_to_constants_v2(predict.get_concrete_function(), lower_control_flow=False)
         graph = frozen.graph.as_graph_def()
         named = graph.node.add(name="scores_out", op="Identity", input=[frozen.outputs[0].name])
         named.attr["T"].type = tf.float32.as_datatype_enum
@@ -329,7 +329,7 @@ def _converted(case: Case) -> bytes:
     return dense_as_convolution(written) if case.dense == "convolution" else written
 
 
-def _integers(path: Path, case: Case) -> NDArray[np.int8]:
+def _integers(path: Path, case: Network) -> NDArray[np.int8]:
     from ai_edge_litert.interpreter import Interpreter
 
     takes = Interpreter(str(path)).get_input_details()[0]
@@ -342,7 +342,7 @@ def _integers(path: Path, case: Case) -> NDArray[np.int8]:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with every classifier converted, and its inputs beside it."""
+    """Return a folder with every classifier converted, and its inputs next to it."""
     folder = tmp_path_factory.mktemp("classifiers")
     for name, case in CASES.items():
         path = folder / f"{name}.tflite"
@@ -351,78 +351,78 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _answers(python: str | Path, files: Path, folder: Path, kernels: str = "own") -> dict[str, NDArray[np.int32] | str]:
-    """Return what a runtime answers to each file, [inputs, classes], or what it says instead."""
-    said: dict[str, str] = {}
-    while CASES.keys() - said.keys():
-        before = len(said)
+def _outputs(python: str | Path, files: Path, folder: Path, kernels: str = "own") -> dict[str, NDArray[np.int32] | str]:
+    """Return a runtime's output for each file, [inputs, classes], or its error."""
+    notes: dict[str, str] = {}
+    while CASES.keys() - notes.keys():
+        before = len(notes)
         done = subprocess.run(
             [python, "-c", RUN_ALL, files, folder, kernels], capture_output=True, text=True, timeout=300, check=False
         )
-        said = {path.stem: path.read_text(encoding="utf-8") for path in folder.glob("*.txt")}
-        assert len(said) > before, done.stderr
-    return {name: said[name] or np.load(folder / f"{name}.npy") for name in CASES}
+        notes = {path.stem: path.read_text(encoding="utf-8") for path in folder.glob("*.txt")}
+        assert len(notes) > before, done.stderr
+    return {name: notes[name] or np.load(folder / f"{name}.npy") for name in CASES}
 
 
 @pytest.fixture(scope="module")
 def expected(files: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Return what LiteRT's own kernels answer to each file."""
-    return _answers(sys.executable, files, tmp_path_factory.mktemp("litert"))
+    """Return the output of LiteRT's own kernels for each file."""
+    return _outputs(sys.executable, files, tmp_path_factory.mktemp("litert"))
 
 
 @pytest.fixture(scope="module")
 def delegated(files: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Return what LiteRT answers to each file with XNNPACK's kernels, which round as older ones do more often than its own."""
-    return _answers(sys.executable, files, tmp_path_factory.mktemp("xnnpack"), "xnnpack")
+    """Return LiteRT's output for each file with XNNPACK's kernels, which round like older ones more often than its own do."""
+    return _outputs(sys.executable, files, tmp_path_factory.mktemp("xnnpack"), "xnnpack")
 
 
 @pytest.fixture(scope="module", params=OLD)
 def old(request: pytest.FixtureRequest, files: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any]]:
-    """Return an old runtime's name and what it answers to each file."""
+    """Return an old runtime's name and its output for each file."""
     name = str(request.param)
     if why := next(target for target in TARGETS if target.name == name).missing():
         pytest.skip(why)
-    return name, _answers(ROOT / f".venv-{name}" / "bin" / "python", files, tmp_path_factory.mktemp(name))
+    return name, _outputs(ROOT / f".venv-{name}" / "bin" / "python", files, tmp_path_factory.mktemp(name))
 
 
-def _works(answer: Any, right: NDArray[np.int32]) -> bool:
-    return not isinstance(answer, str) and int(abs(answer - right).max()) <= STEP
+def _works(output: Any, right: NDArray[np.int32]) -> bool:
+    return not isinstance(output, str) and int(abs(output - right).max()) <= STEP
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_litert_answers_the_inputs_differently_so_that_a_constant_is_seen(case: str, expected: dict[str, Any]) -> None:
+def test_litert_outputs_differ_between_inputs_so_that_a_constant_is_detected(case: str, expected: dict[str, Any]) -> None:
     assert not isinstance(expected[case], str), expected[case]
     assert np.ptp(expected[case], axis=0).max() >= LEAST_SPREAD
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_old_runtime_is_right_where_the_guard_finds_nothing_and_wrong_where_it_does(
+def test_the_old_runtime_is_right_where_lint_finds_no_error_and_wrong_where_it_finds_one(
     case: str, old: tuple[str, dict[str, Any]], expected: dict[str, Any], delegated: dict[str, Any], files: Path
 ) -> None:
-    name, answers = old
+    name, outputs = old
     errors = lint(files / f"{case}.tflite", name).errors
-    works = _works(answers[case], expected[case])
+    works = _works(outputs[case], expected[case])
     if case in ROUNDED.get(name, ()):
-        works = _works(answers[case], delegated[case])
-    assert works == (not errors), (answers[case], expected[case], errors)
+        works = _works(outputs[case], delegated[case])
+    assert works == (not errors), (outputs[case], expected[case], errors)
 
 
-def test_both_verdicts_were_put_to_the_test(old: tuple[str, dict[str, Any]], files: Path) -> None:
+def test_there_are_files_with_and_without_errors(old: tuple[str, dict[str, Any]], files: Path) -> None:
     name, _ = old
     wrong = [case for case in CASES if lint(files / f"{case}.tflite", name).errors]
     assert len(wrong) >= 10
     assert len(CASES) - len(wrong) >= 40
 
 
-def test_the_silent_constant_is_foretold(old: tuple[str, dict[str, Any]], files: Path) -> None:
-    name, answers = old
-    constant = {case for case, answer in answers.items() if not isinstance(answer, str) and np.ptp(answer, axis=0).max() == 0}
+def test_the_silent_constant_is_found(old: tuple[str, dict[str, Any]], files: Path) -> None:
+    name, outputs = old
+    constant = {case for case, output in outputs.items() if not isinstance(output, str) and np.ptp(output, axis=0).max() == 0}
     found = {case for case in CASES for each in lint(files / f"{case}.tflite", name).errors if each.rule == "per-channel-dense"}
     assert constant == found == {case for case, how in CASES.items() if how.dense == "per-channel"}
 
 
 @pytest.mark.parametrize(("dense", "convolution"), PAIRS)
-def test_a_dense_layer_written_as_a_convolution_is_the_same_integers(
+def test_a_dense_layer_written_as_a_convolution_outputs_the_same_integers(
     dense: str, convolution: str, expected: dict[str, Any]
 ) -> None:
     np.testing.assert_array_equal(expected[convolution], expected[dense])

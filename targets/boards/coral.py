@@ -193,23 +193,15 @@ def _versions() -> Mapping[str, str]:
     return {name: os.environ[name] for name in names if os.environ.get(name)}
 
 
-TARGETS = (
+TARGETS = tuple(
     Target(
-        name="coral-cpu",
-        summary="a Coral board's CPU, over ssh",
-        reads=frozenset({"tflite"}),
+        name=name,
+        summary=f"a Coral board's {unit}, over ssh",
+        reads=frozenset({kind}),
         missing=missing,
-        run=partial(run_on_board, edgetpu=False),
+        run=partial(run_on_board, edgetpu=kind == "edgetpu"),
         versions=_versions,
         by_default=False,
-    ),
-    Target(
-        name="coral-edgetpu",
-        summary="a Coral board's Edge TPU, over ssh",
-        reads=frozenset({"edgetpu"}),
-        missing=missing,
-        run=partial(run_on_board, edgetpu=True),
-        versions=_versions,
-        by_default=False,
-    ),
+    )
+    for name, unit, kind in (("coral-cpu", "CPU", "tflite"), ("coral-edgetpu", "Edge TPU", "edgetpu"))
 )

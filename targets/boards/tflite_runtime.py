@@ -165,8 +165,8 @@ def checked(result: dict[str, Any]) -> dict[str, Any]:
         return result
     kind, where = error["kind"], result.get("environment", {})
     # With the library's own output; for a missing library, Python's finalizer prints a traceback of its own.
-    said = [] if kind == "library missing" else result.get("said", [])
-    message = f"{kind}: {' '.join(' '.join([error['message'], *said]).split())}"
+    printed = [] if kind == "library missing" else result.get("said", [])
+    message = f"{kind}: {' '.join(' '.join([error['message'], *printed]).split())}"
     if kind in WHAT_IS_MISSING:
         code, advice = WHAT_IS_MISSING[kind]
         raise Absent(code, f"{message}; {advice}")

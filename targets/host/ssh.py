@@ -95,15 +95,15 @@ class Connection:
         """
         pauses = iter(PAUSES_S)
         while True:
-            status, printed, said = self._once(script, arguments, stdin)
+            status, printed, stderr = self._once(script, arguments, stdin)
             if status != LOST:
                 self._reached = True
                 if status:
-                    raise RefusedError(status, said)
+                    raise RefusedError(status, stderr)
                 return printed
             pause = next(pauses, None) if self._reached else None
-            if pause is None or _permanent_failure(said) is not None:
-                raise self._unreachable(said)
+            if pause is None or _permanent_failure(stderr) is not None:
+                raise self._unreachable(stderr)
             time.sleep(pause)
 
     def put(self, path: Path, folder: str, name: str) -> None:
@@ -135,10 +135,10 @@ class Connection:
                 check=False,
             )
             errors.seek(0)
-            said = errors.read().decode("utf-8", "replace").strip()
-        if said:
-            print(said)  # noqa: T201 - a target's output is its log
-        return done.returncode, done.stdout, said
+            stderr = errors.read().decode("utf-8", "replace").strip()
+        if stderr:
+            print(stderr)  # noqa: T201 - a target's output is its log
+        return done.returncode, done.stdout, stderr
 
     def _command(self) -> list[str]:
         config = os.environ.get(CONFIG)
@@ -148,10 +148,10 @@ class Connection:
         given = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
         return ["ssh", *(["-F", config] if config else []), *given, "--", self.destination]
 
-    def _unreachable(self, said: str) -> Absent:
-        last = said.splitlines()[-1].strip() if said else "it prints nothing"
+    def _unreachable(self, stderr: str) -> Absent:
+        last = stderr.splitlines()[-1].strip() if stderr else "it prints nothing"
         dropped = "the connection was lost" if self._reached else "check that it is on and that `ssh {0}` works"
-        code, advice = _permanent_failure(said) or ("EF-ssh-unreachable", dropped)
+        code, advice = _permanent_failure(stderr) or ("EF-ssh-unreachable", dropped)
         return Absent(code, f"{self.destination} cannot be reached: {advice.format(self.destination)} (ssh: {last})")
 
 
@@ -167,9 +167,9 @@ mv -f -- "$partial" "$1/$2"
 """
 
 
-def _permanent_failure(said: str) -> tuple[str, str] | None:
+def _permanent_failure(stderr: str) -> tuple[str, str] | None:
     """Return the code of a failure that waiting does not repair, and what to do about it; or None."""
-    return next(((code, advice) for code, pattern, advice in PERMANENT if re.search(pattern, said)), None)
+    return next(((code, advice) for code, pattern, advice in PERMANENT if re.search(pattern, stderr)), None)
 
 
 def _private_folder() -> str:

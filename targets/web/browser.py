@@ -115,9 +115,7 @@ def largest_post(job: Job) -> int:
     return len(job.images()) * len(job.artifact.labels) * FLOAT_BYTES * 2
 
 
-def page_target(
-    browser: Browser, run: Callable[[Job, Engine, str], Run], engine: Engine, backend: str, *, by_default: bool
-) -> Target:
+def page_target(browser: Browser, run: Callable[..., Run], engine: Engine, backend: str, *, by_default: bool) -> Target:
     """Return the target of an engine on one of its backends in a browser; ``run`` runs a job there."""
     in_the_browser = backend if engine is TFJS else f"{engine.name}-{backend}"
     return Target(

@@ -50,8 +50,8 @@ bench: install ## measure the latency of MODEL's artifacts on every target here,
 bench-own: install ## time this toolkit itself beside the converters' public recipes and other ways to measure
 	@$(PY) -m pytest benchmarks --ignore benchmarks/bench_latency.py --benchmark-only $(ARGS)
 
-bench-coral: install ## run MODEL on a Coral board, HOST=user@board (ANEW=1 measures again), or on a USB Accelerator here, USB=1
-	@EDGEFERRY_CORAL="$(or $(HOST),$(EDGEFERRY_CORAL))" EDGEFERRY_CORAL_ANEW="$(ANEW)" $(EDGEFERRY) check "$(MODEL)" \
+bench-coral: install ## run MODEL on a Coral board, HOST=user@board (REMEASURE=1 measures again), or on a USB Accelerator here, USB=1
+	@EDGEFERRY_CORAL="$(or $(HOST),$(EDGEFERRY_CORAL))" EDGEFERRY_CORAL_REMEASURE="$(REMEASURE)" $(EDGEFERRY) check "$(MODEL)" \
 	    --build "$(BUILD)" $(if $(USB),--target edgetpu-usb,--target coral-cpu --target coral-edgetpu) $(ARGS)
 
 bench-mac: install ## run MODEL's Core ML packages on this Mac and what is connected to it, or on another, HOST=me@mac

@@ -22,7 +22,7 @@ from edgeferry.models.system.child import Child, ChildError
 from edgeferry.models.system.cores import cores_allowed
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.targets.host import nvidia
-from edgeferry.targets.target import Job, Operation, Session, targets
+from edgeferry.targets.target import Job, OperationTime, Session, targets
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,7 +65,7 @@ class Costs:
     concurrent_per_s: float | None = None
     energy_mj: float | None = None
     energy_by: str | None = None
-    operations: list[Operation] = field(default_factory=list)
+    operations: list[OperationTime] = field(default_factory=list)
     # Why some of it, or all, was not measured.
     problem: str = ""
 
@@ -139,7 +139,7 @@ def compressed_bytes(folder: Path, sha256: str) -> int:
     return total
 
 
-def operations_of(target: str, job: Job) -> list[Operation]:
+def operations_of(target: str, job: Job) -> list[OperationTime]:
     """Return what each operation of an artifact takes, where the target's runtime tells it, else nothing.
 
     Raises:

@@ -76,7 +76,7 @@ def entries_of(asked: Asked, threads: Sequence[int] = (1,)) -> Iterator[Entry]:
         if artifact is None or problem:
             raise EdgeError(f"{asked.build / name}: {problem}")
         for target in asked.targets:
-            if target.takes(artifact) and target.name != "null":
+            if target.takes(artifact) and target.judged:
                 yield from (Entry(artifact, target, count) for count in threads)
 
 

@@ -11,7 +11,7 @@ from edgeferry.benchmarks.latency.costs import Costs
 from edgeferry.benchmarks.latency.percentiles import percentile_ms
 from edgeferry.benchmarks.latency.ratio import Clock, Ratio, Verdict
 from edgeferry.models.system.files import append_line, read_record, write_json
-from edgeferry.targets.target import Operation
+from edgeferry.targets.target import OperationTime
 
 # History: 1, the first; 2 adds what artifacts cost beside latency, 3 arenas and what told the energy, 4 memory on a GPU.
 SCHEMA: Final = 4
@@ -212,5 +212,5 @@ def latencies_of(told: dict[str, Any]) -> Latencies:
 def _case_of(told: dict[str, Any]) -> Case:
     costs = told["costs"]
     if costs is not None:
-        costs = Costs(**{**costs, "operations": [Operation(**each) for each in costs["operations"]]})
+        costs = Costs(**{**costs, "operations": [OperationTime(**each) for each in costs["operations"]]})
     return Case(**{**told, "warnings": [Notice(**each) for each in told["warnings"]], "costs": costs})

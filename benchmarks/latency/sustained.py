@@ -91,6 +91,6 @@ def lines_of(found: Sustained) -> Iterator[str]:
     if "slower" in found.verdicts.values():
         yield f"it slows down: {WHY[found.verdicts.get('CPU time') or 'not told']}"
     if found.environment.get("kept"):
-        yield "these are the times that the board kept of an equal job; EDGEFERRY_CORAL_ANEW=1 measures anew"
+        yield "these are the times that the board kept of an equal job; EDGEFERRY_CORAL_REMEASURE=1 measures again"
     if found.problem:
         yield f"failed: {found.problem}"

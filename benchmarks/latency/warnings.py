@@ -9,6 +9,7 @@ from edgeferry.benchmarks.latency.interleave import on_cpu
 from edgeferry.benchmarks.latency.machine import State
 from edgeferry.benchmarks.latency.percentiles import samples_needed
 from edgeferry.benchmarks.latency.records import Case, Grade, Notice
+from edgeferry.targets.target import integer_target
 
 if TYPE_CHECKING:
     import numpy as np
@@ -126,7 +127,7 @@ def _threads(case: Case, before: State, after: State, machine: Mapping[str, Any]
 def _delegate(case: Case, before: State, after: State, machine: Mapping[str, Any]) -> Iterator[Notice]:
     del before, after, machine
     nodes, taken = (case.environment.get(name) for name in ("nodes", "delegated_nodes"))
-    if nodes and taken is not None and taken < nodes and case.target != "litert-builtin":
+    if nodes and taken is not None and taken < nodes and case.target != integer_target().name:
         who = case.environment.get("provider") or str(case.environment.get("delegate", "the delegate")).partition(" (")[0]
         who = "a delegate" if who == "none" else who
         what = f"{who} took {taken} of {nodes} operations; the others ran on the runtime's own kernels"

@@ -15,8 +15,7 @@ from edgeferry.models.system.child import Child, ChildError
 from edgeferry.models.system.closure import CodeDigests
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.files import digest, explain_disk_errors, partial_of, sha256_of
-from edgeferry.targets.litert.builtin import NAME
-from edgeferry.targets.target import Job, targets
+from edgeferry.targets.target import Job, integer_target
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,11 +72,11 @@ def expected_integers(build: Path, artifact: Artifact, pixels: Path) -> "NDArray
 
     parent = read_artifact(build / PARENT)
     _refuse_another(artifact, parent)
-    target = targets()[NAME]
+    target = integer_target()
     if why := target.missing():
         raise EdgeError(why)
     key = digest([parent.sha256, sha256_of(pixels), dict(target.versions()), CodeDigests().of(target.module)])
-    kept = build / "runs" / NAME / f"{PARENT}-{key[:16]}.npy"
+    kept = build / "runs" / target.name / f"{PARENT}-{key[:16]}.npy"
     if not kept.is_file():
         _compute(build, pixels, kept)
     integers: NDArray[np.generic] = np.load(kept, allow_pickle=False)
@@ -99,9 +98,9 @@ def _compute(build: Path, pixels: Path, place: Path) -> None:
     job = Job(build / PARENT, pixels, work, warmup=0, rounds=0)
     with Child() as child:
         try:
-            run = child.call(targets()[NAME].run, job, log=place.with_suffix(".log"))
+            run = child.call(integer_target().run, job, log=place.with_suffix(".log"))
         except ChildError as error:
-            raise EdgeError(f"{PARENT} did not run on {NAME}: {error}") from None
+            raise EdgeError(f"{PARENT} did not run on {integer_target().name}: {error}") from None
     with explain_disk_errors(place):
         for path in work.iterdir():
             path.unlink()

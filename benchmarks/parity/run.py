@@ -189,7 +189,7 @@ def run_job(target: str, job: Job) -> Run:
 
 
 def _judged(blank: Row, run: Run, artifact: Artifact, answers: Answers) -> Row:
-    verdict = judge(run.scores, run.labels, artifact, answers.to(run.answered))
+    verdict = judge(run.scores, run.labels, artifact, answers.to(run.image_indices))
     # What a GPU made of software takes says nothing of any GPU.
     timed = bool(run.latencies_ms) and not run.environment.get("software_gpu")
     return replace(
@@ -244,7 +244,7 @@ def _settled(name: str, rows: list[Row], artifact: Artifact | None, bench: Bench
 
 def _who_reads(artifact: Artifact) -> str:
     """Return in words what could be asked where nothing that is asked by default reads the artifact."""
-    able = [target for target in targets().values() if target.takes(artifact) and target.name != "null"]
+    able = [target for target in targets().values() if target.takes(artifact) and target.judged]
     if any(target.by_default for target in able):
         return ""
     return "".join(f"; {target.name} does: {target.missing() or f'--target {target.name}'}" for target in able)

@@ -4,11 +4,7 @@
 Sources: coremltools 9.0, ``mlmodel/format/Model.proto``, ``MIL.proto`` and ``FeatureTypes.proto``.
 """
 
-import importlib
-import importlib.util
 import json
-import sys
-import types
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +13,8 @@ from typing import Any, Final
 from edgeferry.exporters.readers.reader import LARGEST_PROTOBUF, PROTOBUF_FIELD_1, Reader, first_bytes
 from edgeferry.exporters.readers.record import AS_IS, Inspection, Weights, counted, weighed
 from edgeferry.models.artifact import Tensor
-from edgeferry.models.system.errors import EdgeError, package_error
+from edgeferry.models.coreml_messages import enum_name, messages
+from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.files import files_below
 
 MANIFEST: Final = "Manifest.json"
@@ -25,8 +22,6 @@ DATA: Final = "Data"
 # A specification on its own, as inside a package.
 SUFFIX: Final = ".mlmodel"
 LARGEST_MANIFEST: Final = 2**20
-# Under their own name: ``import coremltools`` imports TensorFlow and a native library, the messages need protobuf alone.
-MESSAGES: Final = "edgeferry_coreml_messages"
 # The oldest system of a specification version; source: Model.proto.
 SYSTEMS: Final = {
     1: "iOS 11", 2: "iOS 11.2", 3: "iOS 12", 4: "iOS 13", 5: "iOS 14", 6: "iOS 15", 7: "iOS 16", 8: "iOS 17", 9: "iOS 18",
@@ -62,9 +57,8 @@ def read_coreml(path: Path) -> Inspection:
             "EF-file-too-large",
             f"{file} has {size} bytes; Core ML's specification is protobuf, which reads {LARGEST_PROTOBUF} at most.",
         )
-    messages = _messages()
     try:
-        model = messages.Model.FromString(file.read_bytes())
+        model = messages().Model.FromString(file.read_bytes())
         held = sum(each.stat().st_size for each in files_below(path)) if path.is_dir() else size
         return _read(model, held)
     # A string that is not UTF-8 raises when it is read.
@@ -95,19 +89,6 @@ def _specification(path: Path) -> Path:
     return file
 
 
-def _messages() -> Any:
-    spec = importlib.util.find_spec("coremltools")
-    places = [] if spec is None else [Path(place) / "proto" for place in spec.submodule_search_locations or ()]
-    place = next((place for place in places if (place / "Model_pb2.py").is_file()), None)
-    if place is None:
-        raise package_error("coremltools")
-    if MESSAGES not in sys.modules:
-        package = types.ModuleType(MESSAGES)
-        package.__path__ = [str(place)]
-        sys.modules[MESSAGES] = package
-    return importlib.import_module(f"{MESSAGES}.Model_pb2")
-
-
 def _read(model: Any, size: int) -> Inspection:
     kind = model.WhichOneof("Type")
     if kind is None:
@@ -126,7 +107,7 @@ def _read(model: Any, size: int) -> Inspection:
             system=SYSTEMS.get(model.specificationVersion, "unknown"),
             type=kind,
             colour_spaces={
-                each.name: _enum_name(each.type.imageType, "colorSpace")
+                each.name: enum_name(each.type.imageType, "colorSpace")
                 for each in described.input
                 if each.type.WhichOneof("Type") == "imageType"
             },
@@ -157,7 +138,7 @@ def _constants(operation: Any) -> Iterator[tuple[str, str, int]]:
         for value in values:
             if value.HasField("blobFileValue"):
                 tensor = value.type.tensorType
-                dtype, count = _enum_name(tensor, "dataType"), 1
+                dtype, count = enum_name(tensor, "dataType"), 1
                 for dimension in tensor.dimensions:
                     count = min(count * dimension.constant.size, LARGEST_PROTOBUF)
                 yield dtype.lower(), stored, int(count * BYTES.get(dtype.removeprefix("U"), 0))
@@ -176,18 +157,12 @@ def _tensor(feature: Any) -> Tensor:
     kind = feature.type.WhichOneof("Type")
     if kind == "imageType":
         image = feature.type.imageType
-        channels = 1 if "GRAY" in _enum_name(image, "colorSpace") else 3
+        channels = 1 if "GRAY" in enum_name(image, "colorSpace") else 3
         return Tensor(feature.name, (image.height, image.width, channels), "image")
     if kind == "multiArrayType":
         array = feature.type.multiArrayType
-        return Tensor(feature.name, tuple(array.shape), _enum_name(array, "dataType").lower())
+        return Tensor(feature.name, tuple(array.shape), enum_name(array, "dataType").lower())
     return Tensor(feature.name, (), (kind or "unknown").removesuffix("Type"))
-
-
-def _enum_name(message: Any, field: str) -> str:
-    number = getattr(message, field)
-    value = message.DESCRIPTOR.fields_by_name[field].enum_type.values_by_number.get(number)
-    return str(number) if value is None else str(value.name)
 
 
 def _matches(path: Path) -> bool:

@@ -28,7 +28,7 @@ from edgeferry.benchmarks.report.charts import PLACES, _placed, family
 from edgeferry.benchmarks.report.latency_page import STALE
 from edgeferry.benchmarks.report.plots import MISSING
 from edgeferry.benchmarks.report.report import write_report
-from edgeferry.targets.target import Operation
+from edgeferry.targets.target import OperationTime
 
 SHA: Final = "a" * 64
 OURS: Final = Case(
@@ -45,7 +45,10 @@ OURS: Final = Case(
     warnings=[Notice("launches differ by 5 %", "take more launches")],
     grade="fair",
 )
-OPERATIONS: Final = [Operation("0, XNNPACK", "Convolution (NHWC, F32) DWConv", 1.5), Operation("1, XNNPACK", "Softmax", 0.5)]
+OPERATIONS: Final = [
+    OperationTime("0, XNNPACK", "Convolution (NHWC, F32) DWConv", 1.5),
+    OperationTime("1, XNNPACK", "Softmax", 0.5),
+]
 COSTS: Final = Costs(12_000_000, 700_000_000, 600_000, 0.25, 0.0001, 480.0, 8, 900.0, 2, 850.0, 7.5, "RAPL", OPERATIONS)
 ORIGINAL: Final = replace(OURS, format="keras", target="keras", wall_ms=[[9.0] * 20] * 2, warnings=[], grade="good")
 ABSENT: Final = Case("onnx-float32", "onnxruntime-cuda", "not run", "no CUDA device")

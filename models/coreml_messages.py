@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Core ML's protobuf messages, without the package that carries them.
+"""Core ML's protobuf messages, without the package that contains them.
 
 ``import coremltools`` imports TensorFlow, scikit-learn and a native library; the messages need protobuf alone. They are loaded
 under another name, so that a later ``import coremltools`` finds nothing half imported.
@@ -11,6 +11,8 @@ import sys
 import types
 from pathlib import Path
 from typing import Any, Final
+
+from edgeferry.models.system.errors import package_error
 
 CARRIER: Final = "coremltools"
 NAME: Final = "edgeferry_coreml_messages"
@@ -24,14 +26,14 @@ def folder() -> Path | None:
 
 
 def messages() -> Any:
-    """Return the module that holds ``Model``, the message a model file is.
+    """Return the module that holds ``Model``, the message that a model file is.
 
     Raises:
-        ModuleNotFoundError: coremltools is not installed.
+        EdgeError: coremltools is not installed.
     """
     place = folder()
     if place is None:
-        raise ModuleNotFoundError(f"No module named '{CARRIER}'", name=CARRIER)
+        raise package_error(CARRIER)
     if NAME not in sys.modules:
         package = types.ModuleType(NAME)
         package.__path__ = [str(place)]
@@ -40,7 +42,7 @@ def messages() -> Any:
 
 
 def enum_name(message: Any, field: str) -> str:
-    """Return the name of what a message's enumerated field holds, or its number where that has none."""
+    """Return the name of a message's enumerated field's value, or its number where that has none."""
     number = getattr(message, field)
     value = message.DESCRIPTOR.fields_by_name[field].enum_type.values_by_number.get(number)
     return str(number) if value is None else str(value.name)

@@ -118,7 +118,7 @@ def lines_of(found: ArtifactComparison) -> Iterator[str]:
     for name, path in (("old", found.old), ("new", found.new)):
         yield f"{name}  {path} on {found.target}: {_latencies(found.times[name])}"
     for clock, ratio in zip(CLOCKS, (found.cpu, found.wall), strict=True):
-        yield f"{clock}: new is {speed_text(ratio)} {interval_text(ratio)} than old"
+        yield f"{clock}, new vs old: {speed_text(ratio)} {interval_text(ratio)}"
     yield f"noise floor (old vs itself): {noise_text(found.null)}"
     yield from (f"warning: {each}" for each in comparison_warnings(found))
     regression = "a regression" if found.is_regression else "no regression"

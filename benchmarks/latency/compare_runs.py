@@ -113,7 +113,7 @@ def lines_of(found: RunComparison) -> Iterator[str]:
             yield f"not compared: {change.name}: {change.reason}"
         else:
             speed = f"{speed_text(change.ratio)} {interval_text(change.ratio)}"
-            yield f"{change.name}: new is {speed} than old: {change.verdict}{'; a regression' if change.is_regression else ''}"
+            yield f"{change.name}, new vs old: {speed}, {change.verdict}{'; a regression' if change.is_regression else ''}"
     yield from (f"note: {note}" for note in found.notes)
     effect = f"a minimum effect of {100 * found.minimum_effect:g} %"
     if not found.is_compared:

@@ -90,7 +90,7 @@ def lines_of(found: Sustained) -> Iterator[str]:
     for clock, ratio in found.last_to_first.items():
         verdict = found.verdicts[clock]
         result = f"no change of {100 * LEAST_EFFECT:g} % or more is shown" if verdict == "inconclusive" else verdict
-        yield f"{clock}: the last minute is {speed_text(ratio)} {interval_text(ratio)} than the first: {result}"
+        yield f"{clock}, last minute vs first: {speed_text(ratio)} {interval_text(ratio)}, {result}"
     if "slower" in found.verdicts.values():
         yield f"likely cause: {CAUSES[found.verdicts.get('CPU time')]}"
     if found.environment.get("kept"):

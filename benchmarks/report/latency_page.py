@@ -122,7 +122,7 @@ def _latency_row(case: Case, found: Latencies, rows: Sequence[Row]) -> dict[str,
 
 def _costs_table(cases: Sequence[Case]) -> dict[str, Any]:
     """Return the table of costs, a column for every registered cost that some case has a number for."""
-    shown = [case for case in cases if case.costs_problem or any(number is not None for number in case.costs.values())]
+    shown = [case for case in cases if case.samples_ms and (case.costs or case.costs_problem)]
     columns = cost_columns(shown)
     headings = ("format", "target", *(cost.title for cost in columns))
     rows = []

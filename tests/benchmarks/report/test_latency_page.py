@@ -185,7 +185,7 @@ def test_costs_and_operations_are_shown_where_they_were_measured(report: Report,
     for text in ("12.0 MB", "700 MB", "0.250 ms", "&lt; 0.001 ms", "480 /s", "900 /s of 8", "850 /s by 2", "7.5 mJ\n(RAPL)"):
         assert text in written
     assert ">arena</span>" not in written
-    assert "Not measured in this run: arena, size, gzip." in written
+    assert "Not measured in this run: size, gzip, arena." in written
     assert "<title>Convolution (NHWC, F32) DWConv (0, XNNPACK): 1.50 ms, 75.0 %</title>" in written
     assert "| 900 /s of 8 | 850 /s by 2 |" in (tmp_path / "report.md").read_text()
 

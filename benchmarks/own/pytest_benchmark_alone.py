@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
+from edgeferry.benchmarks.parity.run import REFERENCE
+from edgeferry.models.reference import PIXELS
 from edgeferry.targets.target import Job, targets
 from edgeferry.targets.timing import images_of
 
@@ -23,7 +25,7 @@ def bench_onnx(benchmark: Any) -> None:
 
 
 def _timed(benchmark: Any, form: str, target: str) -> None:
-    job = Job(BUILD / form, BUILD / "reference" / "pixels.npy", BUILD / "work")
+    job = Job(BUILD / form, BUILD / REFERENCE / PIXELS, BUILD / "work")
     opened = targets()[target].open
     assert opened is not None
     session = opened(job)

@@ -42,10 +42,15 @@ class Child:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.stop()
 
-    def call(self, function: Callable[..., Any], *arguments: Any, log: Path, timeout_s: float = 1800.0) -> Any:
+    def call(
+        self, function: Callable[..., Any], *arguments: Any, log: Path, timeout_s: float = 1800.0, with_state: bool = False
+    ) -> Any:
         """Return ``function(*arguments)``, run in the child; everything it prints is appended to ``log``.
 
-        The function, its arguments and its result must be picklable.
+        The function, its arguments and its result must be picklable. What is not, such as a loaded model, stays in the child:
+        with ``with_state`` the function is called as ``function(state, *arguments)``, where ``state`` is a dict that lives as
+        long as the process, so what one call puts there a later call finds. It is a local variable of the child's loop, so no
+        module needs a global for it.
 
         Raises:
             EdgeError: the function raised it.
@@ -54,7 +59,7 @@ class Child:
         pipe = self._start()
         self._idle = False
         try:
-            pipe.send((function, arguments, log))
+            pipe.send((function, arguments, log, with_state))
             if not pipe.poll(timeout_s):
                 self.stop()
                 raise ChildError(f"took longer than {timeout_s:g} s and was ended; see {log}")
@@ -125,13 +130,14 @@ def _serve(pipe: Connection) -> None:
     # Ctrl-C reaches the terminal's whole process group. This process has a group of its own, so the parent decides when it ends;
     # compilers, browsers and runtimes that it starts are in that group too.
     os.setpgid(0, 0)
+    state: dict[str, Any] = {}
     while True:
         try:
-            function, arguments, log = pipe.recv()
+            function, arguments, log, with_state = pipe.recv()
         except EOFError:
             return
         _send_output_to(log)
-        pipe.send(_outcome(function, arguments))
+        pipe.send(_outcome(function, (state, *arguments) if with_state else arguments))
 
 
 def _outcome(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[str, Any]:

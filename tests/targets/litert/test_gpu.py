@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from edgeferry.benchmarks.latency.interleave import Contestant, time_in_turns
+from edgeferry.benchmarks.latency.interleave import Candidate, time_interleaved
 from edgeferry.models.system.child import Child
 from edgeferry.models.system.places import ROOT
 from edgeferry.targets.litert import gpu as litert_gpu
@@ -186,7 +186,7 @@ def test_a_file_that_is_not_a_driver_is_refused(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.usefixtures("swiftshader")
 def test_it_is_loaded_once_and_not_interleaved_on_a_software_renderer(build: Path, tmp_path: Path) -> None:
     job = Job(build / "tflite-float32", build / "reference" / "pixels.npy", tmp_path)
-    times = time_in_turns([Contestant("gpu", job, "litert-gpu")], 2, 3, lambda _: None).times["gpu"]
+    times = time_interleaved([Candidate("gpu", job, "litert-gpu")], 2, 3, lambda *_: None).times["gpu"]
     assert times.problem == ""
     assert times.environment["software_gpu"] is True
     assert (len(times.load_ms), times.wall_ms) == (1, [[]])

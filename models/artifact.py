@@ -15,6 +15,7 @@ from edgeferry.models.system.files import digest, files_below, sha256_of, write_
 SCHEMA: Final = 1
 MANIFEST: Final = "manifest.json"
 LOG: Final = "export.log"
+EXPORTS: Final = "exports.json"
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SCHEMA: Final = 1
+# The folder below build/<model>/, and its files.
+REFERENCE: Final = "reference"
 FACTS: Final = "reference.json"
 PIXELS: Final = "pixels.npy"
+LABELS: Final = "labels.npy"
+SCORES: Final = "scores.npy"
 CALIBRATION: Final = "calibration.npy"
 # A row of probabilities sums to 1 but for float32 rounding over up to some thousand classes.
 SUM_TOLERANCE: Final = 1e-3
@@ -133,8 +137,8 @@ def make_reference(spec: ModelSpec, folder: Path) -> Reference:
         raise EdgeError(f"{spec.path}: the contract does not fit the model. {doubt}")
     with whole_folder(folder) as place:
         np.save(place / PIXELS, pixels)
-        np.save(place / "labels.npy", labels)
-        np.save(place / "scores.npy", probabilities)
+        np.save(place / LABELS, labels)
+        np.save(place / SCORES, probabilities)
         if calibration is not None:
             np.save(place / CALIBRATION, calibration)
         reference = Reference(

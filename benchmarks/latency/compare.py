@@ -13,10 +13,10 @@ from typing import Any, Final
 from edgeferry.benchmarks.latency.interleave import Contestant, Times, on_cpu, opener, ratio, time_in_turns
 from edgeferry.benchmarks.latency.percentiles import percentile_told
 from edgeferry.benchmarks.latency.ratio import Clock, Ratio, Verdict, is_regression, verdict
-from edgeferry.benchmarks.parity.run import REFERENCE
-from edgeferry.benchmarks.parity.verdict import far_off, read_answers
+from edgeferry.benchmarks.parity.expected import read_expected
+from edgeferry.benchmarks.parity.verdict import far_off
 from edgeferry.models.artifact import read_artifact, what_changed
-from edgeferry.models.reference import PIXELS
+from edgeferry.models.reference import PIXELS, REFERENCE
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.terminal import Step
 from edgeferry.targets.target import Job, choose
@@ -100,7 +100,7 @@ def _problem(each: Contestant, times: Times) -> str:
     if times.environment.get("software_gpu"):
         return "it ran on a GPU made of software, whose times say nothing of any GPU; name another target or driver"
     artifact = each.job.artifact
-    expected = read_answers(each.job.pixels.parent, artifact.labels).probabilities[:1]
+    expected = read_expected(each.job.pixels.parent, artifact.labels).probabilities[:1]
     return next(filter(None, (far_off(scores, artifact, expected) for scores in times.scores)), "")
 
 

@@ -61,7 +61,7 @@ def pareto(cases: Sequence[Case], rows: Sequence[Row]) -> Any:
     """Return median latency against size, every case a point; what nothing else beats is named."""
     import altair as alt
 
-    agreements = {(row.format, row.target): row.top1_agreement for row in rows}
+    agreements = {(row.format, row.target): row.metric("top1_agreement") for row in rows}
     points = [(case, median_ms(case), case.bytes or 1, agreements.get((case.format, case.target))) for case in cases]
     front = [
         (case.name, ms, count)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from edgeferry.benchmarks.latency.percentiles import percentile_told
 from edgeferry.benchmarks.latency.records import Case, Compared, Latencies
-from edgeferry.benchmarks.report.words import ABSENT, plain
+from edgeferry.benchmarks.report.words import ABSENT
+from edgeferry.models.system.text import plain
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from edgeferry.exporters.inspect.record import Facts, Inspection
 from edgeferry.models.artifact import Tensor
+from edgeferry.models.system.text import plain
 
 KINDS: Final = {
     "tflite": "TF Lite",
@@ -33,11 +34,6 @@ def lines(file: str, inspection: Inspection) -> Iterator[str]:
     )
     yield from map(plain, _facts(inspection.facts))
     yield from (plain(f"  {each.name}: {each.state}: {each.reason}") for each in inspection.checks)
-
-
-def plain(text: str) -> str:
-    """Return a text without characters that a terminal would act on, or that cannot be written."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 def _few(many: list[str]) -> Iterator[str]:

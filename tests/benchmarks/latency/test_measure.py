@@ -204,7 +204,7 @@ def test_answers_that_are_wrong_while_timed_fail(own: Path, monkeypatch: pytest.
     monkeypatch.setattr(interleave, "_last_answer", partial(np.zeros, (1, 10), np.float32))
     found = _measured(own, "litert", formats=("tflite-float32",))
     assert [case.state for case in found.cases] == ["failed"]
-    assert "while it was timed, a probability differed from the original's by" in found.cases[0].reason
+    assert "while it was timed, a probability differed from the Keras model's by" in found.cases[0].reason
 
 
 def test_answers_that_are_no_numbers_while_timed_fail(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,7 +57,7 @@ def test_what_the_machine_there_lacks_is_a_row_that_says_so(build: Path) -> None
     bench = open_bench(build, choose(("coreml-ane",)), lambda _: None, reuse=False)
     row = next(row for row in run_all(bench) if row.format == FORMAT)
     assert (row.target, row.outcome) == ("coreml-ane", "not checked")
-    assert "nothing here can run it: needs macOS, Core ML is nowhere else" in row.reason
+    assert "no runtime for it is available here: needs macOS, Core ML is nowhere else" in row.reason
     assert row.reason.endswith("(on board)")
 
 

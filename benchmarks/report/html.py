@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from edgeferry.benchmarks.parity.metric import metrics
-from edgeferry.benchmarks.parity.outcome import OUTCOMES
 from edgeferry.benchmarks.parity.rows import NO_TARGET, Report, Row, exit_status
 from edgeferry.benchmarks.report.summary import (
     HEADINGS,
     VERDICTS,
+    counted,
     environment_of,
     findings,
     notes,
@@ -43,7 +43,7 @@ def report_as_html(report: Report, latency: dict[str, Any] | None) -> str:
         "shape": SHAPES[status],
         "summary": summary(report),
         "latency": latency,
-        "outcomes": OUTCOMES,
+        "counts": counted(report.rows),
         "headings": HEADINGS,
         "findings": findings(report.rows),
         "notes": notes(report),

@@ -69,11 +69,15 @@ def notes(report: Report) -> list[str]:
     ]
 
 
+def counted(rows: Iterable[Row]) -> dict[Outcome, int]:
+    """Return how many rows there are of each outcome; passed and failed are always named, the others where there are some."""
+    outcomes = [row.outcome for row in rows]
+    return {outcome: outcomes.count(outcome) for outcome in OUTCOMES if outcome in {"passed", "failed", *outcomes}}
+
+
 def summary(report: Report) -> str:
     """Return how many rows there are of each outcome, and the Keras model's own accuracy, as one line."""
-    outcomes = [row.outcome for row in report.rows]
-    shown = [outcome for outcome in OUTCOMES if outcome in {"passed", "failed", *outcomes}]
-    counts = ", ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in shown)
+    counts = ", ".join(f"{number} {outcome}" for outcome, number in counted(report.rows).items())
     return f"{counts}; reference accuracy {percent(report.reference_accuracy)} of {report.images} images"
 
 

@@ -2,13 +2,14 @@
 """The report as a table for the terminal, as wide as the terminal is."""
 
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import groupby, islice
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from edgeferry.benchmarks.parity.metric import Metric, metrics
 from edgeferry.benchmarks.parity.outcome import Outcome
-from edgeferry.benchmarks.parity.rows import Report, Row
+from edgeferry.benchmarks.parity.rows import NO_TARGET, Report, Row
 from edgeferry.benchmarks.report.latency_text import PIPED_WIDTH
 from edgeferry.benchmarks.report.summary import Finding, findings, notes, summary
 from edgeferry.benchmarks.report.words import ABSENT, milliseconds, size
@@ -29,15 +30,24 @@ STYLES: Final[Mapping[Outcome, str]] = {
 }
 
 
-@dataclass(frozen=True)
-class _Column:
-    """A column: its heading, a shorter one, a row's text; where it is a metric's, its place among the metrics."""
+class _Column(NamedTuple):
+    """A column of numbers: its heading, a shorter one where a terminal is narrow, a row's text."""
 
     title: str
     short: str
     text: Callable[[Row], str]
-    is_name: bool = False
-    metric: int | None = None
+
+
+class _Layout(NamedTuple):
+    """How a table is laid out: how many metrics it shows, and how wide it is.
+
+    A wide table has whole headings, a flat one a line for every row; otherwise targets are indented below their format, which
+    takes one column of names instead of two.
+    """
+
+    metrics: int
+    is_wide: bool
+    is_flat: bool
 
 
 def print_table(report: Report, console: "Console") -> None:
@@ -71,45 +81,78 @@ def _reason(found: Finding, console: "Console", width: int) -> "Text":
     return text
 
 
-def _columns(names: Sequence[Metric]) -> Iterator[_Column]:
-    """Yield the columns with those metrics."""
-    yield _Column("format", "format", lambda row: plain(row.format), is_name=True)
-    yield _Column("size", "size", lambda row: size(row.bytes))
-    yield _Column("target", "target", lambda row: plain(row.target), is_name=True)
-    for place, metric in enumerate(names):
-        yield _Column(metric.title, metric.short, lambda row, it=metric: it.text(row.metric(it.name)), metric=place)  # type: ignore[misc] # a bound loop variable
-    yield _Column("images", "n", lambda row: ABSENT if row.verdict.images is None else str(row.verdict.images))
-    yield _Column("latency", "latency", lambda row: milliseconds(row.latency_ms_median))
+def _layouts(every: int, *, is_terminal: bool) -> Iterator[_Layout]:
+    """Yield the layouts to try, the widest first; what is piped always has a line for every row, as grep needs it."""
+    yield _Layout(every, is_wide=True, is_flat=True)
+    yield _Layout(every, is_wide=False, is_flat=True)
+    yield from (_Layout(count, is_wide=False, is_flat=not is_terminal) for count in range(every, 0, -1))
 
 
 def _table(rows: Sequence[Row], console: "Console", width: int) -> tuple["Table", list[str]]:
-    """Return the widest table that fits, and the metrics that it leaves out.
-
-    Whole headings are tried first, then short ones, then short ones without the last metrics; the first metric always stays.
-    """
+    """Return the first layout that fits as a table, and the metrics that it leaves out; the first metric always stays."""
     every = list(metrics().values())
-    layouts = [(len(every), False), *((count, True) for count in range(len(every), 0, -1))]
-    for count, is_narrow in layouts:
-        table = _filled(rows, list(_columns(every[:count])), is_narrow=is_narrow)
+    for layout in _layouts(len(every), is_terminal=console.is_terminal):
+        table = _filled(rows, layout)
         natural = console.measure(table, options=console.options.update(max_width=10 * width)).maximum
         table.width = min(natural, width)
         if natural <= width:
             break
-    return table, [metric.title for metric in every[count:]]
+    return table, [metric.title for metric in every[layout.metrics :]]
 
 
-def _filled(rows: Sequence[Row], columns: Sequence[_Column], *, is_narrow: bool) -> "Table":
+def _columns(shown: Iterable[Metric]) -> list[_Column]:
+    """Return the columns of numbers but for the size, with those metrics."""
+    return [
+        *(_Column(metric.title, metric.short, partial(_value, metric)) for metric in shown),
+        _Column("images", "n", lambda row: ABSENT if row.verdict.images is None else str(row.verdict.images)),
+        _Column("latency", "latency", lambda row: milliseconds(row.latency_ms_median)),
+    ]
+
+
+def _value(metric: Metric, row: Row) -> str:
+    return metric.text(row.metric(metric.name))
+
+
+def _filled(rows: Sequence[Row], layout: _Layout) -> "Table":
     from rich import box
     from rich.table import Table
+
+    columns = _columns(islice(metrics().values(), layout.metrics))
+    padding = (0, int(layout.is_wide), 0, 0)
+    table = Table(box=box.SIMPLE_HEAD, padding=padding, collapse_padding=True, pad_edge=False, show_edge=False)
+    names = ("format", "size", "target") if layout.is_flat else ("format\n  target", "size")
+    for name in names:
+        table.add_column(name, justify="right" if name == "size" else "left", no_wrap=name == "size", overflow="fold")
+    for column in columns:
+        table.add_column(column.title if layout.is_wide else column.short, justify="right", no_wrap=True, overflow="fold")
+    table.add_column("verdict", no_wrap=True, overflow="fold")
+    for cells in _flat(rows, columns) if layout.is_flat else _nested(rows, columns):
+        table.add_row(*cells)
+    return table
+
+
+def _flat(rows: Iterable[Row], columns: Sequence[_Column]) -> "Iterator[list[Text]]":
+    """Yield the cells of a line for every row."""
     from rich.text import Text
 
-    padding = 0 if is_narrow else 1
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, padding, 0, 0), collapse_padding=True, pad_edge=False, show_edge=False)
-    for column in columns:
-        justify = "left" if column.is_name else "right"
-        heading = column.short if is_narrow else column.title
-        table.add_column(heading, justify=justify, no_wrap=not column.is_name, overflow="fold")  # type: ignore[arg-type]
-    table.add_column("verdict", no_wrap=True, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(column.text(row)) for column in columns), Text(row.outcome, style=STYLES[row.outcome]))
-    return table
+        yield [Text(plain(row.format)), Text(size(row.bytes)), Text(plain(row.target)), *_numbers(row, columns)]
+
+
+def _nested(rows: Iterable[Row], columns: Sequence[_Column]) -> "Iterator[list[Text]]":
+    """Yield the cells of a line for every format, with the row of one that ran nowhere, and a line for every other row."""
+    from rich.text import Text
+
+    for name, group in groupby(rows, key=lambda row: (row.format, row.bytes)):
+        ours = list(group)
+        own = [_numbers(row, columns) for row in ours if row.target == NO_TARGET]
+        yield [Text(plain(name[0])), Text(size(name[1])), *(own[0] if own else [])]
+        yield from (
+            [Text(f"  {plain(row.target)}"), Text(""), *_numbers(row, columns)] for row in ours if row.target != NO_TARGET
+        )
+
+
+def _numbers(row: Row, columns: Iterable[_Column]) -> "list[Text]":
+    from rich.text import Text
+
+    return [*(Text(column.text(row)) for column in columns), Text(row.outcome, style=STYLES[row.outcome])]

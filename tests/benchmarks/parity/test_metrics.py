@@ -109,8 +109,8 @@ def test_a_narrow_terminal_leaves_an_added_metric_out_first(added: Any) -> None:
     added()
     verdict = judge(expected().probabilities, None, artifact(Tolerance(1, 0, 0, "the same")), expected())
     row = replace(Row("coreml-palettized4", "onnxruntime-cpu", verdict), bytes=20_112_331, latency_ms_median=600.0)
-    assert "first class; report.html has all" in " ".join(printed(report_of(row), 80).split())
-    assert max(len(line.rstrip()) for line in printed(report_of(row), 80).splitlines()) <= 80
+    assert "first class; report.html has all" in " ".join(printed(report_of(row), 72).split())
+    assert max(len(line.rstrip()) for line in printed(report_of(row), 72).splitlines()) <= 72
 
 
 @pytest.mark.parametrize(

@@ -229,9 +229,18 @@ def test_a_fraction_of_images_is_shown_with_their_number(report: Report, tmp_pat
 
 
 def test_a_narrow_terminal_names_the_metrics_that_it_leaves_out(report: Report) -> None:
-    output = printed(report, width=80, force_terminal=True, color_system=None)
-    assert "Left out at 80 columns: max difference, mean difference; report.html has all." in output
-    assert "Left out" not in printed(report, width=200, force_terminal=True, color_system=None)
+    output = printed(report, width=64, force_terminal=True, color_system=None)
+    assert "Left out at 64 columns: max difference, mean difference;" in output
+    assert "Left out" not in printed(report, width=80, force_terminal=True, color_system=None)
+
+
+def test_a_narrow_terminal_has_targets_below_their_format(report: Report) -> None:
+    lines = printed(report, width=80, force_terminal=True, color_system=None).splitlines()
+    at = next(at for at, line in enumerate(lines) if line.startswith("tflite-int8"))
+    assert lines[at].split() == ["tflite-int8", "41.0", "kB"]
+    assert lines[at + 1].startswith("  litert ")
+    assert lines[at + 1].rstrip().endswith("failed")
+    assert next(line for line in lines if line.startswith("edgetpu-int8")).rstrip().endswith("not run")
 
 
 def test_the_first_metric_stays_however_narrow_the_terminal_is(report: Report) -> None:

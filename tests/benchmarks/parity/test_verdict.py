@@ -6,7 +6,7 @@ import pytest
 
 from edgeferry.benchmarks.parity.expected import Expected
 from edgeferry.benchmarks.parity.metrics.agreement import allowed_disagreements
-from edgeferry.benchmarks.parity.verdict import judge
+from edgeferry.benchmarks.parity.verdict import far_off, judge
 from edgeferry.models.artifact import Artifact, Tolerance
 from edgeferry.models.preprocessing import Preprocessing
 
@@ -135,3 +135,17 @@ def test_a_tie_of_the_keras_model_decides_nothing() -> None:
 )
 def test_how_many_images_may_have_another_class(images: int, agreement: float, allowed: int) -> None:
     assert allowed_disagreements(images, agreement) == allowed
+
+
+@pytest.mark.parametrize(
+    ("scores", "problem"),
+    [
+        ([[0.8, 0.1, 0.1]], ""),
+        ([[0.7, 0.2, 0.1]], "a probability differed from the Keras model's by 0.1; expected at most 0.001"),
+        ([[0.8, 0.2]], "its output was 1 x 2 scores; expected 1 x 3"),
+        ([[0.8, np.nan, 0.1]], "its output was NaN or Inf; expected numbers"),
+    ],
+)
+def test_scores_of_a_timed_run_are_compared_too(scores: list[list[float]], problem: str) -> None:
+    found = far_off(np.array(scores, np.float32), ARTIFACT, np.array([[0.8, 0.1, 0.1]], np.float32))
+    assert found == (f"while it was timed, {problem}" if problem else "")

@@ -25,10 +25,10 @@ from edgeferry.benchmarks.latency.ratio import (
 )
 from edgeferry.benchmarks.latency.samples import percentile_text
 from edgeferry.benchmarks.latency.warnings import LEAST_SCHEDULED, scheduled_share
-from edgeferry.benchmarks.parity.run import REFERENCE
-from edgeferry.benchmarks.parity.verdict import far_off, read_answers
+from edgeferry.benchmarks.parity.expected import read_expected
+from edgeferry.benchmarks.parity.verdict import far_off
 from edgeferry.models.artifact import read_artifact, what_changed
-from edgeferry.models.reference import PIXELS
+from edgeferry.models.reference import PIXELS, REFERENCE
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.terminal import Step
 from edgeferry.targets.target import Job, choose
@@ -109,7 +109,7 @@ def _problem(candidate: Candidate, times: Times) -> str:
     if times.environment.get("software_gpu"):
         return "it ran on a software-rendered GPU, whose times say nothing about any GPU; use another target or driver"
     artifact = candidate.job.artifact
-    expected = read_answers(candidate.job.pixels.parent, artifact.labels).probabilities[:1]
+    expected = read_expected(candidate.job.pixels.parent, artifact.labels).probabilities[:1]
     return next(filter(None, (far_off(scores, artifact, expected) for scores in times.scores)), "")
 
 

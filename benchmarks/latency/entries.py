@@ -9,9 +9,9 @@ from typing import Final
 
 from edgeferry.benchmarks.latency.records import Case, case_name
 from edgeferry.benchmarks.latency.samples import samples_needed
-from edgeferry.benchmarks.parity.run import REFERENCE, sound
+from edgeferry.benchmarks.parity.run import sound
 from edgeferry.models.artifact import MANIFEST, Artifact
-from edgeferry.models.reference import Reference, read_reference
+from edgeferry.models.reference import REFERENCE, Reference, read_reference
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.targets.target import Target
 

@@ -23,8 +23,10 @@ from edgeferry.benchmarks.latency.records import (
     append_history,
     write_latencies,
 )
-from edgeferry.benchmarks.parity.run import JOB_TIMEOUT_S, REFERENCE, few_images, run_job, tidy
-from edgeferry.benchmarks.parity.verdict import far_off, read_answers
+from edgeferry.benchmarks.parity.expected import read_expected
+from edgeferry.benchmarks.parity.run import JOB_TIMEOUT_S, few_images, run_job, tidy
+from edgeferry.benchmarks.parity.verdict import far_off
+from edgeferry.models.reference import REFERENCE
 from edgeferry.models.system.child import Child, ChildError
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.files import explain_disk_errors
@@ -166,7 +168,7 @@ class _Run:
             return replace(case, state=state, reason=times.problem)
         if not case.samples_ms:
             return replace(case, reason=missing or (SOFTWARE if times.environment.get("software_gpu") else INTERRUPTED))
-        expected = read_answers(self.build / REFERENCE, entry.artifact.labels).probabilities[:1]
+        expected = read_expected(self.build / REFERENCE, entry.artifact.labels).probabilities[:1]
         problem = next(filter(None, (far_off(scores, entry.artifact, expected) for scores in times.scores)), "")
         return replace(case, state="failed" if problem else "measured", reason=problem, agrees=not problem)
 

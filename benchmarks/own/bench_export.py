@@ -14,11 +14,10 @@ from typing import Any, Final
 import pytest
 
 from edgeferry.benchmarks.own.mobilenet import SIDE, mobilenet
-from edgeferry.benchmarks.parity.run import REFERENCE
 from edgeferry.exporters.format import formats
 from edgeferry.exporters.graph.source import Source, read_source
 from edgeferry.models.config.spec import ModelSpec
-from edgeferry.models.reference import make_reference, read_reference
+from edgeferry.models.reference import REFERENCE, make_reference, read_reference
 from edgeferry.models.system.files import whole_folder
 
 CONVERSIONS: Final = (

@@ -28,8 +28,7 @@ from edgeferry.benchmarks.latency.interleave import Candidate, ratio_of_times, t
 from edgeferry.benchmarks.latency.loaded import load_artifact
 from edgeferry.benchmarks.latency.ratio import Ratio, paired_ratio, speed_verdict
 from edgeferry.benchmarks.own.mobilenet import mobilenet
-from edgeferry.benchmarks.parity.run import REFERENCE
-from edgeferry.models.reference import PIXELS
+from edgeferry.models.reference import PIXELS, REFERENCE
 from edgeferry.models.system.child import Child
 from edgeferry.targets.target import Job
 

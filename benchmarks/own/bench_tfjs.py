@@ -17,14 +17,13 @@ import numpy as np
 import pytest
 
 from edgeferry.benchmarks.own.mobilenet import mobilenet
-from edgeferry.benchmarks.parity.run import REFERENCE
 from edgeferry.exporters.graph.source import Source, read_source
 from edgeferry.exporters.tfjs.formats import TfjsOptions, conversion, write
 from edgeferry.models.config.spec import ModelSpec, read_spec
 from edgeferry.models.digits import train
 from edgeferry.models.keras_loader import classifier
 from edgeferry.models.preprocessing import normalise
-from edgeferry.models.reference import PIXELS, make_reference
+from edgeferry.models.reference import PIXELS, REFERENCE, make_reference
 from edgeferry.models.system.places import ROOT
 
 HERE: Final = Path(__file__).parent

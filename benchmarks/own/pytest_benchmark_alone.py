@@ -5,8 +5,7 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
-from edgeferry.benchmarks.parity.run import REFERENCE
-from edgeferry.models.reference import PIXELS
+from edgeferry.models.reference import PIXELS, REFERENCE
 from edgeferry.targets.target import Job, targets
 from edgeferry.targets.timing import images_of
 

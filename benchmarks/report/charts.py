@@ -80,7 +80,7 @@ def pareto(cases: Sequence[Case], rows: Sequence[Row]) -> Any:
 
 
 def _points(cases: Sequence[Case], rows: Sequence[Row]) -> list[dict[str, Any]]:
-    agreements = {(row.format, row.target): row.top1_agreement for row in rows}
+    agreements = {(row.format, row.target): row.metric("top1_agreement") for row in rows}
     points = [
         (case, median_ms(case), int(case.costs.get("bytes") or 1), agreements.get((case.format, case.target))) for case in cases
     ]

@@ -9,7 +9,8 @@ from edgeferry.benchmarks.latency.costs.table import cost_columns, cost_text
 from edgeferry.benchmarks.latency.ratio import interval_text, noise_text, speed_text
 from edgeferry.benchmarks.latency.records import BaselineRatio, Case, Latencies
 from edgeferry.benchmarks.latency.samples import percentile_text
-from edgeferry.benchmarks.report.words import ABSENT, plain
+from edgeferry.benchmarks.report.words import ABSENT
+from edgeferry.models.system.text import plain
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -157,7 +157,8 @@ def _finish(found: "Report", place: Path, *, again: bool = False) -> NoReturn:
     from rich.console import Console
 
     from edgeferry.benchmarks.parity.rows import exit_status
-    from edgeferry.benchmarks.report.report import print_table, write_report
+    from edgeferry.benchmarks.report.report import write_report
+    from edgeferry.benchmarks.report.terminal import print_table
 
     with report_errors():
         if again or not _is_written(found, place):

@@ -171,7 +171,7 @@ def _print_run(found: "Latencies", place: Path, *, kept: bool) -> None:
 
 def _write_elsewhere(found: "Latencies", place: Path, as_json: Path | None, as_markdown: Path | None) -> None:
     from edgeferry.benchmarks.report.latency_page import latency_fields
-    from edgeferry.benchmarks.report.report import latency_as_markdown
+    from edgeferry.benchmarks.report.markdown import latency_as_markdown
     from edgeferry.models.system.files import write_json, write_whole
 
     if as_json:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from edgeferry.exporters.readers.reader import readers
 from edgeferry.exporters.readers.record import Inspection
 from edgeferry.models.artifact import Tensor
+from edgeferry.models.system.text import plain
 
 # A damaged file may have a name as long as itself.
 LONGEST: Final = 160
@@ -23,11 +24,6 @@ def lines(file: str, inspection: Inspection) -> Iterator[str]:
     yield from _weights(inspection)
     yield from map(plain, _facts(inspection.facts))
     yield from (plain(f"  {each.name}: {each.state}: {each.reason}") for each in inspection.checks)
-
-
-def plain(text: str) -> str:
-    """Return a text without characters that a terminal would act on, or that cannot be written."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 def _title(kind: str) -> str:

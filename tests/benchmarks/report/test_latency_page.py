@@ -22,6 +22,7 @@ from edgeferry.benchmarks.latency.records import (
     append_history,
     write_latencies,
 )
+from edgeferry.benchmarks.parity.outcome import Verdict
 from edgeferry.benchmarks.parity.rows import Report, Row
 from edgeferry.benchmarks.report import plots
 from edgeferry.benchmarks.report.charts import PLACES, _placed, family
@@ -82,7 +83,7 @@ FOUND: Final = Latencies(
 
 @pytest.fixture
 def report() -> Report:
-    row = Row("tflite-float32", "litert", "passed", "", artifact_sha256=SHA)
+    row = Row("tflite-float32", "litert", Verdict("passed", ""), artifact_sha256=SHA)
     return Report("made up", SHA, 8, 0.9, (row,), {}, {}, "2026-01-02T03:04:05+00:00")
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeferry.benchmarks.parity.verdict import judge, read_answers
+from edgeferry.benchmarks.parity.expected import read_expected
+from edgeferry.benchmarks.parity.verdict import judge
 from edgeferry.exporters import worker
 from edgeferry.exporters.graph.source import Source, read_source
 from edgeferry.models.artifact import read_artifact
@@ -44,7 +45,7 @@ def _run(target: str, folder: Path, exported: Any, work: Path) -> Run:
 def test_the_integer_artifact_passes_on_it(target: str, exported_digits: Any, tmp_path: Path) -> None:
     folder = exported_digits.build / "tflite-int8"
     run = _run(target, folder, exported_digits, tmp_path)
-    answers = read_answers(exported_digits.build / "reference", exported_digits.spec.labels)
+    answers = read_expected(exported_digits.build / "reference", exported_digits.spec.labels)
     verdict = judge(run.scores, run.labels, read_artifact(folder), answers)
     assert verdict.passed, verdict.reason
     assert run.environment["version"].startswith(target.removeprefix("tflite-"))
@@ -55,7 +56,7 @@ def test_a_dense_layer_quantized_per_channel_outputs_a_constant_without_an_error
     target: str, per_channel: Path, exported_digits: Any, tmp_path: Path
 ) -> None:
     run = _run(target, per_channel, exported_digits, tmp_path)
-    answers = read_answers(exported_digits.build / "reference", exported_digits.spec.labels)
+    answers = read_expected(exported_digits.build / "reference", exported_digits.spec.labels)
     verdict = judge(run.scores, run.labels, read_artifact(per_channel), answers)
     assert np.ptp(run.scores, axis=0).max() == 0
     assert not verdict.passed
@@ -64,7 +65,7 @@ def test_a_dense_layer_quantized_per_channel_outputs_a_constant_without_an_error
 @pytest.mark.parametrize("target", ["litert", "tflite-runtime"])
 def test_newer_runtimes_run_that_file_correctly(target: str, per_channel: Path, exported_digits: Any, tmp_path: Path) -> None:
     run = _run(target, per_channel, exported_digits, tmp_path)
-    answers = read_answers(exported_digits.build / "reference", exported_digits.spec.labels)
+    answers = read_expected(exported_digits.build / "reference", exported_digits.spec.labels)
     assert judge(run.scores, run.labels, read_artifact(per_channel), answers).passed
 
 

@@ -71,7 +71,7 @@ def _job(build: Path, tmp_path: Path, **how: Any) -> Job:
 def test_a_whole_package_passes(model: str, request: pytest.FixtureRequest) -> None:
     row = _row(request.getfixturevalue(model).build)
     assert row.outcome == "passed", row.reason
-    assert row.top1_agreement == 1.0
+    assert row.metric("top1_agreement") == 1.0
 
 
 @pytest.mark.parametrize("arithmetic", ["float16", "float32"])
@@ -121,8 +121,7 @@ def test_the_other_channel_order_in_the_description_fails(copy: Path) -> None:
     _edit(copy, swap)
     row = _row(copy)
     assert row.outcome == "failed"
-    assert row.top1_agreement is not None
-    assert row.top1_agreement < 1
+    assert "agreement is" in row.reason
 
 
 def test_a_scale_halved_fails(copy: Path) -> None:

@@ -12,7 +12,7 @@ OLD_RUNTIMES := .venv-tflite-2.5 .venv-tflite-2.7
 WEB := targets/web
 
 .DEFAULT_GOAL := help
-.PHONY: help install setup-gpu setup-old-runtimes test export-all parity report serve-browser bench bench-own bench-coral bench-mac docs lint format lock clean
+.PHONY: help install setup-gpu setup-old-runtimes test test-fast export-all parity report serve-browser bench bench-own bench-coral bench-mac docs lint format lock clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -41,8 +41,12 @@ serve-browser: install ## try MODEL in a page of this machine, beside what the K
 	@$(EDGEFERRY) -q export "$(MODEL)" --build "$(BUILD)" --format tfjs-float32 >&2
 	@$(EDGEFERRY) demo "$(MODEL)" --build "$(BUILD)" $(ARGS)
 
+# A worker per core, four at most: each loads TensorFlow. ARGS="-n 0" runs them in one process, as a debugger needs.
 test: install ## run the tests
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest -n logical --maxprocesses 4 --dist worksteal $(ARGS)
+
+test-fast: install ## run the tests that take no second each, for work on the code
+	@$(PY) -m pytest -m "not slow and not browser" $(ARGS)
 
 bench: install ## measure the latency of MODEL's artifacts on every target here, in pytest-benchmark's table and files
 	@EDGEFERRY_MODEL="$(MODEL)" EDGEFERRY_BUILD="$(BUILD)" $(PY) -m pytest benchmarks/bench_latency.py --benchmark-only $(ARGS)

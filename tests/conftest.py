@@ -1,19 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two classifiers that are really trained, each once a session: gray digits, and colours that a channel swap confuses."""
+"""Two classifiers that are really trained, each once: gray digits, and colours that a channel swap confuses.
 
+What was trained and exported is kept for later runs, by a digest of what it follows from (support/fixture_cache.py), in
+pytest's cache or in the folder that EDGEFERRY_TEST_CACHE names.
+"""
+
+import inspect
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pytest
+from alone import one_at_a_time
+from fixture_cache import FixtureCache, digests_of, versions
 
 from edgeferry.exporters.export import Export, export_all
 from edgeferry.exporters.format import formats
 from edgeferry.models.config.spec import ModelSpec, read_spec
 from edgeferry.models.images import find_images, read_labels, read_pixels
 from edgeferry.models.preprocessing import normalise
+from edgeferry.models.reference import FACTS, REFERENCE
+from edgeferry.models.system.files import digest, sha256_of
 from edgeferry.models.system.places import ROOT
 
 if TYPE_CHECKING:
@@ -40,17 +51,68 @@ golden = "golden"
 calibration = "calibration"
 """
 
+# What only a trained network can give; every other such fixture is made of one of these.
+TRAINED: Final = {"digits", "colours", "exported_digits", "exported_colours"}
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow what needs a trained network, by its fixtures or by the name of one as its parameter."""
+    for item in items:
+        parameters = getattr(item, "callspec", None)
+        names = {*getattr(item, "fixturenames", ()), *map(str, parameters.params.values() if parameters else ())}
+        if names & TRAINED:
+            item.add_marker(pytest.mark.slow)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[object]:
+    """Let a test that times something run while no other worker runs one."""
+    worker = getattr(item.config, "workerinput", None)
+    if worker is None:
+        return (yield)
+    with one_at_a_time(worker["testrunuid"], alone=item.get_closest_marker("alone") is not None):
+        return (yield)
+
+
 @pytest.fixture(scope="session")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> ModelSpec:
-    """Return the contract of the default classifier, trained as a user trains it."""
-    folder = tmp_path_factory.mktemp("digits")
+def fixture_cache(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> FixtureCache:
+    """Return what keeps expensive fixtures."""
+    if named := os.environ.get("EDGEFERRY_TEST_CACHE"):
+        return FixtureCache(Path(named).absolute())
+    cache = getattr(request.config, "cache", None)
+    return FixtureCache(cache.mkdir("fixtures") if cache else tmp_path_factory.getbasetemp().parent / "fixtures")
+
+
+@pytest.fixture(scope="session")
+def trained_kept(fixture_cache: FixtureCache, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., ModelSpec]:
+    """Return ``trained_kept(name, train, sources)``: the config of a classifier, ``name.toml``, trained now or by an earlier run.
+
+    ``train(folder)`` writes the config, the images and the network. It follows from ``sources``, from how images become tensors
+    and from what is installed.
+    """
+    parts = ("config", "digits.py", "digits.toml", "images.py", "preprocessing.py")
+    code, installed = digests_of(*(ROOT / "models" / part for part in parts)), versions()
+
+    def kept(name: str, train: Callable[[Path], None], sources: Sequence[object]) -> ModelSpec:
+        follows_from = {"code": code, "versions": installed, "sources": list(sources)}
+        return read_spec(fixture_cache.copy(name, follows_from, train, tmp_path_factory.mktemp(name)) / f"{name}.toml")
+
+    return kept
+
+
+@pytest.fixture(scope="session")
+def digits(trained_kept: Callable[..., ModelSpec]) -> ModelSpec:
+    """Return the config of the default classifier, trained as a user trains it."""
+    return trained_kept("digits", _train_digits, ())
+
+
+def _train_digits(folder: Path) -> None:
     toml = folder / "digits.toml"
-    contract = (ROOT / "models" / "digits.toml").read_text(encoding="utf-8")
-    toml.write_text(contract.replace("../build/digits/source/", "source/"), encoding="utf-8")
+    config = (ROOT / "models" / "digits.toml").read_text(encoding="utf-8")
+    toml.write_text(config.replace("../build/digits/source/", "source/"), encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-m", "edgeferry", "train", str(toml)],
         cwd=folder,
@@ -60,19 +122,20 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> ModelSpec:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return read_spec(toml)
 
 
 @pytest.fixture(scope="session")
-def colours(tmp_path_factory: pytest.TempPathFactory) -> ModelSpec:
-    """Return the contract of a trained BGR classifier of 24x20 images, with golden and calibration images."""
-    folder = tmp_path_factory.mktemp("colours")
-    toml = folder / "colours.toml"
-    toml.write_text(COLOURS_TOML, encoding="utf-8")
-    spec = read_spec(toml)
+def colours(trained_kept: Callable[..., ModelSpec]) -> ModelSpec:
+    """Return the config of a trained BGR classifier of 24x20 images, with golden and calibration images."""
+    sources = map(inspect.getsource, (_train_colours, _write_tinted_digits, _colour_classifier))
+    return trained_kept("colours", _train_colours, [COLOURS_TOML, COLOURS, *sources])
+
+
+def _train_colours(folder: Path) -> None:
+    (folder / "colours.toml").write_text(COLOURS_TOML, encoding="utf-8")
+    spec = read_spec(folder / "colours.toml")
     _write_tinted_digits(folder)
     _colour_classifier(folder / "train", spec).save(spec.model)
-    return spec
 
 
 def _write_tinted_digits(folder: Path) -> None:
@@ -125,17 +188,55 @@ class Exported(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def exported_digits(digits: ModelSpec, tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    """Return the default classifier in every format that can be written here."""
-    return _exported(digits, tmp_path_factory.mktemp("build") / digits.name)
+def export_digests() -> dict[str, Any]:
+    """Return what every export follows from, its model apart: all code and data that writes it, and what is installed."""
+    folders = (ROOT / name for name in ("models", "exporters"))
+    missing = {name: form.missing() for name, form in formats().items()}
+    programs = {name: form.identity() for name, form in formats().items() if not missing[name]}
+    return {"code": digests_of(*folders), "versions": versions(), "missing": missing, "programs": programs}
+
+
+# Another process's tests of some formats need no others.
+NAMES: Final = tuple(filter(None, os.environ.get("EDGEFERRY_TEST_FORMATS", "").split(","))) or tuple(formats())
 
 
 @pytest.fixture(scope="session")
-def exported_colours(colours: ModelSpec, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+def export_kept(
+    fixture_cache: FixtureCache, export_digests: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Exported]:
+    """Return ``export_kept(spec, names)``: a classifier exported to some formats, or to all, by this code or kept by it."""
+
+    def export(spec: ModelSpec, names: tuple[str, ...] = NAMES) -> Exported:
+        build = tmp_path_factory.mktemp("build") / spec.name
+        follows_from = {**export_digests, "names": names, "model": sha256_of(spec.model), "config": sha256_of(spec.path)}
+        entry = f"exported-{spec.name}-{digest(names)[:6]}"
+        fixture_cache.copy(entry, follows_from, lambda folder: _export(spec, folder, names), build)
+        _adopt(build, spec)
+        # What is in place is kept; what failed, as when memory ran out, is tried again.
+        return Exported(spec, build, _export(spec, build, names))
+
+    return export
+
+
+def _adopt(build: Path, spec: ModelSpec) -> None:
+    """Name this worker's config in a build folder that may be another worker's copy: two configs of one name are refused."""
+    facts = build / REFERENCE / FACTS
+    if facts.is_file():
+        fields = json.loads(facts.read_text(encoding="utf-8"))
+        facts.write_text(json.dumps({**fields, "config": str(spec.path.resolve())}), encoding="utf-8")
+
+
+def _export(spec: ModelSpec, build: Path, names: tuple[str, ...]) -> dict[str, Export]:
+    return {export.format: export for export in export_all(spec, build, names, lambda *_: None)}
+
+
+@pytest.fixture(scope="session")
+def exported_digits(digits: ModelSpec, export_kept: Callable[..., Exported]) -> Exported:
+    """Return the default classifier in every format that can be written here."""
+    return export_kept(digits)
+
+
+@pytest.fixture(scope="session")
+def exported_colours(colours: ModelSpec, export_kept: Callable[..., Exported]) -> Exported:
     """Return the colour classifier in every format that can be written here."""
-    return _exported(colours, tmp_path_factory.mktemp("build") / colours.name)
-
-
-def _exported(spec: ModelSpec, build: Path) -> Exported:
-    exports = export_all(spec, build, tuple(formats()), lambda *_: None)
-    return Exported(spec, build, {export.format: export for export in exports})
+    return export_kept(colours)

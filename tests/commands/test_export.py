@@ -35,14 +35,20 @@ def exported_all(digits: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     return folder, _run("export-all", digits.path, "--build", folder, cwd=folder)
 
 
-@pytest.fixture
-def few(digits: Any, exported_digits: Any, tmp_path: Path) -> Path:
-    """Return a build folder with two formats exported and checked."""
-    (tmp_path / "build").mkdir()
-    shutil.copytree(exported_digits.build, tmp_path / "build" / "digits")
-    done = _run("export-all", digits.path, "--build", tmp_path / "build", *FEW, cwd=tmp_path)
+@pytest.fixture(scope="session")
+def few_checked(digits: Any, exported_digits: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the build folder that tests get copies of."""
+    build = tmp_path_factory.mktemp("few")
+    shutil.copytree(exported_digits.build, build / "digits")
+    done = _run("export-all", digits.path, "--build", build, *FEW, cwd=build)
     assert done.returncode == 0, done.stderr
-    return tmp_path / "build"
+    return build
+
+
+@pytest.fixture
+def few(few_checked: Path, tmp_path: Path) -> Path:
+    """Return a build folder with two formats exported and checked."""
+    return Path(shutil.copytree(few_checked, tmp_path / "build"))
 
 
 @pytest.mark.slow

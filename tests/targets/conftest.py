@@ -15,9 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from edgeferry.exporters.export import export_all
 from edgeferry.exporters.format import formats
-from edgeferry.models.config.spec import ModelSpec
 from edgeferry.models.system.child import Child
 from edgeferry.targets.target import Job, Run, Unsupported, targets
 
@@ -34,11 +32,11 @@ Answer = Callable[..., Run]
 
 
 @pytest.fixture(scope="session")
-def build(colours: ModelSpec, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def build(exported_colours: Any) -> Path:
     """Return the folder with the colour classifier's reference and artifacts."""
-    folder = tmp_path_factory.mktemp("build")
-    failed = [each for each in export_all(colours, folder, FORMATS, lambda _: None) if each.state != "written"]
-    assert not failed
+    exports = exported_colours.exports
+    assert not [name for name in FORMATS if name in exports and exports[name].state not in {"written", "kept"}]
+    folder: Path = exported_colours.build
     return folder
 
 

@@ -47,6 +47,7 @@ def slowed(exported_digits: Any, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return folder / "build" / FORMAT
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_an_added_layer_is_a_regression(exported_digits: Any, slowed: Path, tmp_path: Path) -> None:
     done = _compare(exported_digits.build / FORMAT, slowed, "--launches", 3, "--json", tmp_path / "all.json")
@@ -58,6 +59,7 @@ def test_an_added_layer_is_a_regression(exported_digits: Any, slowed: Path, tmp_
     assert {len(each) for each in written["times"]["null"]["wall_ms"]} == {ComparisonPlan().rounds}
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.parametrize(("form", "target"), [(FORMAT, "litert"), ("onnx-float32", "onnxruntime-cpu")])
 def test_an_identical_copy_is_no_regression(form: str, target: str, exported_digits: Any, tmp_path: Path) -> None:

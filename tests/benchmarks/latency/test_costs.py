@@ -149,12 +149,14 @@ def _run_with(costs: dict[str, float | None]) -> Latencies:
     return Latencies("made up", SHA, "2026-01-02T03:04:05+00:00", {"processor": "Some Processor"}, 2, 40, [case])
 
 
+@pytest.mark.alone
 def test_litert_takes_memory(cost: Measured) -> None:
     found = cost(measure_memory, "tflite-float32", "litert")
     # The library alone is some megabytes; all of TensorFlow would be hundreds.
     assert 2e6 < _number(found, "memory_bytes") < 2e8
 
 
+@pytest.mark.alone
 def test_litert_runs_images_on_every_core(cost: Measured) -> None:
     found = cost(measure_throughput, "tflite-float32", "litert")
     assert _number(found, "serial_per_s") > 100

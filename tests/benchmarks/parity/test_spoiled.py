@@ -4,7 +4,8 @@
 import json
 import shutil
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,12 @@ from onnx import numpy_helper
 from edgeferry.benchmarks.parity.rows import Row, exit_status
 from edgeferry.benchmarks.parity.run import open_bench, run_all
 from edgeferry.exporters import worker
+from edgeferry.exporters.format import formats
 from edgeferry.exporters.graph.fold import constant_node
 from edgeferry.exporters.graph.source import Source, read_source
 from edgeferry.models.artifact import files_of, read_artifact, write_manifest
 from edgeferry.models.reference import REFERENCE
+from edgeferry.models.system.child import Child
 from edgeferry.targets.target import choose
 
 # Each kind of artifact, and a target that reads it without a browser.
@@ -36,7 +39,28 @@ TARGETS = {
     "tfjs-float32": "node-wasm",
     "tfjs-uint8": "node-wasm",
 }
+# Formats of any other kind, each on the first target that reads it; the three kinds named have tests of their own.
+COVERED = {"container", "coreml", "edgetpu"} | {formats()[name].kind for name in TARGETS}
+OTHERS = {
+    name: target.name
+    for name, form in formats().items()
+    for target in reversed(choose(None))
+    if form.kind in target.reads and form.kind not in COVERED and not form.missing()
+}
+TARGETS |= OTHERS
 GRAPH_FORMATS = tuple(name for name in TARGETS if name != "keras")
+
+
+@pytest.fixture(scope="module")
+def child() -> Iterator[Child]:
+    with Child() as child:
+        yield child
+
+
+@pytest.fixture(autouse=True)
+def _share_child(child: Child, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every run of this module be in one process: importing TensorFlow takes seconds. One that dies is started again."""
+    monkeypatch.setattr("edgeferry.benchmarks.parity.run.Child", lambda: nullcontext(child))
 
 
 @pytest.fixture
@@ -143,7 +167,9 @@ def test_a_spoiled_model_fails_in_a_browser_whatever_it_computes_on(
     assert "agreement is" in row.reason
 
 
-@pytest.mark.parametrize("name", ["onnx-float32", "tflite-float32", "tflite-int8", "savedmodel", "keras", "tfjs-float32"])
+@pytest.mark.parametrize(
+    "name", ["onnx-float32", "tflite-float32", "tflite-int8", "savedmodel", "keras", "tfjs-float32", *OTHERS]
+)
 def test_a_file_cut_short_fails(colours_copy: Any, name: str) -> None:
     folder = colours_copy.build / name
     file = max(folder.rglob("*"), key=lambda path: path.stat().st_size if path.name not in {"manifest.json", "export.log"} else 0)

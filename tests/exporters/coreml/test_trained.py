@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A MobileNetV2 and a vision transformer, trained here, in every Core ML format, evaluated from the files on disk."""
 
+import inspect
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,7 +12,6 @@ import pytest
 from edgeferry.benchmarks.parity.rows import Row
 from edgeferry.benchmarks.parity.run import open_bench, run_all
 from edgeferry.exporters.coreml.formats import FORMATS
-from edgeferry.exporters.export import export_all
 from edgeferry.models.config.spec import ModelSpec, read_spec
 from edgeferry.models.images import find_images, read_labels, read_pixels
 from edgeferry.models.preprocessing import normalise
@@ -28,7 +30,7 @@ range = [-1, 1]
 resize = "bilinear"
 fit = "stretch"
 [data]
-golden = "{images}/golden"
+golden = "golden"
 """
 
 
@@ -69,19 +71,24 @@ def _trained(name: str, images: Path, spec: ModelSpec) -> Any:
 
 
 @pytest.fixture(scope="module", params=NETWORKS)
-def rows(request: pytest.FixtureRequest, digits: ModelSpec, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Row]:
+def rows(
+    request: pytest.FixtureRequest, digits: ModelSpec, trained_kept: Callable[..., ModelSpec], export_kept: Callable[..., Any]
+) -> dict[str, Row]:
     """Return the rows of one network's Core ML packages."""
-    folder = tmp_path_factory.mktemp(request.param)
-    images = digits.model.parent
-    (folder / "network.toml").write_text(TOML.format(images=images), encoding="utf-8")
-    spec = read_spec(folder / "network.toml")
-    _trained(request.param, images / "train", spec).save(spec.model)
-    exports = export_all(spec, folder / "build", NAMES, lambda _: None)
-    assert [each.reason for each in exports if each.state != "written"] == []
-    return {
-        row.format: row
-        for row in run_all(open_bench(folder / "build", choose(("coreml-reference",)), lambda *_: None, reuse=False))
-    }
+    name, images = request.param, digits.model.parent
+
+    def train(folder: Path) -> None:
+        for part in ("golden", "train"):
+            shutil.copytree(images / part, folder / part)
+        (folder / f"{name}.toml").write_text(TOML, encoding="utf-8")
+        spec = read_spec(folder / f"{name}.toml")
+        _trained(name, folder / "train", spec).save(spec.model)
+
+    sources = [TOML, find_images(images / "train").digest, *map(inspect.getsource, (NETWORKS[name], _trained))]
+    spec = trained_kept(name, train, sources)
+    build, exports = export_kept(spec, NAMES)[1:]
+    assert [each.reason for each in exports.values() if each.state not in {"written", "kept"}] == []
+    return {row.format: row for row in run_all(open_bench(build, choose(("coreml-reference",)), lambda *_: None, reuse=False))}
 
 
 @pytest.mark.slow

@@ -87,6 +87,7 @@ def test_it_predicts_like_the_keras_model_and_reports_that_it_is_software(
     assert run.environment["fully_accelerated"] is True
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.usefixtures("swiftshader")
 def test_the_reported_time_is_that_of_running_and_reading(build: Path, tmp_path: Path) -> None:

@@ -88,12 +88,11 @@ def _targets(prefixes: str) -> Iterator[str]:
     from edgeferry.targets.target import targets
 
     wanted = tuple(prefixes.split()) or ("",)
-    kinds = max((len(each.reads) for each in targets().values()), default=0)
     rows = (
         (
             _code(each.name),
             _sentence(each.summary),
-            "every kind" if len(each.reads) == kinds > 2 else ", ".join(sorted(each.reads)),
+            "every kind" if each.reads is None else ", ".join(sorted(each.reads)),
             "yes" if each.by_default else "opt-in",
         )
         for each in targets().values()
@@ -185,20 +184,16 @@ def _parameter(parameter: Any) -> tuple[str, str, str]:
 
 
 def _metrics(_: str) -> Iterator[str]:
-    try:
-        from edgeferry.benchmarks.parity.metric import metrics
-    except ModuleNotFoundError:
-        return iter(())
+    from edgeferry.benchmarks.parity.metric import metrics
+
     head = ("metric", "in JSON", "meaning", "checked against")
     rows = ((each.title, _code(each.name), each.meaning, each.tolerance or "nothing") for each in metrics().values())
     return _table(head, rows)
 
 
 def _costs(_: str) -> Iterator[str]:
-    try:
-        from edgeferry.benchmarks.latency.costs.cost import known_costs
-    except ModuleNotFoundError:
-        return iter(())
+    from edgeferry.benchmarks.latency.costs.cost import known_costs
+
     rows = ((each.title, _code(each.name), each.unit, _sentence(each.meaning)) for each in known_costs().values())
     return _table(("cost", "in JSON", "unit", "meaning"), rows)
 

@@ -45,7 +45,9 @@ def write(source: Source, folder: Path) -> Written:
     """
     parent = folder.parent / PARENT / ONNX_FILE
     if not parent.is_file():
-        raise EdgeError(f"{PARENT} is what it serves, and it was not exported; add it to export.formats, or to --format")
+        raise EdgeError(
+            "EF-parent-missing", f"{PARENT} is what it serves, and it was not exported; add it to export.formats, or to --format."
+        )
     model = f"{source.spec.name}.onnx"
     shutil.copyfile(parent, folder / model)
     for module, file in (("__init__.py", PACKAGE_FILE), *((module, ROOT / module) for module in PROGRAM)):

@@ -3,7 +3,6 @@
 
 import ast
 import re
-from collections.abc import Iterator
 from functools import cache
 from typing import Final
 
@@ -23,13 +22,14 @@ def codes() -> dict[str, list[Site]]:
     """Return every code in alphabetical order, with the places that use it.
 
     A code is a literal (or a constant of its module) that comes before its message: in ``EdgeError("EF-x", ...)``, in a call
-    that hands both on, such as ``table.fail("EF-x", "labels", ...)``, or in a tuple ``("EF-x", "labels", ...)``.
+    that hands both on, such as ``table.fail("EF-x", "labels", ...)``, in a tuple ``("EF-x", "labels", ...)``, or in a
+    table ``{"crashed": "EF-x"}``.
     """
     found: dict[str, list[Site]] = {}
     for file, tree in sources():
         constants = _constants(tree)
-        for node in ast.walk(tree):
-            for at, part in enumerate(parts := _parts(node)):
+        for parts in (parts for node in ast.walk(tree) for parts in _groups(node)):
+            for at, part in enumerate(parts):
                 message = " ".join(template(each) for each in parts[at + 1 :])
                 for code in literals(part, constants):
                     found.setdefault(code, []).append((file, part.lineno, message))
@@ -39,14 +39,14 @@ def codes() -> dict[str, list[Site]]:
 def errors_without_code() -> list[Site]:
     """Return the places that make an error whose first argument is neither a literal code nor one that is handed on.
 
-    Handed on are ``error.code`` of another error, and a parameter named ``code``.
+    Handed on are ``error.code`` of another error, what is named ``code``, and a value of a constant table.
     """
     kinds = error_classes()
     return [
         (file, call.lineno, ast.unparse(call))
         for file, tree in sources()
-        for call, parameters in _calls(tree, frozenset())
-        if _name(call.func) in kinds and not _has_code(call, parameters, _constants(tree))
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call) and _name(call.func) in kinds and not _has_code(call, _constants(tree))
     ]
 
 
@@ -87,10 +87,13 @@ def template(node: ast.expr) -> str:
     return "{" + ast.unparse(node.value if isinstance(node, ast.FormattedValue) else node) + "}"
 
 
-def _parts(node: ast.AST) -> list[ast.expr]:
+def _groups(node: ast.AST) -> list[list[ast.expr]]:
+    """Return what stands together below a node: the arguments of a call, a tuple, or each value of a table with its key."""
     if isinstance(node, ast.Call):
-        return [*node.args, *(keyword.value for keyword in node.keywords)]
-    return node.elts if isinstance(node, ast.Tuple) else []
+        return [[*node.args, *(keyword.value for keyword in node.keywords)]]
+    if isinstance(node, ast.Dict):
+        return [[value, key] for key, value in zip(node.keys, node.values, strict=True) if key is not None]
+    return [node.elts] if isinstance(node, ast.Tuple) else []
 
 
 def _constants(tree: ast.Module) -> dict[str, str]:
@@ -103,22 +106,14 @@ def _constants(tree: ast.Module) -> dict[str, str]:
     }
 
 
-def _calls(node: ast.AST, parameters: frozenset[str]) -> Iterator[tuple[ast.Call, frozenset[str]]]:
-    """Yield every call below a node, with the parameters of the functions around it."""
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-        given = node.args
-        parameters |= {each.arg for each in (*given.posonlyargs, *given.args, *given.kwonlyargs)}
-    if isinstance(node, ast.Call):
-        yield node, parameters
-    for child in ast.iter_child_nodes(node):
-        yield from _calls(child, parameters)
-
-
-def _has_code(call: ast.Call, parameters: frozenset[str], constants: dict[str, str]) -> bool:
+def _has_code(call: ast.Call, constants: dict[str, str]) -> bool:
     if len(call.args) + len(call.keywords) < 2:
         return False
     first = call.args[0] if call.args else call.keywords[0].value
-    if isinstance(first, ast.Name) and first.id == "code" and "code" in parameters:
+    # A parameter, or from a table of this module, whose codes are found there.
+    if isinstance(first, ast.Name) and first.id == "code":
+        return True
+    if isinstance(first, ast.Subscript) and _name(first.value).isupper():
         return True
     return (isinstance(first, ast.Attribute) and first.attr == "code") or bool(literals(first, constants))
 

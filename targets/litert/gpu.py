@@ -86,22 +86,10 @@ def _run(job: Job) -> Run:
 
 def _open(job: Job) -> Session:
     _choose_driver(job.work)
-    from ai_edge_litert.compiled_model import CompiledModel
-    from ai_edge_litert.gpu_options import GpuOptions
-    from ai_edge_litert.hardware_accelerator import HardwareAccelerator
     from ai_edge_litert.interpreter import Interpreter
-    from ai_edge_litert.options import Options
 
-    # A GPU computes in float16 by default; the file's tolerance is that of its own precision.
-    options = Options(hardware_accelerators=HardwareAccelerator.GPU, gpu_options=GpuOptions(enforce_f32=True))
     with captured_stderr() as log:
-        try:
-            load_ms, model = timed(lambda: CompiledModel.from_file(str(job.main_file), options=options))
-        except RuntimeError as error:
-            why = " ".join(str(error).split())
-            raise Unsupported("EF-accelerator-not-started", f"the GPU accelerator did not start with this file: {why}") from None
-    if not model.is_fully_accelerated():
-        raise Unsupported("EF-accelerator-partial", "the GPU accelerator left operations of this file to the CPU")
+        load_ms, model = timed(lambda: _compiled(str(job.main_file)))
     # Only the interpreter reports scale and zero point.
     described = Interpreter(model_path=str(job.main_file))
     takes, gives = described.get_input_details()[0], described.get_output_details()[0]
@@ -130,6 +118,24 @@ def _open(job: Job) -> Session:
             **_adapter("".join(log)),
         },
     )
+
+
+def _compiled(file: str) -> Any:
+    from ai_edge_litert.compiled_model import CompiledModel
+    from ai_edge_litert.gpu_options import GpuOptions
+    from ai_edge_litert.hardware_accelerator import HardwareAccelerator
+    from ai_edge_litert.options import Options
+
+    # A GPU computes in float16 by default; the file's tolerance is that of its own precision.
+    options = Options(hardware_accelerators=HardwareAccelerator.GPU, gpu_options=GpuOptions(enforce_f32=True))
+    try:
+        model = CompiledModel.from_file(file, options=options)
+    except RuntimeError as error:
+        why = " ".join(str(error).split())
+        raise Unsupported("EF-accelerator-not-started", f"the GPU accelerator did not start with this file: {why}") from None
+    if not model.is_fully_accelerated():
+        raise Unsupported("EF-accelerator-partial", "the GPU accelerator left operations of this file to the CPU")
+    return model
 
 
 def _choose_driver(work: Path) -> None:

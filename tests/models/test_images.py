@@ -249,7 +249,7 @@ def test_an_image_cut_short_is_named(tmp_path: Path, suffix: str) -> None:
 @pytest.mark.parametrize(("dtype", "suffix"), [(np.uint16, "png"), (np.uint16, "tif"), (np.int32, "tif"), (np.float32, "tif")])
 def test_more_than_eight_bits_a_channel_are_refused(tmp_path: Path, dtype: type, suffix: str) -> None:
     write(tmp_path / f"deep.{suffix}", Image.fromarray(np.full((4, 4), 300, dtype)))
-    with pytest.raises(EdgeError, match=rf"deep\.{suffix}: expected 8 bits a channel, gray or RGB; found Pillow's mode [IF]"):
+    with pytest.raises(EdgeError, match=rf"deep\.{suffix}: .*found mode [IF]"):
         read_pixels(find_images(tmp_path), contract(colour="gray"))
 
 

@@ -18,6 +18,8 @@ from edgeferry.models.preprocessing import normalise
 from edgeferry.targets.target import choose
 
 SIDE: Final = 32
+EPOCHS: Final = 15
+BATCH: Final = 32
 NAMES: Final = tuple(form.name for form in FORMATS if form.by_default)
 TOML: Final = """\
 [model]
@@ -64,9 +66,13 @@ def _trained(name: str, images: Path, spec: ModelSpec) -> Any:
 
     keras.utils.set_random_seed(5)
     model, how, found = NETWORKS[name](keras), spec.preprocessing, find_images(images)
-    model.compile(optimizer=keras.optimizers.Adam(2e-3), loss="sparse_categorical_crossentropy")
     inputs, classes = normalise(read_pixels(found, how), how), read_labels(found, spec.labels)
-    model.fit(inputs, classes, batch_size=32, epochs=15, verbose=0)
+    # Without the decay the last steps leave a network that fewer bits move by as much as the tolerance, on some processors.
+    rate = keras.optimizers.schedules.CosineDecay(4e-3, EPOCHS * -(-len(inputs) // BATCH))
+    model.compile(optimizer=keras.optimizers.Adam(rate), loss="sparse_categorical_crossentropy")
+    # Built by the first step, it would have TensorFlow trace that step twice.
+    model.optimizer.build(model.trainable_variables)
+    model.fit(inputs, classes, batch_size=BATCH, epochs=EPOCHS, verbose=0)
     return model
 
 
@@ -84,7 +90,7 @@ def rows(
         spec = read_spec(folder / f"{name}.toml")
         _trained(name, folder / "train", spec).save(spec.model)
 
-    sources = [TOML, find_images(images / "train").digest, *map(inspect.getsource, (NETWORKS[name], _trained))]
+    sources = [TOML, SIDE, EPOCHS, BATCH, find_images(images / "train").digest, *map(inspect.getsource, (NETWORKS[name], _trained))]
     spec = trained_kept(name, train, sources)
     build, exports = export_kept(spec, NAMES)[1:]
     assert [each.reason for each in exports.values() if each.state not in {"written", "kept"}] == []

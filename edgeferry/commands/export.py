@@ -130,12 +130,12 @@ def validate(model: Model) -> None:
     """
     from tempfile import TemporaryDirectory
 
-    from edgeferry.models.reference import make_reference
+    from edgeferry.models.reference import REFERENCE, make_reference
     from edgeferry.models.system.child import call_quietly
 
     with report_errors(), TemporaryDirectory() as folder:
         spec = config_of(model)
-        made = call_quietly(make_reference, spec, Path(folder) / "reference")
+        made = call_quietly(make_reference, spec, Path(folder) / REFERENCE)
         typer.echo(
             f"{spec.name}: the model is right on {made.accuracy:.1%} of {made.images} golden images; "
             f"{len(spec.labels)} classes, {made.output}; the config fits the model"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from edgeferry.models.config.spec import ModelSpec
 from edgeferry.models.keras_loader import classifier
-from edgeferry.models.reference import CALIBRATION, PIXELS, Reference, keras_scores, read_reference
+from edgeferry.models.reference import CALIBRATION, PIXELS, SCORES, Reference, keras_scores, read_reference
 from edgeferry.models.softmax import softmax
 from edgeferry.models.system.errors import EdgeError
 
@@ -118,7 +118,7 @@ def read_source(spec: ModelSpec, folder: Path) -> Source:
     loops = any(node.op in LOOPS for node in plain.node)
     single = fold_constants(_frozen(spec, reference.output, 1), reference.output) if loops else None
     pixels = np.load(folder / PIXELS, mmap_mode="r")
-    scores = np.load(folder / "scores.npy")
+    scores = np.load(folder / SCORES)
 
     def difference(graph: "GraphDef") -> float:
         run = function_of(graph, reference.output)

@@ -8,6 +8,7 @@ from typing import Final
 
 from edgeferry.models.config.spec import ModelSpec, read_spec
 from edgeferry.models.keras_loader import HDF5_SUFFIXES, ZIP_SUFFIXES
+from edgeferry.models.reference import REFERENCE
 from edgeferry.models.system.errors import EdgeError
 
 CONFIG: Final = ".toml"
@@ -54,7 +55,7 @@ def config_of_same_name(spec: ModelSpec, recorded: object) -> Path | None:
 def _kind_of(folder: Path) -> str:
     if (folder / "saved_model.pb").exists():
         return "a SavedModel folder"
-    if (folder / "reference").is_dir():
+    if (folder / REFERENCE).is_dir():
         return "a build folder, which only `edgeferry check` and `edgeferry report` read"
     return "a folder"
 

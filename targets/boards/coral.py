@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from edgeferry.models.preprocessing import normalise
 from edgeferry.models.system.files import digest, sha256_of, write_json
-from edgeferry.targets.boards.tflite_runtime import as_run, checked
+from edgeferry.targets.boards.tflite_runtime import SCORES, as_run, checked
 from edgeferry.targets.host.installed import is_checkout
 from edgeferry.targets.host.ssh import Connection, RefusedError
 from edgeferry.targets.litert.tflite_file import quantized
@@ -68,7 +68,7 @@ def run_on_board(job: Job, *, edgetpu: bool) -> Run:
     facts = {
         "model": f"../../files/{board.put(job.main_file)}",
         "images": f"../../files/{board.put(images)}",
-        "scores": "scores.npy",
+        "scores": SCORES,
         "result": "result.json",
         "warmup": job.warmup,
         "settle_s": job.settle_s,

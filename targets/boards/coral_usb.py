@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from edgeferry.targets.boards.tflite_runtime import BOARDS, as_run, run_on_device
+from edgeferry.targets.boards.tflite_runtime import BOARDS, SCORES, as_run, run_on_device
 from edgeferry.targets.host.installed import file_identity
 from edgeferry.targets.target import Job, Run, Target
 
@@ -37,7 +37,7 @@ def missing() -> str | None:
 def _run(job: Job) -> Run:
     delegate = {"library": str(_library()), "options": {"device": "usb"}}
     result = run_on_device(job, _python(), delegate=delegate)
-    return as_run(job, result, (job.work / "scores.npy").read_bytes())
+    return as_run(job, result, (job.work / SCORES).read_bytes())
 
 
 def _library() -> Path | None:

@@ -27,6 +27,8 @@ from edgeferry.targets.litert.tflite_file import delegate_name, dequantized, lab
 from edgeferry.targets.target import Absent, Job, Run, Target, Unsupported
 
 HERE: Final = Path(__file__).parent
+# The file that device.py writes its outputs to.
+SCORES: Final = "scores.npy"
 # The status of device.py when its result holds an error.
 FAILED: Final = 2
 # How a runtime reports an operation that is newer than itself (as text only), in the order tried.
@@ -92,7 +94,7 @@ class _Environment:
 
     def run(self, job: Job) -> Run:
         """Return the run of a job by this runtime."""
-        return as_run(job, run_on_device(job, self.python), (job.work / "scores.npy").read_bytes())
+        return as_run(job, run_on_device(job, self.python), (job.work / SCORES).read_bytes())
 
 
 def as_run(job: Job, result: Mapping[str, Any], scores: bytes) -> Run:
@@ -138,7 +140,7 @@ def run_on_device(job: Job, python: Path, **options: Any) -> dict[str, Any]:
     # A copy, because a script's own folder comes first on its path.
     shutil.copyfile(HERE / "device.py", job.work / "device.py")
     np.save(job.work / "images.npy", normalise(job.images(), job.artifact.preprocessing))
-    files = {"model": str(job.main_file.resolve()), "images": "images.npy", "scores": "scores.npy", "result": "result.json"}
+    files = {"model": str(job.main_file.resolve()), "images": "images.npy", "scores": SCORES, "result": "result.json"}
     how = {"warmup": job.warmup, "settle_s": job.settle_s, "rounds": job.rounds, "threads": job.threads, **options}
     write_json(job.work / "job.json", {**files, **how})
     (job.work / "result.json").unlink(missing_ok=True)

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from edgeferry.models.artifact import MANIFEST, Artifact, read_artifact, what_changed
 from edgeferry.models.config.spec import ModelSpec
-from edgeferry.models.reference import read_reference
+from edgeferry.models.reference import REFERENCE, read_reference
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.terminal import model_build
 from edgeferry.targets.web.javascript import TFJS, WEB
@@ -31,7 +31,7 @@ def demo(spec: ModelSpec, build: Path, form: str = FORMAT, port: int = 0) -> Ite
         raise EdgeError("EF-npm-package-missing", f"{missing}.")
     place = model_build(build, spec.name)
     _check(_artifact(place, form, spec), place, spec)
-    folders = {"web": WEB, "artifact": place / form, "reference": place / "reference"}
+    folders = {"web": WEB, "artifact": place / form, "reference": place / REFERENCE}
     with ExitStack() as stack:
         try:
             server = stack.enter_context(page_server(folders, largest_post=0, port=port))
@@ -67,13 +67,13 @@ def _check(artifact: Artifact, place: Path, spec: ModelSpec) -> None:
     again = f"export it again with `edgeferry export-all {spec.path}`"
     if changed := what_changed(artifact, place / artifact.format):
         raise EdgeError("EF-artifact-changed", f"{place / artifact.format}: {changed}; {again}.")
-    reference = read_reference(place / "reference")
+    reference = read_reference(place / REFERENCE)
     if reference is None:
-        raise EdgeError("EF-reference-missing", f"{place / 'reference'} has no complete reference; {again}.")
+        raise EdgeError("EF-reference-missing", f"{place / REFERENCE} has no complete reference; {again}.")
     if artifact.source_sha256 != reference.source_sha256:
         raise EdgeError(
             "EF-artifact-stale",
-            f"{place / artifact.format} was exported from another model than {place / 'reference'}; {again}.",
+            f"{place / artifact.format} was exported from another model than {place / REFERENCE}; {again}.",
         )
     if (artifact.preprocessing, artifact.labels) != (spec.preprocessing, spec.labels):
         raise EdgeError("EF-config-changed", f"{spec.path}: input or model.labels changed since the export; {again}.")

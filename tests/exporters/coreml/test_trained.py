@@ -90,7 +90,14 @@ def rows(
         spec = read_spec(folder / f"{name}.toml")
         _trained(name, folder / "train", spec).save(spec.model)
 
-    sources = [TOML, SIDE, EPOCHS, BATCH, find_images(images / "train").digest, *map(inspect.getsource, (NETWORKS[name], _trained))]
+    sources = [
+        TOML,
+        SIDE,
+        EPOCHS,
+        BATCH,
+        find_images(images / "train").digest,
+        *map(inspect.getsource, (NETWORKS[name], _trained)),
+    ]
     spec = trained_kept(name, train, sources)
     build, exports = export_kept(spec, NAMES)[1:]
     assert [each.reason for each in exports.values() if each.state not in {"written", "kept"}] == []

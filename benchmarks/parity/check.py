@@ -14,8 +14,8 @@ from edgeferry.models.config.spec import ModelSpec
 from edgeferry.models.reference import Reference, changed_config_keys
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.files import sha256_of
+from edgeferry.models.system.packages import versions_of
 from edgeferry.models.system.terminal import Step
-from edgeferry.targets.host.installed import versions_of
 from edgeferry.targets.target import choose
 
 

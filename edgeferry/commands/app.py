@@ -6,7 +6,6 @@ import os
 import sys
 import tempfile
 import traceback
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -15,6 +14,7 @@ import typer
 from edgeferry.commands import export, files, latency, listing, maintenance, pages
 from edgeferry.commands.help import HelpGroup
 from edgeferry.models.system.errors import EdgeError
+from edgeferry.models.system.packages import installed_version
 from edgeferry.models.system.terminal import Exit, print_error, report_errors
 
 HELP: Final = """Export one trained Keras image classifier to every edge format, check each one against the model, measure it.
@@ -39,10 +39,8 @@ for group in (export, latency, files, listing, pages, maintenance):
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - Typer calls it with the option's value
     if wanted:
-        try:
-            typer.echo(f"edgeferry {version('edgeferry')}")
-        except PackageNotFoundError:
-            typer.echo("edgeferry, from a checkout that is not installed")
+        version = installed_version("edgeferry")
+        typer.echo(f"edgeferry {version}" if version else "edgeferry, from a checkout that is not installed")
         raise typer.Exit
 
 

@@ -3,6 +3,7 @@
 
 import difflib
 import importlib
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
@@ -27,7 +28,7 @@ def records_in(package: ModuleType, name: str) -> list[tuple[str, Any]]:
 
 
 def _binds(path: Path, name: str) -> bool:
-    return any(line.startswith((f"{name} =", f"{name}:")) for line in path.read_text(encoding="utf-8").splitlines())
+    return re.search(rf"^{name}\b *[:=]", path.read_text(encoding="utf-8"), re.MULTILINE) is not None
 
 
 def refuse_unknown(names: Iterable[str], known: Iterable[str], what: str) -> None:

@@ -18,8 +18,8 @@ from typing import Any, Final
 
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.files import write_json
+from edgeferry.models.system.packages import versions_of
 from edgeferry.models.system.places import ROOT
-from edgeferry.targets.host.installed import versions_of
 
 HERE: Final = Path(__file__).parent
 PROGRAM: Final = "probe_device.py"

@@ -20,8 +20,9 @@ from typing import Any, Final
 from edgeferry.models.preprocessing import normalise
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.files import write_json
+from edgeferry.models.system.packages import versions_of
 from edgeferry.models.system.places import ROOT
-from edgeferry.targets.host.installed import is_checkout, versions_of
+from edgeferry.targets.host.installed import is_checkout
 from edgeferry.targets.host.program import run_program
 from edgeferry.targets.litert.tflite_file import delegate_name, dequantized, labels_in
 from edgeferry.targets.target import Absent, Job, Run, Target, Unsupported

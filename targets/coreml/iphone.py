@@ -13,11 +13,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from edgeferry.models.system.packages import versions_of
 from edgeferry.targets.coreml.interface import feeds, interface_of
 from edgeferry.targets.coreml.mac import missing as mac_missing
 from edgeferry.targets.coreml.plan import summary
 from edgeferry.targets.coreml.ssh import MAC, run_on_mac, settings
-from edgeferry.targets.host.installed import runtime, versions_of
+from edgeferry.targets.host.installed import runtime
 from edgeferry.targets.target import Absent, Job, Run, Target, Unsupported
 
 NAME: Final = "coreml-iphone"

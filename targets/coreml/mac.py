@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from edgeferry.models.system.errors import EdgeError
+from edgeferry.models.system.packages import versions_of
 from edgeferry.targets.coreml.interface import feeds, interface_of, labels_in
 from edgeferry.targets.coreml.ssh import MAC, run_on_mac, settings
-from edgeferry.targets.host.installed import installs, is_checkout, needs, runtime, versions_of
+from edgeferry.targets.host.installed import installs, is_checkout, needs, runtime
 from edgeferry.targets.target import Job, Run, Target, Unsupported
 from edgeferry.targets.timing import predict_and_time, timed
 

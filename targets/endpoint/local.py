@@ -12,9 +12,10 @@ from dataclasses import replace
 from typing import Final
 
 from edgeferry.models.system.errors import EdgeError
+from edgeferry.models.system.packages import versions_of
 from edgeferry.targets.endpoint.client import run_on_endpoint
 from edgeferry.targets.endpoint.container_engine import ContainerEngine, engine_program, missing_engine
-from edgeferry.targets.host.installed import file_identity, needs, versions, versions_of
+from edgeferry.targets.host.installed import file_identity, needs, versions
 from edgeferry.targets.host.program import NOT_PASSED_ON
 from edgeferry.targets.target import Job, Run, Target
 

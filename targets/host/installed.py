@@ -1,25 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is installed here, found without importing it, and the commands that install what is missing."""
 
-import sys
 from collections.abc import Callable, Mapping
-from importlib.metadata import distributions
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
 from edgeferry.models.system.errors import EXTRAS
+from edgeferry.models.system.packages import versions_of
 from edgeferry.models.system.places import ROOT
 
 # NVIDIA's driver creates it for the first device.
 CUDA_DEVICE: Final = Path("/dev/nvidia0")
-
-
-def versions_of(*names: str, below: Path | None = None) -> dict[str, str]:
-    """Return the versions of the distributions that are installed, in this Python or in the site-packages folder ``below``."""
-    where = sys.path if below is None else [str(below)]
-    found = {name: next(iter(distributions(name=name, path=where)), None) for name in names}
-    return {name: distribution.version for name, distribution in found.items() if distribution is not None}
 
 
 def file_identity(program: str | None) -> str:

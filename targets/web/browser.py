@@ -10,7 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from edgeferry.targets.host.installed import file_identity, needs, versions_of
+from edgeferry.models.system.packages import versions_of
+from edgeferry.targets.host.installed import file_identity, needs
 from edgeferry.targets.target import Job, Run, Target, Unsupported
 from edgeferry.targets.web.javascript import SCORES, TFJS, WEB, Engine, describe_job, read_report
 from edgeferry.targets.web.page_server import page_server

@@ -12,7 +12,7 @@ OLD_RUNTIMES := .venv-tflite-2.5 .venv-tflite-2.7
 WEB := targets/web
 
 .DEFAULT_GOAL := help
-.PHONY: help install setup-gpu setup-old-runtimes test test-fast export-all parity report serve-browser bench bench-own bench-coral bench-mac lint format lock clean
+.PHONY: help install setup-gpu setup-old-runtimes test test-fast export-all parity report serve-browser bench bench-own bench-coral bench-mac docs lint format lock clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -54,13 +54,17 @@ bench: install ## measure the latency of MODEL's artifacts on every target here,
 bench-own: install ## time this toolkit itself beside the converters' public recipes and other ways to measure
 	@$(PY) -m pytest benchmarks --ignore benchmarks/bench_latency.py --benchmark-only $(ARGS)
 
-bench-coral: install ## run MODEL on a Coral board, HOST=user@board (ANEW=1 measures again), or on a USB Accelerator here, USB=1
-	@EDGEFERRY_CORAL="$(or $(HOST),$(EDGEFERRY_CORAL))" EDGEFERRY_CORAL_ANEW="$(ANEW)" $(EDGEFERRY) check "$(MODEL)" \
+bench-coral: install ## run MODEL on a Coral board, HOST=user@board (REMEASURE=1 measures again), or on a USB Accelerator here, USB=1
+	@EDGEFERRY_CORAL="$(or $(HOST),$(EDGEFERRY_CORAL))" EDGEFERRY_CORAL_REMEASURE="$(REMEASURE)" $(EDGEFERRY) check "$(MODEL)" \
 	    --build "$(BUILD)" $(if $(USB),--target edgetpu-usb,--target coral-cpu --target coral-edgetpu) $(ARGS)
 
 bench-mac: install ## run MODEL's Core ML packages on this Mac and what is connected to it, or on another, HOST=me@mac
 	@EDGEFERRY_MAC="$(or $(HOST),$(EDGEFERRY_MAC))" $(EDGEFERRY) check "$(MODEL)" --build "$(BUILD)" \
 	    $(foreach target,all cpu gpu ane reference iphone,--target coreml-$(target)) $(ARGS)
+
+docs: install ## fill the documentation's tables and build its site into build/docs
+	@PYTHONPATH=. $(PY) docs/generate.py
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
 
 lint: install ## check style and types
 	@$(PY) -m ruff check .

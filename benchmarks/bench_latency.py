@@ -1,22 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """A model's artifacts on every target here, one case each, in pytest-benchmark's table, files and comparisons.
 
-The model is EDGEFERRY_MODEL (default: the digits classifier), its artifacts stand below EDGEFERRY_BUILD. All cases are measured
-in one run, in turns, before the first of them is told; what is told is replayed: each round lasts what a sample took, whether it
-was taken here, in a browser or on a board. Rounds are calls, or turns of several where one is short.
+The model is EDGEFERRY_MODEL, a TOML, .keras or .h5 file (default: the digits classifier); its artifacts are in EDGEFERRY_BUILD.
+All cases are measured interleaved in one run before the first of them is reported; then each is replayed to pytest-benchmark: a
+round lasts as long as a sample took, whether it was measured here, in a browser or on a board. Rounds are calls, or iterations of
+several where one is short.
 """
 
 import os
-from dataclasses import asdict, replace
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from edgeferry.benchmarks.latency.entries import Asked, Entry, entries_of
-from edgeferry.benchmarks.latency.measure import Effort, keep, measure
-from edgeferry.benchmarks.latency.records import Case, Latencies
-from edgeferry.models.config.spec import read_spec
+from edgeferry.benchmarks.latency.entries import BenchPlan, Entry, Selection, entries_of
+from edgeferry.benchmarks.latency.measure import keep, measure
+from edgeferry.benchmarks.latency.records import Latencies
+from edgeferry.models.config.locate import find_config
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.places import ROOT
 from edgeferry.models.system.terminal import model_build, progress
@@ -25,12 +26,22 @@ from edgeferry.targets.target import choose
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SIZES: Final = ("artifact_sha256", "bytes", "compressed_bytes")
-FACTS: Final = (*SIZES, "threads", "load_ms", "first_ms", "calls", "in_turns", "environment")
+# A profile of hundreds of operations is in latency.json only.
+FIELDS: Final = (
+    "artifact_sha256",
+    "threads",
+    "load_ms",
+    "first_ms",
+    "calls",
+    "interleaved",
+    "environment",
+    "costs",
+    "costs_problem",
+)
 
 
 class Replay:
-    """A clock that stands still until a sample is played, and then has gone on by it."""
+    """A clock that stands still, and advances by one sample each time one is played."""
 
     def __init__(self) -> None:
         """Start at zero."""
@@ -42,21 +53,22 @@ class Replay:
         return self._now_s
 
     def load(self, samples_ms: list[float]) -> None:
-        """Take samples that are to be played next."""
+        """Set the samples to be played next."""
         self._now_s, self._left_ms = 0.0, iter(samples_ms)
 
     def play(self) -> None:
-        """Let a sample's time pass."""
+        """Advance by the next sample."""
         self._now_s += next(self._left_ms) / 1000
 
 
 CLOCK: Final = Replay()
 
 
-def _asked() -> Asked:
-    spec = read_spec(Path(os.environ.get("EDGEFERRY_MODEL", ROOT / "models" / "digits.toml")))
+def _selection() -> Selection:
+    model = os.environ.get("EDGEFERRY_MODEL", str(ROOT / "models" / "digits.toml"))
+    spec = find_config(model, lambda note: print(f"edgeferry: {note}", file=sys.stderr))  # noqa: T201 - for whoever runs it
     place = model_build(Path(os.environ.get("EDGEFERRY_BUILD", ROOT / "build")), spec.name)
-    return Asked(place, (), choose(tuple(os.environ.get("EDGEFERRY_TARGETS", "").split()) or None))
+    return Selection(place, (), choose(tuple(os.environ.get("EDGEFERRY_TARGETS", "").split()) or None))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -64,20 +76,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "entry" not in metafunc.fixturenames:
         return
     try:
-        cases: list[Any] = [pytest.param(entry, id=entry.name.replace(" on ", "@")) for entry in entries_of(_asked())]
+        cases: list[Any] = [pytest.param(entry, id=entry.name.replace(" on ", "@")) for entry in entries_of(_selection())]
     except EdgeError as error:
-        cases = [pytest.param(str(error), id="nothing")]
-    metafunc.parametrize("entry", cases or [pytest.param("no target that was asked for reads any artifact.", id="nothing")])
+        cases = [pytest.param(f"{error} [{error.code}]", id="nothing")]
+    metafunc.parametrize("entry", cases or [pytest.param("no selected target reads any artifact.", id="nothing")])
 
 
 @pytest.fixture(scope="module")
 def measured(request: pytest.FixtureRequest) -> Latencies:
-    """Return one run of all cases that were selected, kept as the command keeps it."""
+    """Return one run of all selected cases, written as the command writes it."""
     items = [item for item in request.session.items if isinstance(item, pytest.Function) and "entry" in item.fixturenames]
-    asked = _asked()
+    selection = _selection()
     with progress() as step:
-        found = measure(asked, Effort(costs=True), step, [item.callspec.params["entry"] for item in items])  # type: ignore[misc]
-    keep(found, asked.build)
+        found = measure(selection, BenchPlan(costs=True), step, [item.callspec.params["entry"] for item in items])  # type: ignore[misc]
+    keep(found, selection.build)
     if found.interrupted:
         raise KeyboardInterrupt
     return found
@@ -96,11 +108,6 @@ def bench_latency(benchmark: Any, entry: Entry | str, request: pytest.FixtureReq
         pytest.fail(case.reason, pytrace=False)
     CLOCK.load(case.samples_ms)
     benchmark.group = f"{measured.model}: all artifacts, in one run"
-    benchmark.extra_info.update({name: getattr(case, name) for name in FACTS} | _trust(case))
-    # A profile of hundreds of operations stands in latency.json.
-    benchmark.extra_info["costs"] = case.costs and asdict(replace(case.costs, operations=[]))
+    benchmark.extra_info.update({name: getattr(case, name) for name in FIELDS})
+    benchmark.extra_info.update(grade=case.grade, warnings=[warning.text for warning in case.warnings])
     benchmark.pedantic(CLOCK.play, rounds=len(case.samples_ms), iterations=1, warmup_rounds=0)
-
-
-def _trust(case: Case) -> dict[str, Any]:
-    return {"grade": case.grade, "warnings": [f"{one.what}: {one.advice}" for one in case.warnings]}

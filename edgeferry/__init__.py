@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One trained Keras image classifier to every edge format, and proof that each artifact still predicts like the model.
 
-In a checkout the four packages stand beside this folder, in a wheel below it; either way they are ``edgeferry.models``,
+In a checkout the four packages are next to this folder, in a wheel inside it; either way their names are ``edgeferry.models``,
 ``edgeferry.exporters``, ``edgeferry.targets`` and ``edgeferry.benchmarks``.
 """
 

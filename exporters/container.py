@@ -45,7 +45,9 @@ def write(source: Source, folder: Path) -> Written:
     """
     parent = folder.parent / PARENT / ONNX_FILE
     if not parent.is_file():
-        raise EdgeError(f"{PARENT} is what it serves, and it was not exported; add it to export.formats, or to --format")
+        raise EdgeError(
+            "EF-parent-missing", f"{PARENT} is what it serves, and it was not exported; add it to export.formats, or to --format."
+        )
     model = f"{source.spec.name}.onnx"
     shutil.copyfile(parent, folder / model)
     for module, file in (("__init__.py", PACKAGE_FILE), *((module, ROOT / module) for module in PROGRAM)):
@@ -67,7 +69,9 @@ FORMATS = (
         write,
         ("tf2onnx", "onnx", "tensorflow-cpu", "tensorflow", "keras"),
         after=PARENT,
-        # Its files of these kinds are no Python modules, whose digest every format follows from.
-        identity=lambda: digest_of_files([BUILD / DOCKERFILE, BUILD / REQUIREMENTS], BUILD),
+        identity=lambda: digest_of_files(
+            [BUILD / DOCKERFILE, BUILD / REQUIREMENTS, *(ROOT / module for module in PROGRAM)], ROOT
+        ),
+        uses=frozenset(),
     ),
 )

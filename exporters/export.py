@@ -1,100 +1,157 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Everything asked for, exported: what is still right is kept, the rest is written by a child process.
+"""Every format selected, exported: what is still right is kept, the rest is written by a child process.
 
-What is right is known by content: a format's key is the digest of the model, the contract, the options, the tools' versions and
-this code; its files are held to the digests in its manifest every time.
+What is right is known by content: a format's key is the digest of what it was made from, which is the model, the reference, the
+parts of the config and the options it uses, its tools' versions, the artifact it starts from, and the sources of the modules that
+write it. The manifest keeps these, so that a stale artifact can say what changed; its files are checked against their digests.
 """
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from edgeferry.exporters import worker
-from edgeferry.exporters.format import Format, choose
-from edgeferry.models.artifact import LOG, MANIFEST, read_artifact, what_changed
+from edgeferry.exporters.format import Format, check_options, choose, options_of
+from edgeferry.models.artifact import EXPORTS, LOG, read_artifact, what_changed
+from edgeferry.models.config.locate import config_of_same_name
 from edgeferry.models.config.spec import ModelSpec
-from edgeferry.models.reference import Reference, read_reference, reference_key
+from edgeferry.models.reference import (
+    FACTS,
+    REFERENCE,
+    Reference,
+    read_reference,
+    reference_key,
+    written_by_older_release,
+)
 from edgeferry.models.system.child import Child, ChildError
+from edgeferry.models.system.closure import CodeDigests
+from edgeferry.models.system.digests import INDEX, Digests
 from edgeferry.models.system.errors import EdgeError
-from edgeferry.models.system.files import digest, digest_of_code, explain_disk_errors, partial_of, write_json
+from edgeferry.models.system.files import Sha256, digest, explain_disk_errors, partial_of, write_json
+from edgeferry.models.system.packages import installed_version
 from edgeferry.models.system.terminal import Step
 
 SCHEMA: Final = 1
-EXPORTS: Final = "exports.json"
-NO_IMAGES: Final = "needs data.calibration in the contract: a folder with some 100 to 500 typical images, none of them golden"
+WORKER: Final = "edgeferry.exporters.worker"
+NO_IMAGES: Final = "needs data.calibration in the config: a folder with some 100 to 500 typical images, none of them golden"
 
 State = Literal["written", "kept", "failed", "not run"]
 
 
 @dataclass(frozen=True)
 class Export:
-    """What became of one format, and why."""
+    """What became of one format, and why; ``rebuilt`` where its files were not those that were exported."""
 
     format: str
     state: State
     reason: str
     rebuilt: bool = False
+    code: str | None = None
 
 
 @dataclass(frozen=True)
 class _Work:
-    """What stands around every format of one export."""
+    """What all formats of one export share."""
 
     spec: ModelSpec
     build: Path
     child: Child
     step: Step
+    sha256: Sha256
+    code: CodeDigests
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A format that will be written: what it is made from, and why it is written."""
+
+    form: Format
+    made_from: dict[str, Any]
+    reason: str
+    rebuilt: bool = False
 
 
 def export_all(spec: ModelSpec, build: Path, names: tuple[str, ...] | None, step: Step) -> tuple[Export, ...]:
-    """Return what became of every format asked for; artifacts stand in ``build/<format>/``.
+    """Return what became of every format selected; artifacts are in ``build/<format>/``.
 
-    ``step`` is told what is begun. Formats that fail leave what was there before untouched.
+    ``step`` is called with what is begun. Formats that fail leave what was there before untouched.
 
     Raises:
-        EdgeError: the model, its images or its contract cannot be used; then nothing was touched.
+        EdgeError: the model, its images or its config cannot be used; then nothing was touched.
     """
     chosen = choose(names or _named(spec))
-    with Child() as child:
-        work = _Work(spec, build, child, step)
+    check_options(spec)
+    with Child() as child, Digests(build / INDEX) as digests:
+        work = _Work(spec, build, child, step, digests.sha256, CodeDigests(digests.sha256))
+        _refuse_other_config(work)
         if spec.trained_by is not None and not spec.model.is_file():
             step(f"training {spec.name}")
             _needed(work, worker.train, "train.log", spec)
         reference = _reference(work)
-        exports = [_export(form, work, reference) for form in chosen]
+        exports = _exports(work, chosen, reference)
     found = {"schema": SCHEMA, "formats": [asdict(export) for export in exports]}
-    if _told(build / EXPORTS) != found:
+    if _read(build / EXPORTS) != found:
         write_json(build / EXPORTS, found)
-    return tuple(exports)
+    return exports
 
 
 def _named(spec: ModelSpec) -> tuple[str, ...] | None:
-    """Return the formats a contract asks for, every format it speaks of being one."""
+    """Return the formats a config selects, every format it names being one."""
     try:
         choose((*(spec.formats or ()), *(name for name, _, _ in spec.tolerances)))
     except EdgeError as error:
-        raise EdgeError(f"{spec.path}: {error}") from None
+        raise EdgeError(error.code, f"{spec.path}: {error}") from None
     return spec.formats
 
 
+def _refuse_other_config(work: _Work) -> None:
+    """Refuse to write over the artifacts of another config with the same name, as long as that config is there."""
+    made_from = config_of_same_name(work.spec, (_read(work.build / REFERENCE / FACTS) or {}).get("config"))
+    if made_from is not None:
+        raise EdgeError(
+            "EF-name-taken",
+            f"{work.build} holds the artifacts of {made_from}, and {work.spec.path} has the same model.name, {work.spec.name!r}; "
+            "change model.name in one of them, or name another folder with --build.",
+        )
+
+
 def _reference(work: _Work) -> Reference:
-    folder, key = work.build / worker.REFERENCE, reference_key(work.spec)
-    reference = read_reference(folder)
+    folder, key = work.build / REFERENCE, reference_key(work.spec, work.sha256)
+    reference = read_reference(folder, work.sha256)
     if reference is None or reference.key != key:
-        work.step("asking the original about the golden images")
+        if written_by_older_release(folder):
+            work.step(f"{work.build} was written by an older release of edgeferry: everything is exported again")
+        work.step("computing the Keras model's predictions for the golden images")
         _needed(work, worker.refer, "reference.log", work.spec, work.build)
-        reference = read_reference(folder)
+        reference = read_reference(folder, work.sha256)
     if reference is None:
-        raise EdgeError(f"{folder}: the reference was written, but cannot be read back.")
+        raise EdgeError("EF-reference-unreadable", f"{folder}: the reference was written, but cannot be read back.")
     return reference
 
 
+def _exports(work: _Work, chosen: tuple[Format, ...], reference: Reference) -> tuple[Export, ...]:
+    """Export the formats in the order in which they are made: one that starts from another comes after it."""
+    plans = {form.name: _plan(form, work, reference) for form in chosen}
+    waiting = {name for name, plan in plans.items() if isinstance(plan, _Plan)}
+    able = {name for name, plan in plans.items() if isinstance(plan, _Plan) or plan.state == "kept"}
+    total = len(waiting | {form.name for form in chosen if form.after in waiting and form.name in able})
+    found: list[Export] = []
+    number = 0
+    for form in chosen:
+        plan = _plan(form, work, reference) if form.after in waiting else plans[form.name]
+        if isinstance(plan, _Plan):
+            number += 1
+            work.step(f"exporting {form.name}", number, total)
+            plan = _written(plan, work)
+        found.append(plan)
+    return tuple(found)
+
+
 def _needed(work: _Work, function: Callable[..., None], log: str, *arguments: object) -> None:
-    """Run what everything else needs; an accident there is the end, told in a sentence."""
+    """Run what everything else needs; a failure there ends the export, with one sentence."""
     place = work.build / log
     with explain_disk_errors(work.build):
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -102,34 +159,40 @@ def _needed(work: _Work, function: Callable[..., None], log: str, *arguments: ob
     try:
         work.child.call(function, *arguments, log=place)
     except ChildError as error:
-        raise EdgeError(f"{work.spec.model}: {error}") from error
+        raise EdgeError("EF-child-failed", f"{work.spec.model}: {error}") from error
 
 
-def _export(form: Format, work: _Work, reference: Reference) -> Export:
+def _plan(form: Format, work: _Work, reference: Reference) -> Export | _Plan:
+    """Return how a format will be written, or what became of it already."""
     if form.calibrated and reference.calibration_digest is None:
         return Export(form.name, "not run", NO_IMAGES)
     if why := form.missing():
         return Export(form.name, "not run", why)
-    versions = {name: found for name in form.tools if (found := _version(name))}
-    key = _key(form, work, reference, versions)
-    changed = _what_changed(work.build / form.name, key)
-    if changed is None:
-        return Export(form.name, "kept", "nothing changed")
-    work.step(f"writing {form.name}")
-    problem = _written(form, work, key, versions)
-    if problem:
-        return Export(form.name, "failed", problem)
-    return Export(form.name, "written", changed.reason, rebuilt=changed.rebuilt)
+    made_from = _made_from(form, work, reference)
+    folder = work.build / form.name
+    try:
+        artifact = read_artifact(folder)
+    except EdgeError as error:
+        absent = error.code == "EF-manifest-missing"
+        return _Plan(form, made_from, "not exported before" if absent else "exported by another release of edgeferry")
+    if artifact.key != digest(made_from):
+        return _Plan(form, made_from, "; ".join(_changes(artifact.made_from, made_from)))
+    changed = what_changed(artifact, folder, work.sha256)
+    if changed:
+        return _Plan(form, made_from, f"rebuilt: {changed}", rebuilt=True)
+    return Export(form.name, "kept", "nothing changed")
 
 
-def _written(form: Format, work: _Work, key: str, versions: dict[str, str]) -> str:
-    """Write one format; return what went wrong, or nothing."""
-    folder, log = work.build / form.name, work.build / f".{form.name}.log"
+def _written(plan: _Plan, work: _Work) -> Export:
+    """Write one format."""
+    name = plan.form.name
+    folder, log = work.build / name, work.build / f".{name}.log"
     log.unlink(missing_ok=True)
     try:
-        work.child.call(worker.write, work.spec, work.build, form.name, key, versions, log=log)
+        work.child.call(worker.write, work.spec, work.build, name, plan.made_from, log=log)
     except (EdgeError, ChildError) as error:
-        return str(error).replace(str(log), str(folder / LOG))
+        code = error.code if isinstance(error, EdgeError) else None
+        return Export(name, "failed", str(error).replace(str(log), str(folder / LOG)), code=code)
     finally:
         # A process that was killed could not tidy up after itself.
         shutil.rmtree(partial_of(folder), ignore_errors=True)
@@ -137,52 +200,68 @@ def _written(form: Format, work: _Work, key: str, versions: dict[str, str]) -> s
             with explain_disk_errors(folder):
                 folder.mkdir(exist_ok=True)
                 log.replace(folder / LOG)
-    return ""
+    return Export(name, "written", plan.reason, plan.rebuilt)
 
 
-def _key(form: Format, work: _Work, reference: Reference, versions: dict[str, str]) -> str:
-    parent = work.build / form.after if form.after else None
-    return digest(
-        {
-            "format": form.name,
-            "reference": [reference.key, reference.sha256],
-            "options": asdict(work.spec.options),
-            "tolerances": [each for each in work.spec.tolerances if each[0] == form.name],
-            "tools": versions,
-            "program": form.identity(),
-            "code": digest_of_code("models", "exporters"),
-            "parent": read_artifact(parent).sha256 if parent and (parent / MANIFEST).is_file() else None,
-        }
-    )
+def _made_from(form: Format, work: _Work, reference: Reference) -> dict[str, Any]:
+    """Return everything that a format's files follow from, by the names that a user knows."""
+    spec, shared = work.spec, asdict(work.spec.options)
+    versions = {name: found for name in form.tools if (found := installed_version(name))}
+    # The reference's digests are those of today's config: it would have been made again otherwise.
+    config = {key: value for key, value in reference.config_digests.items() if key != "data.calibration" or form.calibrated}
+    return {
+        "model.file": reference.source_sha256,
+        **config,
+        "reference": reference.sha256,
+        "options": {**{name: shared[name] for name in sorted(form.uses)}, **_as_json(options_of(form, spec))},
+        "tolerance": {key: value for name, key, value in spec.tolerances if name == form.name},
+        "tools": versions,
+        "program": form.identity(),
+        "parent": _sha256_of(work.build / form.after) if form.after else None,
+        "code": work.code.of(form.module, WORKER),
+    }
 
 
-@dataclass(frozen=True)
-class _Change:
-    """Why an artifact is written; ``rebuilt`` where its files are not those that were exported."""
-
-    reason: str
-    rebuilt: bool = False
-
-
-def _what_changed(folder: Path, key: str) -> _Change | None:
+def _sha256_of(folder: Path) -> str | None:
+    """Return the digest of an artifact, or None where there is none of this release."""
     try:
-        artifact = read_artifact(folder)
+        return read_artifact(folder).sha256
     except EdgeError:
-        return _Change("not exported before")
-    if artifact.key != key:
-        return _Change("the model, its contract, an option or a tool changed")
-    changed = what_changed(artifact, folder)
-    return _Change(f"rebuilt: {changed}", rebuilt=True) if changed else None
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
         return None
 
 
-def _told(path: Path) -> object:
+def _as_json(options: Any) -> dict[str, Any]:
+    """Return options as they come back from a manifest, so that the two can be compared."""
+    return dict(json.loads(json.dumps(asdict(options))))
+
+
+WHAT: Final = {
+    "model.file": "the model",
+    "reference": "the Keras model's predictions",
+    "program": "the program that writes it",
+    "parent": "the artifact it starts from",
+    "code": "the edgeferry code that writes it",
+}
+
+
+def _changes(before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
+    """Yield what changed between two records of what an artifact was made from."""
+    for key, value in now.items():
+        was = before.get(key)
+        if was == value:
+            continue
+        if isinstance(was, dict) and isinstance(value, dict):
+            names = [name for name in {**was, **value} if was.get(name) != value.get(name)]
+            yield from (f"{_singular(key)}{name}: {was.get(name, 'unset')} -> {value.get(name, 'unset')}" for name in names)
+        else:
+            yield f"{WHAT.get(key, key)} changed"
+
+
+def _singular(key: str) -> str:
+    return {"options": "option ", "tolerance": "tolerance "}.get(key, "")
+
+
+def _read(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The original, copied: ``build/<model>/`` can be carried elsewhere whole, and the original is measured beside the rest."""
+"""The Keras model, copied: ``build/<model>/`` is complete when copied elsewhere, and the model is measured like the rest."""
 
 import shutil
 from pathlib import Path
@@ -21,9 +21,10 @@ FORMATS = (
     Format(
         "keras",
         "keras",
-        "the original, copied",
+        "the Keras model, copied",
         Tolerance(1.0, 1e-4, 1e-5, "the same file and framework, in another process"),
         copy,
         ("keras",),
+        uses=frozenset(),
     ),
 )

@@ -2,12 +2,13 @@
 """ONNX, by tf2onnx from the frozen graph."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from edgeferry.exporters.format import Format, Written
+from edgeferry.exporters.format import WITH_AUTHOR, Format, Written
 from edgeferry.exporters.graph.source import INPUT, Source
+from edgeferry.exporters.options import option
 from edgeferry.models.artifact import Tensor, Tolerance
 from edgeferry.models.system.errors import EdgeError
 
@@ -18,21 +19,30 @@ FILE: Final = "model.onnx"
 BATCH_AXIS: Final = "batch"
 
 
-def write(source: Source, folder: Path) -> Written:
-    """Write the model with a batch axis that is open and named, labels and preprocessing in its metadata.
+@dataclass(frozen=True)
+class OnnxOptions:
+    """The options of ONNX files."""
+
+    opset: int = option("the opset of the file, 13 to 18", default=17)
+
+
+def write(source: Source, folder: Path, options: OnnxOptions = OnnxOptions()) -> Written:
+    """Write the model with a dynamic, named batch axis, and labels and preprocessing in its metadata.
 
     Raises:
-        EdgeError: tf2onnx does not know the opset asked for.
+        EdgeError: tf2onnx does not write the requested opset.
     """
     import onnx
     import tf2onnx
 
-    opset = source.spec.options.onnx_opset
+    opset = options.opset
     newest = tf2onnx.constants.PREFERRED_OPSET
     known = range(13, max(newest, 18) + 1)
     if opset not in known:
         raise EdgeError(
-            f"{source.spec.path}: export.onnx_opset is {opset}; tf2onnx {tf2onnx.__version__} writes {known[0]} to {known[-1]}."
+            "EF-onnx-opset",
+            f"{source.spec.path}: opset in [export.onnx] is {opset}; expected {known[0]} to {known[-1]}, which tf2onnx "
+            f"{tf2onnx.__version__} writes.",
         )
     model, _ = tf2onnx.convert.from_graph_def(
         source.graph_of(None), input_names=[f"{INPUT}:0"], output_names=[f"{source.output}:0"], opset=opset
@@ -40,9 +50,9 @@ def write(source: Source, folder: Path) -> Written:
     _rename(model, {f"{INPUT}:0": INPUT, f"{source.output}:0": source.output})
     for tensor in (*model.graph.input, *model.graph.output):
         tensor.type.tensor_type.shape.dim[0].dim_param = BATCH_AXIS
-    told = {"labels": list(source.spec.labels), "preprocessing": asdict(source.spec.preprocessing), "output": source.output}
+    fields = {"labels": list(source.spec.labels), "preprocessing": asdict(source.spec.preprocessing), "output": source.output}
     made_by = {name: value for name in ("author", "licence", "version") if (value := getattr(source.spec.options, name))}
-    onnx.helper.set_model_props(model, made_by | {name: json.dumps(value, ensure_ascii=False) for name, value in told.items()})
+    onnx.helper.set_model_props(model, made_by | {name: json.dumps(value, ensure_ascii=False) for name, value in fields.items()})
     onnx.save(model, folder / FILE)
     read = onnx.load(folder / FILE)
     onnx.checker.check_model(read, full_check=True)
@@ -75,8 +85,10 @@ FORMATS = (
         "onnx-float32",
         "onnx",
         "ONNX, float32, any batch size",
-        Tolerance(1.0, 1e-3, 1e-4, "the same float32 arithmetic in another order; EfficientNet-Lite0 moves by 3e-6"),
+        Tolerance(1.0, 1e-3, 1e-4, "the same float32 arithmetic in another order; EfficientNet-Lite0 differs by 3e-6"),
         write,
         ("tf2onnx", "onnx", "tensorflow-cpu", "tensorflow", "keras"),
+        options=OnnxOptions,
+        uses=WITH_AUTHOR,
     ),
 )

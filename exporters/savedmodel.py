@@ -16,13 +16,13 @@ ASSETS: Final = "labels.txt"
 
 
 def write(source: Source, folder: Path) -> Written:
-    """Write the frozen graph under ``serving_default``: ``image`` in, ``probabilities`` or ``logits`` out, any batch size."""
+    """Write the frozen graph as ``serving_default``: input ``image``, output ``probabilities`` or ``logits``, any batch size."""
     import tensorflow as tf
 
-    answer = source.function(None)
+    run = source.function(None)
     image = tf.TensorSpec((None, *source.shape), tf.float32, name=INPUT)
     module = tf.Module()
-    module.serve = tf.function(lambda image: {source.output: answer(image)[source.output]}, input_signature=[image])
+    module.serve = tf.function(lambda image: {source.output: run(image)[source.output]}, input_signature=[image])
     tf.saved_model.save(module, str(folder), signatures={SIGNATURE: module.serve})
     read = tf.saved_model.load(str(folder)).signatures[SIGNATURE]
     return Written(

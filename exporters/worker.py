@@ -6,15 +6,15 @@ import os
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
-from edgeferry.exporters.format import Format, formats
+from edgeferry.exporters.format import Format, formats, options_of
 from edgeferry.exporters.graph.source import Source, read_source
+from edgeferry.exporters.options import NoOptions
 from edgeferry.models.artifact import Artifact, Tolerance, files_of, write_manifest
 from edgeferry.models.config.spec import ModelSpec
-from edgeferry.models.reference import make_reference
-from edgeferry.models.system.files import whole_folder
-
-REFERENCE = "reference"
+from edgeferry.models.reference import REFERENCE, make_reference
+from edgeferry.models.system.files import digest, whole_folder
 
 
 def quieten() -> None:
@@ -24,7 +24,7 @@ def quieten() -> None:
 
 
 def train(spec: ModelSpec) -> None:
-    """Make a model that the project itself trains."""
+    """Train a model that edgeferry itself brings."""
     quieten()
     importlib.import_module(str(spec.trained_by)).train(spec)
 
@@ -35,13 +35,13 @@ def refer(spec: ModelSpec, build: Path) -> None:
     make_reference(spec, build / REFERENCE)
 
 
-def write(spec: ModelSpec, build: Path, name: str, key: str, tool_versions: dict[str, str]) -> None:
-    """Write one format with its manifest, whole or not at all."""
+def write(spec: ModelSpec, build: Path, name: str, made_from: dict[str, Any]) -> None:
+    """Write one format with its manifest, whole or not at all; ``made_from`` is what it follows from."""
     quieten()
     form = formats()[name]
     source = _source(spec, build)
     with whole_folder(build / name) as place:
-        written = form.write(source, place)
+        written = form.write(source, place, *(() if form.options is NoOptions else (options_of(form, spec),)))
         artifact = Artifact(
             format=name,
             kind=form.kind,
@@ -54,11 +54,12 @@ def write(spec: ModelSpec, build: Path, name: str, key: str, tool_versions: dict
             preprocessing=spec.preprocessing,
             tolerance=_tolerance(form, spec),
             files=files_of(place),
-            key=key,
-            tool_versions=tool_versions,
-            options={"fold_batchnorm": spec.options.fold_batchnorm, **written.options},
+            key=digest(made_from),
+            made_from=made_from,
+            tool_versions=made_from["tools"],
+            options={**made_from["options"], **written.options},
             calibration_digest=source.reference.calibration_digest if form.calibrated else None,
-            notes=(*source.notes, *written.notes) if form.kind != "keras" else written.notes,
+            notes=(*source.notes, *written.notes) if "fold_batchnorm" in form.uses else written.notes,
         )
         write_manifest(artifact, place)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One exported artifact and what is known of it: the folder ``build/<model>/<format>/`` with its ``manifest.json``."""
+"""One exported artifact and its manifest: the folder ``build/<model>/<format>/`` with its ``manifest.json``."""
 
 import json
 from collections.abc import Mapping
@@ -9,19 +9,20 @@ from typing import Any, Final
 
 from edgeferry.models.preprocessing import Preprocessing, preprocessing_of
 from edgeferry.models.system.errors import EdgeError
-from edgeferry.models.system.files import digest, files_below, sha256_of, write_json
+from edgeferry.models.system.files import Sha256, digest, files_below, refuse_other_schema, sha256_of, write_json
 
-# History: 1, the first. Its JSON Schema is manifest.schema.json.
-SCHEMA: Final = 1
+# History: 1, the first; 2 holds what an artifact was made from. Its JSON Schema is manifest.schema.json.
+SCHEMA: Final = 2
 MANIFEST: Final = "manifest.json"
 LOG: Final = "export.log"
+EXPORTS: Final = "exports.json"
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """An input or output as the file declares it; ``None`` in the shape is a size left open.
+    """An input or output as the file declares it; ``None`` in the shape is a dynamic size.
 
-    A quantized tensor stands for ``(stored - zero_point) * scale``.
+    The real values of a quantized tensor are ``(stored - zero_point) * scale``.
     """
 
     name: str
@@ -33,11 +34,12 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far an artifact may decide and answer differently from the original, and why that far.
+    """How far an artifact's predictions may differ from the Keras model's, and the reason for these limits.
 
-    ``top1_agreement`` is the smallest fraction of golden images with the same answer; ``max_difference`` the largest difference
-    of any probability; ``mean_difference`` the mean over images of each one's largest. A rounding moves a few images that the
-    original is uncertain of; a mistake moves all, which the mean shows though every answer be the same.
+    ``top1_agreement`` is the smallest fraction of golden images with the same top-1 class; ``max_difference`` the largest
+    difference of any probability; ``mean_difference`` the mean over images of each one's largest difference. Rounding changes a
+    few images that the Keras model is uncertain of; a mistake changes all of them, which the mean shows even where every top-1
+    class is the same.
     """
 
     top1_agreement: float
@@ -48,7 +50,7 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class Artifact:
-    """What a manifest says. ``files`` maps a name below the folder to its sha256 and size in bytes."""
+    """The content of a manifest. ``files`` maps a name below the folder to its sha256 and size in bytes."""
 
     format: str
     kind: str
@@ -62,6 +64,7 @@ class Artifact:
     tolerance: Tolerance
     files: Mapping[str, Mapping[str, Any]]
     key: str
+    made_from: dict[str, Any] = field(default_factory=dict)
     tool_versions: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     calibration_digest: str | None = None
@@ -70,19 +73,19 @@ class Artifact:
 
     @property
     def sha256(self) -> str:
-        """Return one digest of all its files."""
+        """Return one digest of all files."""
         return digest({name: facts["sha256"] for name, facts in self.files.items()})
 
     @property
     def bytes(self) -> int:
-        """Return the size of all its files together."""
+        """Return the total size of all files."""
         return sum(int(facts["bytes"]) for facts in self.files.values())
 
 
-def files_of(folder: Path) -> dict[str, dict[str, Any]]:
+def files_of(folder: Path, sha256: Sha256 = sha256_of) -> dict[str, dict[str, Any]]:
     """Return name, sha256 and size of every file of an artifact's folder, manifest and log apart."""
     return {
-        path.relative_to(folder).as_posix(): {"sha256": sha256_of(path), "bytes": path.stat().st_size}
+        path.relative_to(folder).as_posix(): {"sha256": sha256(path), "bytes": path.stat().st_size}
         for path in files_below(folder)
         if path.relative_to(folder).as_posix() not in {MANIFEST, LOG}
     }
@@ -94,50 +97,49 @@ def write_manifest(artifact: Artifact, folder: Path) -> None:
 
 
 def read_artifact(folder: Path) -> Artifact:
-    """Return what the manifest in a folder says.
+    """Return the artifact that a folder's manifest describes.
 
     Raises:
-        EdgeError: there is none, or it is not one of this schema.
+        EdgeError: there is no manifest, it is damaged, or another release of edgeferry wrote it.
     """
     path = folder / MANIFEST
     if not path.is_file():
-        raise EdgeError(f"{folder} holds no {MANIFEST}; export it with `make export-all`.")
+        raise EdgeError("EF-manifest-missing", f"{folder} holds no {MANIFEST}; export it with `make export-all`.")
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        if told.get("schema") != SCHEMA:
-            raise EdgeError(f"{path} has schema {told.get('schema')!r}, this version reads {SCHEMA}; export it anew.")
-        return _artifact(told)
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        refuse_other_schema(path, fields.get("schema"), SCHEMA, "make export-all")
+        return _artifact(fields)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise EdgeError(f"{path} cannot be read as a manifest ({error}); export it anew.") from None
+        raise EdgeError("EF-manifest-damaged", f"{path} cannot be read as a manifest ({error}); export it again.") from None
 
 
-def _artifact(told: dict[str, Any]) -> Artifact:
+def _artifact(fields: dict[str, Any]) -> Artifact:
     tensors = {
-        side: tuple(Tensor(**{**tensor, "shape": tuple(tensor["shape"])}) for tensor in told[side])
+        side: tuple(Tensor(**{**tensor, "shape": tuple(tensor["shape"])}) for tensor in fields[side])
         for side in ("inputs", "outputs")
     }
     return Artifact(
         **{
-            **told,
+            **fields,
             **tensors,
             "files": {
-                name: {"sha256": str(facts["sha256"]), "bytes": int(facts["bytes"])} for name, facts in told["files"].items()
+                name: {"sha256": str(facts["sha256"]), "bytes": int(facts["bytes"])} for name, facts in fields["files"].items()
             },
-            "labels": tuple(told["labels"]),
-            "notes": tuple(told["notes"]),
-            "preprocessing": preprocessing_of(told["preprocessing"]),
-            "tolerance": Tolerance(**told["tolerance"]),
+            "labels": tuple(fields["labels"]),
+            "notes": tuple(fields["notes"]),
+            "preprocessing": preprocessing_of(fields["preprocessing"]),
+            "tolerance": Tolerance(**fields["tolerance"]),
         }
     )
 
 
-def what_changed(artifact: Artifact, folder: Path) -> str | None:
+def what_changed(artifact: Artifact, folder: Path, sha256: Sha256 = sha256_of) -> str | None:
     """Return what differs between an artifact's files and its manifest, or None where nothing does."""
-    present = files_of(folder)
+    present = files_of(folder, sha256)
     for name, facts in artifact.files.items():
         if name not in present:
             return f"{name} is missing"
         if present[name] != facts:
             return f"{name} is not the file that was exported (its sha256 differs from the manifest's)"
     extra = sorted(set(present) - set(artifact.files))
-    return f"{extra[0]} does not belong to it" if extra else None
+    return f"{extra[0]} is not in the manifest" if extra else None

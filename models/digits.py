@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The default classifier: a small depthwise-separable network for the handwritten digits that scikit-learn ships.
 
-Nothing is downloaded. Seeded and deterministic: the same machine and versions give the same weights, bit for bit.
+Nothing is downloaded. Training is seeded and deterministic: the same machine and versions give the same weights, bit for bit.
 """
 
 import hashlib
@@ -23,25 +23,27 @@ if TYPE_CHECKING:
 SEED: Final = 7
 EPOCHS: Final = 30
 BATCH: Final = 32
-# Of 1797 images: one fifth golden, 200 of the rest also for calibration, which the training then leaves out.
+# Of 1797 images one fifth is golden, and 200 of the rest are for calibration; neither is trained on.
 GOLDEN: Final = 360
 CALIBRATION: Final = 200
 LEVELS: Final = 16
 
 
 def train(spec: ModelSpec, progress: Callable[[int, int], None] = lambda _done, _total: None) -> None:
-    """Write the trained classifier, its golden and its calibration images to the folder the contract names, whole or not at all.
+    """Write the trained classifier, its golden and its calibration images to the folder the config names, whole or not at all.
 
     ``progress`` is called with the epochs done and their total.
 
     Raises:
-        EdgeError: the folder holds something else too, which would be lost.
+        EdgeError: the folder holds other files, which would be lost.
     """
     folder = spec.model.parent
-    strange = {each.name for each in folder.glob("*")} - {spec.model.name, "golden", "calibration", "train"}
-    if strange:
+    others = {each.name for each in folder.glob("*")} - {spec.model.name, "golden", "calibration", "train"}
+    if others:
         raise EdgeError(
-            f"{spec.path}: model.file is in {folder}, which is replaced whole and holds {min(strange)}; name a folder of its own."
+            "EF-training-folder",
+            f"{spec.path}: model.file is in {folder}, which training replaces and which also holds {min(others)}; "
+            "name a folder of its own.",
         )
     with whole_folder(folder) as place:
         _write_images(place)
@@ -50,7 +52,7 @@ def train(spec: ModelSpec, progress: Callable[[int, int], None] = lambda _done, 
 
 
 def fit(images: Path, spec: ModelSpec, progress: Callable[[int, int], None]) -> "keras.Model":
-    """Return the network trained on a folder of images, prepared as the contract says."""
+    """Return the network trained on a folder of images, prepared as the config says."""
     import keras
     import tensorflow as tf
 
@@ -64,9 +66,9 @@ def fit(images: Path, spec: ModelSpec, progress: Callable[[int, int], None]) -> 
         optimizer=keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(4e-3, EPOCHS * steps)),
         loss="sparse_categorical_crossentropy",
     )
-    told = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, _: progress(epoch + 1, EPOCHS))
+    report = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, _: progress(epoch + 1, EPOCHS))
     batches = _shifted(normalise(pixels, spec.preprocessing), classes, spec)
-    model.fit(batches, epochs=EPOCHS, steps_per_epoch=steps, verbose=0, callbacks=[told])
+    model.fit(batches, epochs=EPOCHS, steps_per_epoch=steps, verbose=0, callbacks=[report])
     return model
 
 
@@ -86,7 +88,7 @@ def network(classes: int, shape: tuple[int, int, int]) -> "keras.Model":
 
 
 def weights_sha256(model: "keras.Model") -> str:
-    """Return the digest of all weights; the file's own differs with the date it was saved."""
+    """Return the digest of all weights; the digest of the file changes with the date it was saved."""
     return hashlib.sha256(b"".join(weight.numpy().tobytes() for weight in model.weights)).hexdigest()
 
 
@@ -97,7 +99,7 @@ def _normalised(x: "keras.KerasTensor") -> "keras.KerasTensor":
 
 
 def _shifted(images: "NDArray[np.float32]", classes: "NDArray[np.int64]", spec: ModelSpec) -> "object":
-    """Return batches in a seeded order, without end, each image moved by up to 3 of 32 pixels."""
+    """Return endless batches in a seeded order, each image shifted by up to 3 of 32 pixels."""
     import tensorflow as tf
 
     how = spec.preprocessing

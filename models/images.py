@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Labelled images, and the exact tensors the contract says they become."""
+"""Labelled images, and the exact tensors that the config turns them into."""
 
 import csv
 import difflib
+import os
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from edgeferry.models.config.spec import UTF_8
 from edgeferry.models.preprocessing import Preprocessing, opened, pixels_of
 from edgeferry.models.system.errors import EdgeError
-from edgeferry.models.system.files import digest, digest_of_files, files_below, sha256_of
+from edgeferry.models.system.files import Sha256, digest, digest_of_files, files_below, sha256_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +30,7 @@ HEADER: Final = ["file", "label"]
 class ImageSet:
     """Images in a folder or an .npz file, and the label of each where they have one.
 
-    ``files`` is empty for an .npz file; ``labels`` is None where no label is told.
+    ``files`` is empty for an .npz file; ``labels`` is None where the images have none.
     """
 
     path: Path
@@ -38,36 +39,38 @@ class ImageSet:
     digest: str
 
 
-def find_images(path: Path) -> ImageSet:
+def find_images(path: Path, sha256: Sha256 = sha256_of) -> ImageSet:
     """Return the images at ``path``, none of them decoded.
 
-    A folder holds one folder a label, or images and a ``labels.csv`` (file,label), or images alone; an .npz file holds
-    ``images`` (uint8, [count, height, width, channels]) and may hold ``labels`` (texts or class numbers).
+    A folder holds one folder per label, or images and a ``labels.csv`` (file,label), or images alone; an .npz file holds
+    ``images`` (uint8, [count, height, width, channels]) and may hold ``labels`` (texts or class numbers). ``sha256`` returns the
+    digest of a file.
 
     Raises:
         EdgeError: there is nothing at that place, or no image in it, or a line of labels.csv is wrong.
     """
     if path.is_file() and path.suffix == ".npz":
-        return ImageSet(path, (), None, sha256_of(path))
+        return ImageSet(path, (), None, sha256(path))
     if not path.is_dir():
-        found = "is not a folder and not an .npz file" if path.exists() else "is not there"
-        raise EdgeError(f"{path} {found}; expected images: a folder, or an .npz file.")
+        found = "is neither a folder nor an .npz file" if path.exists() else "does not exist"
+        raise EdgeError("EF-images-missing", f"{path} {found}; expected images: a folder, or an .npz file.")
     below = files_below(path)
     files = tuple(file for file in below if file.suffix.lower() in SUFFIXES)
     if not files:
-        raise EdgeError(f"{path} holds no image; looked for {', '.join(SUFFIXES)} at any depth.")
+        raise EdgeError("EF-images-missing", f"{path} holds no image; looked for {', '.join(SUFFIXES)} at any depth.")
     listed = [file for file in below if file == path / LABELS_FILE]
     labels = _labels_listed(listed[0], files) if listed else _labels_by_folder(path, files)
     try:
-        return ImageSet(path, files, labels, digest([digest_of_files([*files, *listed], path), labels]))
+        return ImageSet(path, files, labels, digest([digest_of_files([*files, *listed], path, sha256), labels]))
     except OSError as error:
-        raise EdgeError(f"{error.filename}: cannot be read: {error.strerror}.") from None
+        raise EdgeError("EF-image-unreadable", f"{error.filename}: cannot be read: {error.strerror}.") from None
 
 
 def _labels_by_folder(path: Path, files: Sequence[Path]) -> tuple[str, ...] | None:
     if any(file.parent == path for file in files):
         return None
-    return tuple(file.relative_to(path).parts[0] for file in files)
+    below = len(str(path)) + 1
+    return tuple(str(file)[below:].partition(os.sep)[0] for file in files)
 
 
 def _labels_listed(table: Path, files: Sequence[Path]) -> tuple[str, ...]:
@@ -75,16 +78,16 @@ def _labels_listed(table: Path, files: Sequence[Path]) -> tuple[str, ...]:
     known, label_of = set(names), dict[str, str]()
     for number, row in _rows(table):
         if len(row) != 2:
-            raise EdgeError(f"{table}, line {number}: has {len(row)} fields; expected 'file,label'.")
+            raise EdgeError("EF-labels-csv", f"{table}, line {number}: has {len(row)} fields; expected 'file,label'.")
         name, label = row
         if name not in known:
-            raise EdgeError(f"{table}, line {number}: names {name!r}, which is not an image in {table.parent}.")
+            raise EdgeError("EF-labels-csv", f"{table}, line {number}: names {name!r}, which is not an image in {table.parent}.")
         if name in label_of:
-            raise EdgeError(f"{table}, line {number}: names {name!r} again; expected one line an image.")
+            raise EdgeError("EF-labels-csv", f"{table}, line {number}: names {name!r} again; expected one line per image.")
         label_of[name] = label
     missing = [name for name in names if name not in label_of]
     if missing:
-        raise EdgeError(f"{table} has no line for {missing[0]} ({len(missing)} images lack one).")
+        raise EdgeError("EF-labels-csv", f"{table} has no line for {missing[0]} ({len(missing)} images lack one).")
     return tuple(label_of[name] for name in names)
 
 
@@ -95,15 +98,15 @@ def _rows(table: Path) -> list[tuple[int, list[str]]]:
             lines = csv.reader(text, strict=True)
             rows = [(lines.line_num, [field.strip() for field in row]) for row in lines if row]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise EdgeError(f"{table}: not a table of 'file,label' lines in UTF-8: {error}.") from None
+        raise EdgeError("EF-labels-csv", f"{table}: not a table of 'file,label' lines in UTF-8: {error}.") from None
     return rows[1:] if rows and rows[0][1] == HEADER else rows
 
 
 def read_pixels(images: ImageSet, how: Preprocessing) -> "NDArray[np.uint8]":
-    """Return all images decoded, resized and ordered as the contract says, before normalisation.
+    """Return all images decoded, resized and ordered as the config says, before normalisation.
 
     Returns:
-        uint8, [count, height, width, channels], channels in the contract's colour order.
+        uint8, [count, height, width, channels], channels in the config's colour order.
 
     Raises:
         EdgeError: an image cannot be read, or an .npz file does not hold what it should.
@@ -119,7 +122,7 @@ def read_labels(images: ImageSet, labels: Sequence[str]) -> "NDArray[np.int64]":
     """Return the class number of every image, [count].
 
     Raises:
-        EdgeError: the images have no labels, or one that the contract does not name.
+        EdgeError: the images have no labels, or one that the config does not name.
     """
     import numpy as np
 
@@ -130,7 +133,8 @@ def read_labels(images: ImageSet, labels: Sequence[str]) -> "NDArray[np.int64]":
         names = None if images.labels is None else list(images.labels)
     if names is None:
         raise EdgeError(
-            f"{images.path} has no labels; put the images in one folder a label, or add {LABELS_FILE} with 'file,label' lines."
+            "EF-golden-labels",
+            f"{images.path} has no labels; put the images in one folder per label, or add {LABELS_FILE} with 'file,label' lines.",
         )
     unknown = sorted(set(names) - set(labels))
     if unknown:
@@ -141,8 +145,9 @@ def read_labels(images: ImageSet, labels: Sequence[str]) -> "NDArray[np.int64]":
             else f"its {len(labels)} begin with {', '.join(labels[:5])}"
         )
         raise EdgeError(
+            "EF-label-unknown",
             f"{images.path} has the label {unknown[0]!r} on {names.count(unknown[0])} of {len(names)} images, "
-            f"which the contract's model.labels does not name; {known}."
+            f"which model.labels in the config does not name; {known}.",
         )
     return np.array([labels.index(name) for name in names], dtype=np.int64)
 
@@ -165,7 +170,7 @@ def _arrays(path: Path) -> "tuple[NDArray[np.uint8], NDArray[np.generic] | None]
             held = np.load(file, allow_pickle=False)
             arrays = dict(held) if isinstance(held, np.lib.npyio.NpzFile) else {}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise EdgeError(f"{path}: not an .npz file that can be read: {error}.") from None
+        raise EdgeError("EF-npz", f"{path}: not an .npz file that can be read: {error}.") from None
     images = arrays.get("images", np.empty(0))
     usable = (
         images.dtype == np.uint8 and images.size and (images.ndim == 3 or (images.ndim == 4 and images.shape[3] in {1, 3, 4}))
@@ -173,9 +178,10 @@ def _arrays(path: Path) -> "tuple[NDArray[np.uint8], NDArray[np.generic] | None]
     if not usable:
         found = ", ".join(f"'{name}' of {each.dtype} {list(each.shape)}" for name, each in arrays.items()) or "no named arrays"
         raise EdgeError(
-            f"{path}: expected 'images' of uint8, [count, height, width] or [count, height, width, 1 or 3]; found {found}."
+            "EF-npz",
+            f"{path}: expected 'images' of uint8, [count, height, width] or [count, height, width, 1 or 3]; found {found}.",
         )
     labels = arrays.get("labels")
     if labels is not None and labels.shape != (len(images),):
-        raise EdgeError(f"{path}: has {len(images)} images, but 'labels' has the shape {labels.shape}.")
+        raise EdgeError("EF-npz", f"{path}: has {len(images)} images, but 'labels' has the shape {labels.shape}.")
     return images, labels

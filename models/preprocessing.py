@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How an image becomes the tensor a classifier takes; what serves a classifier elsewhere takes this module along."""
+"""How an image becomes the input tensor of a classifier; the serving container carries a copy of this module."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-# Modes of Pillow with 8 bits a channel or fewer that it turns into gray and RGB.
+# Modes of Pillow with at most 8 bits per channel that it converts to gray and RGB.
 MODES: Final = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How an image file becomes the tensor the classifier takes: ``(pixel - mean) / std`` in float32, pixels 0..255.
+    """How an image file becomes the input tensor of the classifier: ``(pixel - mean) / std`` in float32, pixels 0..255.
 
-    ``mean`` and ``std`` hold one number a channel, in the contract's colour order and in pixel units.
+    ``mean`` and ``std`` hold one number per channel, in the config's colour order and in pixel units.
     """
 
     height: int
@@ -38,16 +38,16 @@ class Preprocessing:
         return 1 if self.colour == "gray" else 3
 
 
-def preprocessing_of(told: Mapping[str, Any]) -> Preprocessing:
-    """Return it from what JSON tells; raises KeyError or TypeError for what is not one."""
-    return Preprocessing(**{**told, "mean": tuple(told["mean"]), "std": tuple(told["std"])})
+def preprocessing_of(fields: Mapping[str, Any]) -> Preprocessing:
+    """Return the preprocessing that JSON fields describe; raises KeyError or TypeError for any other fields."""
+    return Preprocessing(**{**fields, "mean": tuple(fields["mean"]), "std": tuple(fields["std"])})
 
 
 def opened(file: Path | IO[bytes], name: str, most_pixels: int | None = None) -> "Image.Image":
-    """Return an image file decoded; ``name`` is what an error calls it.
+    """Return a decoded image file; error messages call it ``name``.
 
     Raises:
-        EdgeError: it is no image, or damaged, or has more than 8 bits a channel, or more pixels than ``most_pixels``.
+        EdgeError: it is not an image, is damaged, has more than 8 bits per channel, or has more pixels than ``most_pixels``.
     """
     from PIL import Image
 
@@ -58,10 +58,13 @@ def opened(file: Path | IO[bytes], name: str, most_pixels: int | None = None) ->
     except EdgeError:
         raise
     except Exception as error:
-        # Pillow's readers raise whatever a damaged file makes them meet: OSError, SyntaxError, TypeError.
-        raise EdgeError(f"{name}: not an image that can be read: {error}.") from error
+        # Pillow's readers raise many kinds of error for a damaged file: OSError, SyntaxError, TypeError.
+        raise EdgeError("EF-image-damaged", f"{name}: not an image that can be read: {error}.") from error
     if picture.mode not in MODES:
-        raise EdgeError(f"{name}: expected 8 bits a channel, gray or RGB; found Pillow's mode {picture.mode}. Save it so.")
+        raise EdgeError(
+            "EF-image-mode",
+            f"{name}: expected 8 bits per channel, gray or RGB; found mode {picture.mode} (Pillow's name). Convert the image.",
+        )
     return picture
 
 
@@ -76,9 +79,9 @@ def normalise(pixels: "NDArray[np.uint8]", how: Preprocessing) -> "NDArray[np.fl
 
 
 def pixels_of(picture: "Image.Image", how: Preprocessing) -> "NDArray[np.uint8]":
-    """Return one picture as the contract's pixels: uint8, [height, width, channels].
+    """Return one image as the config's pixels: uint8, [height, width, channels].
 
-    Turned upright by its EXIF note, converted to the colour space, then fitted: ``stretch`` to the shape, ``crop`` the
+    Rotated as its EXIF orientation says, converted to the colour space, then fitted: ``stretch`` to the shape, ``crop`` the
     largest centred part of the right aspect, or ``pad`` with black; resized by Pillow's filter of that name.
     """
     import numpy as np
@@ -97,6 +100,9 @@ def pixels_of(picture: "Image.Image", how: Preprocessing) -> "NDArray[np.uint8]"
 
 
 def _refuse_larger_than(most_pixels: int | None, picture: "Image.Image", name: str) -> None:
-    """Refuse an image by the size that its head tells, before memory is taken for it."""
+    """Refuse an image by the size in its header, before memory is allocated for it."""
     if most_pixels is not None and picture.width * picture.height > most_pixels:
-        raise EdgeError(f"{name}: has {picture.width} x {picture.height} pixels; expected at most {most_pixels}. Shrink it.")
+        raise EdgeError(
+            "EF-image-too-large",
+            f"{name}: has {picture.width} x {picture.height} pixels; expected at most {most_pixels}. Shrink it.",
+        )

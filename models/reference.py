@@ -1,34 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every artifact is held to: golden images, their labels and the original's scores, computed once."""
+"""What every artifact is checked against: golden images, their labels and the Keras model's scores, computed once."""
 
 import json
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from edgeferry.models.config.diagnosis import doubt_all, doubt_order
+from edgeferry.models.config.diagnosis import better_channel_order, better_preprocessing
 from edgeferry.models.config.spec import ModelSpec
 from edgeferry.models.images import find_images, read_labels, read_pixels
 from edgeferry.models.keras_loader import check_file, classifier
 from edgeferry.models.preprocessing import normalise
 from edgeferry.models.softmax import softmax
+from edgeferry.models.system.closure import CodeDigests
 from edgeferry.models.system.errors import EdgeError
-from edgeferry.models.system.files import digest, digest_of_code, files_below, sha256_of, whole_folder, write_json
+from edgeferry.models.system.files import Sha256, digest, files_below, sha256_of, whole_folder, write_json
+from edgeferry.models.system.packages import installed_version
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-SCHEMA: Final = 1
+# History: 1, the first; 2 names the config it was made from.
+SCHEMA: Final = 2
+# The folder below build/<model>/, and its files.
+REFERENCE: Final = "reference"
 FACTS: Final = "reference.json"
 PIXELS: Final = "pixels.npy"
+LABELS: Final = "labels.npy"
+SCORES: Final = "scores.npy"
 CALIBRATION: Final = "calibration.npy"
-# A row of probabilities sums to 1 but for float32 rounding over up to some thousand classes.
+TOOLS: Final = ("keras", "numpy", "pillow")
+# A row of probabilities sums to 1 except for float32 rounding over up to some thousand classes.
 SUM_TOLERANCE: Final = 1e-3
-# An untrained network's answers move by less than this over real images (MobileNetV2: 0.0), a trained one's by tenths.
+# An untrained network's outputs move by less than this over real images (MobileNetV2: 0.0), a trained one's by tenths.
 LEAST_SPREAD: Final = 0.02
 BATCH: Final = 32
 ABSENT: Final = "absent"
@@ -36,10 +43,10 @@ ABSENT: Final = "absent"
 
 @dataclass(frozen=True)
 class Reference:
-    """The original's answers, and the files they stand in; reading it needs no framework.
+    """The Keras model's predictions for the golden images, and the files they are in; reading it needs no framework.
 
-    ``output`` says what the classifier itself answers, 'probabilities' or 'logits'; the scores kept are probabilities.
-    ``config_digests`` holds a digest of each part of the config it was made under.
+    ``output`` says what the model itself returns, 'probabilities' or 'logits'; the scores kept are probabilities.
+    ``config`` is the path of the config it was made from, ``config_digests`` holds a digest of each part of it.
     """
 
     key: str
@@ -49,6 +56,7 @@ class Reference:
     images: int
     accuracy: float
     calibration_digest: str | None
+    config: str
     config_digests: dict[str, str]
     files: dict[str, str]
 
@@ -58,60 +66,74 @@ class Reference:
         return digest(self.files)
 
 
-def reference_key(spec: ModelSpec) -> str:
-    """Return the digest of everything the reference follows from: model, images, contract, code and tools.
+def reference_key(spec: ModelSpec, sha256: Sha256 = sha256_of) -> str:
+    """Return the digest of everything the reference follows from: model, images, config, code and tools.
 
     Raises:
-        EdgeError: the model or the images are not there.
+        EdgeError: the model or the images are missing.
     """
     if not spec.model.exists():
-        raise EdgeError(f"{spec.path}: model.file names {spec.model}, which is not there.")
+        raise EdgeError("EF-model-missing", f"{spec.path}: model.file names {spec.model}, which does not exist.")
     if spec.model.is_dir():
         check_file(spec.model)
     return digest(
         {
-            "model": sha256_of(spec.model),
-            "config": _config_digests(spec),
-            "code": digest_of_code("models"),
-            "tools": {name: version(name) for name in ("keras", "numpy", "pillow")},
+            "model": sha256(spec.model),
+            "config": config_digests(spec, sha256),
+            "code": CodeDigests(sha256).of(__name__),
+            "tools": {name: installed_version(name) for name in TOOLS},
         }
     )
 
 
 def changed_config_keys(spec: ModelSpec, reference: Reference) -> tuple[str, ...]:
-    """Return the keys of the contract that changed since the reference was made; images that are not here cannot be asked."""
-    now = _config_digests(spec)
+    """Return the keys of the config that changed since the reference was made; images that are absent count as unchanged."""
+    now = config_digests(spec)
     return tuple(key for key, was in reference.config_digests.items() if now[key] not in {was, ABSENT})
 
 
-def _config_digests(spec: ModelSpec) -> dict[str, str]:
+def config_digests(spec: ModelSpec, sha256: Sha256 = sha256_of) -> dict[str, str]:
+    """Return a digest of each part of a config that the reference follows from."""
+
+    def images(path: Path | None) -> str:
+        return find_images(path, sha256).digest if path is not None and path.exists() else ABSENT
+
     return {
         "model.labels": digest(spec.labels),
         "model.output": digest(spec.output),
         "input": digest(asdict(spec.preprocessing)),
-        "data.golden": find_images(spec.golden).digest if spec.golden.exists() else ABSENT,
-        "data.calibration": find_images(spec.calibration).digest if spec.calibration and spec.calibration.exists() else ABSENT,
+        "data.golden": images(spec.golden),
+        "data.calibration": images(spec.calibration),
     }
 
 
-def read_reference(folder: Path) -> Reference | None:
-    """Return the reference kept in a folder, or None where there is none that is whole."""
+def read_reference(folder: Path, sha256: Sha256 = sha256_of) -> Reference | None:
+    """Return the reference kept in a folder, or None where there is none that is whole and of this release."""
     try:
-        told = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-        if told.pop("schema") != SCHEMA:
+        fields = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        if fields.pop("schema") != SCHEMA:
             return None
-        reference = Reference(**{**told, "labels": tuple(told["labels"])})
+        reference = Reference(**{**fields, "labels": tuple(fields["labels"])})
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
-    present = {path.name: sha256_of(path) for path in files_below(folder) if path.name != FACTS}
+    present = {path.name: sha256(path) for path in files_below(folder) if path.name != FACTS}
     return reference if present == reference.files else None
 
 
+def written_by_older_release(folder: Path) -> bool:
+    """Say whether a folder holds a reference of an earlier schema: its build folder was written by an older release."""
+    try:
+        schema = json.loads((folder / FACTS).read_text(encoding="utf-8"))["schema"]
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
+    return isinstance(schema, int) and schema < SCHEMA
+
+
 def make_reference(spec: ModelSpec, folder: Path) -> Reference:
-    """Return the reference of a contract, computed by Keras and written to ``folder``.
+    """Return the reference of a config, computed by Keras and written to ``folder``.
 
     Raises:
-        EdgeError: the classifier does not tell the golden images apart, or calibration images are golden ones.
+        EdgeError: the model does not distinguish the golden images, or calibration images are golden ones.
     """
     import numpy as np
 
@@ -119,8 +141,7 @@ def make_reference(spec: ModelSpec, folder: Path) -> Reference:
     labels = read_labels(golden, spec.labels)
     pixels = read_pixels(golden, spec.preprocessing)
     calibration = _calibration_pixels(spec)
-    if calibration is not None:
-        _refuse_overlap(spec, pixels, calibration)
+    _refuse_overlap(spec, pixels, calibration)
     predict = classifier(spec).predict_on_batch
     scores = keras_scores(predict, pixels, spec)
     output = output_kind(scores, spec)
@@ -128,13 +149,15 @@ def make_reference(spec: ModelSpec, folder: Path) -> Reference:
     try:
         check_discriminates(probabilities, labels, spec)
     except EdgeError as error:
-        raise EdgeError(" ".join(filter(None, (str(error), doubt_all(spec, predict, pixels, labels))))) from None
-    if doubt := doubt_order(spec, predict, pixels, labels):
-        raise EdgeError(f"{spec.path}: the contract does not fit the model. {doubt}")
+        raise EdgeError(
+            error.code, " ".join(filter(None, (str(error), better_preprocessing(spec, predict, pixels, labels))))
+        ) from None
+    if finding := better_channel_order(spec, predict, pixels, labels):
+        raise EdgeError("EF-config-mismatch", f"{spec.path}: the config does not fit the model. {finding}")
     with whole_folder(folder) as place:
         np.save(place / PIXELS, pixels)
-        np.save(place / "labels.npy", labels)
-        np.save(place / "scores.npy", probabilities)
+        np.save(place / LABELS, labels)
+        np.save(place / SCORES, probabilities)
         if calibration is not None:
             np.save(place / CALIBRATION, calibration)
         reference = Reference(
@@ -145,7 +168,8 @@ def make_reference(spec: ModelSpec, folder: Path) -> Reference:
             images=len(labels),
             accuracy=float((probabilities.argmax(axis=1) == labels).mean()),
             calibration_digest=None if spec.calibration is None else find_images(spec.calibration).digest,
-            config_digests=_config_digests(spec),
+            config=str(spec.path.resolve()),
+            config_digests=config_digests(spec),
             files={path.name: sha256_of(path) for path in files_below(place)},
         )
         write_json(place / FACTS, {"schema": SCHEMA, **asdict(reference)})
@@ -153,10 +177,10 @@ def make_reference(spec: ModelSpec, folder: Path) -> Reference:
 
 
 def keras_scores(predict: Callable[[Any], Any], pixels: "NDArray[np.uint8]", spec: ModelSpec) -> "NDArray[np.float32]":
-    """Return what a function answers to all images, [count, classes], a batch at a time.
+    """Return what a function predicts for all images, [count, classes], one batch at a time.
 
     Raises:
-        EdgeError: an answer is NaN or Inf.
+        EdgeError: a prediction is NaN or Inf.
     """
     import numpy as np
 
@@ -165,17 +189,18 @@ def keras_scores(predict: Callable[[Any], Any], pixels: "NDArray[np.uint8]", spe
     wrong = ~np.isfinite(scores).all(axis=1)
     if wrong.any():
         raise EdgeError(
-            f"{spec.model}: answers NaN or Inf to {int(wrong.sum())} of {len(scores)} golden images; "
-            "check input.range (or mean and std) in the contract, then the training."
+            "EF-model-not-finite",
+            f"{spec.model}: predicts NaN or Inf for {int(wrong.sum())} of {len(scores)} golden images; "
+            "check input.range (or mean and std) in the config, then the training.",
         )
     return scores
 
 
 def output_kind(scores: "NDArray[np.float32]", spec: ModelSpec) -> str:
-    """Return 'probabilities' or 'logits', as the contract says or as the scores show.
+    """Return 'probabilities' or 'logits', as the config says or as the scores show.
 
     Raises:
-        EdgeError: the scores are neither (from 0 to 1, but rows do not sum to 1), or not what the contract says.
+        EdgeError: the scores are neither (from 0 to 1, but rows do not sum to 1), or not what the config says.
     """
     import numpy as np
 
@@ -183,15 +208,19 @@ def output_kind(scores: "NDArray[np.float32]", spec: ModelSpec) -> str:
     sums = scores.sum(axis=1)
     summed = between and bool(np.allclose(sums, 1, atol=SUM_TOLERANCE))
     if summed and spec.output == "logits":
-        raise EdgeError(f"{spec.path}: model.output is 'logits', but every answer sums to 1: set 'probabilities' or 'auto'.")
+        raise EdgeError(
+            "EF-model-output",
+            f"{spec.path}: model.output is 'logits', but every output sums to 1: set 'probabilities' or 'auto'.",
+        )
     if summed:
         return "probabilities"
     if spec.output == "logits":
         return "logits"
     if between or spec.output == "probabilities":
         raise EdgeError(
-            f"{spec.model}: answers that sum to {sums.min():.3g} to {sums.max():.3g} an image, so not one label an image "
-            "(a sigmoid a class?). End the model with a softmax, or set model.output = 'logits' if they are logits."
+            "EF-model-output",
+            f"{spec.model}: its outputs sum to {sums.min():.3g} to {sums.max():.3g} per image, so not to one label per image "
+            "(one sigmoid per class?). End the model with a softmax, or set model.output = 'logits' if they are logits.",
         )
     return "logits"
 
@@ -199,7 +228,7 @@ def output_kind(scores: "NDArray[np.float32]", spec: ModelSpec) -> str:
 def check_discriminates(scores: "NDArray[np.float32]", labels: "NDArray[np.int64]", spec: ModelSpec) -> None:
     """Refuse a reference that any artifact would agree with.
 
-    An untrained network answers nearly the same to every image, so that a wrong artifact passes beside it.
+    An untrained network predicts nearly the same for every image, so that a wrong artifact would pass next to it.
 
     Raises:
         EdgeError: says what was seen: the classes predicted, the spread, the accuracy.
@@ -207,28 +236,35 @@ def check_discriminates(scores: "NDArray[np.float32]", labels: "NDArray[np.int64
     predicted, present = scores.argmax(axis=1), sorted(set(labels.tolist()))
     if len(present) < 2:
         raise EdgeError(
-            f"{spec.golden}: every golden image has the label {spec.labels[present[0]]!r}; expected some of each label."
+            "EF-golden-one-label",
+            f"{spec.golden}: every golden image has the label {spec.labels[present[0]]!r}; expected some of each label.",
         )
     classes, wanted = len(set(predicted.tolist())), max(2, (len(present) + 1) // 2)
     spread = float(scores.std(axis=0).max())
     accuracy = float((predicted == labels).mean())
     chance = 1 / scores.shape[1]
-    # Three standard errors of guessing above guessing.
+    # Three standard errors of guessing above chance.
     needed = chance + 3 * (chance * (1 - chance) / len(labels)) ** 0.5
     if needed > 1:
         fewest = math.ceil(9 * chance / (1 - chance))
         raise EdgeError(
-            f"{spec.golden}: holds {len(labels)} golden images; expected at least {fewest}, to tell knowing from guessing."
+            "EF-golden-too-few",
+            f"{spec.golden}: holds {len(labels)} golden images; expected at least {fewest}, to tell a model from guessing.",
         )
     seen = f"{len(labels)} golden images, {classes} classes predicted, spread {spread:.3f}, accuracy {accuracy:.1%}"
     about = f"{spec.model}: cannot serve as the reference ({seen}): "
     if spread < LEAST_SPREAD:
-        raise EdgeError(f"{about}its answers do not differ between images, so any artifact would agree. Is it trained?")
+        raise EdgeError(
+            "EF-model-untrained", f"{about}its outputs do not differ between images, so any artifact would agree. Is it trained?"
+        )
     if classes < wanted:
-        raise EdgeError(f"{about}expected at least {wanted} classes among its answers. Is it trained? Is input.range right?")
+        raise EdgeError(
+            "EF-model-untrained", f"{about}expected at least {wanted} predicted classes. Is it trained? Is input.range right?"
+        )
     if accuracy < needed:
         raise EdgeError(
-            f"{about}guessing reaches {chance:.1%}. Is it trained? Check the label order, input.colour and input.range."
+            "EF-model-chance",
+            f"{about}guessing reaches {chance:.1%}. Is it trained? Check the label order, input.colour and input.range.",
         )
 
 
@@ -236,13 +272,16 @@ def _calibration_pixels(spec: ModelSpec) -> "NDArray[np.uint8] | None":
     return None if spec.calibration is None else read_pixels(find_images(spec.calibration), spec.preprocessing)
 
 
-def _refuse_overlap(spec: ModelSpec, golden: "NDArray[np.uint8]", calibration: "NDArray[np.uint8]") -> None:
+def _refuse_overlap(spec: ModelSpec, golden: "NDArray[np.uint8]", calibration: "NDArray[np.uint8] | None") -> None:
+    if calibration is None:
+        return
     known = {image.tobytes(): number for number, image in enumerate(golden)}
     shared = [number for number, image in enumerate(calibration) if image.tobytes() in known]
     if shared:
         files = find_images(spec.calibration).files if spec.calibration else ()
         example = f", {files[shared[0]].name} among them" if files else ""
         raise EdgeError(
+            "EF-calibration-golden",
             f"{spec.calibration}: {len(shared)} calibration images are golden images too{example}; "
-            "an int8 artifact must not be judged on what it was calibrated with. Remove them from one of the two."
+            "an int8 artifact must not be checked on what it was calibrated with. Remove them from one of the two.",
         )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Logits to probabilities, wherever a classifier answers with logits; what serves it elsewhere takes this module along."""
+"""Logits to probabilities, for classifiers that output logits; the serving container carries a copy of this module."""
 
 from typing import TYPE_CHECKING
 

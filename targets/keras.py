@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The original itself and SavedModels, by TensorFlow on a CPU or a GPU: what the exported copies are compared with."""
+"""The Keras model itself and SavedModels, by TensorFlow on a CPU or a GPU: the reference of all exported artifacts."""
 
 from collections.abc import Callable
 from functools import partial
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from edgeferry.models.keras_loader import load_model
 from edgeferry.targets.host import nvidia
-from edgeferry.targets.host.installed import needs, no_cuda, runtime, versions
+from edgeferry.targets.host.installed import installs, needs, no_cuda, pip_installs, runtime, versions
 from edgeferry.targets.target import Job, Run, Session, Target, Unsupported
 from edgeferry.targets.timing import run_of, timed
 
@@ -19,6 +19,7 @@ SIGNATURE: Final = "serving_default"
 INPUT: Final = "image"
 # The same TensorFlow under either name.
 DISTRIBUTIONS: Final = ("tensorflow", "tensorflow-cpu")
+WITH_CUDA: Final = "tensorflow[and-cuda]"
 
 
 def _run(job: Job, device: str = "CPU") -> Run:
@@ -26,14 +27,15 @@ def _run(job: Job, device: str = "CPU") -> Run:
 
 
 def _open(job: Job, device: str = "CPU") -> Session:
-    import keras  # noqa: F401 - so that loading is timed without it
+    import keras  # noqa: F401 - so that its import is not part of the loading time
     import numpy as np
     import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")
     if device == "GPU" and not gpus:
         raise Unsupported(
-            "TensorFlow sees no GPU here; `.venv/bin/python -m pip install tensorflow[and-cuda]` installs one that may"
+            "EF-gpu-not-found",
+            f"TensorFlow finds no GPU here; {pip_installs(WITH_CUDA)} installs a TensorFlow with CUDA",
         )
     tf.config.set_visible_devices(gpus[:1] if device == "GPU" else [], "GPU")
     tf.config.experimental.enable_tensor_float_32_execution(False)  # noqa: FBT003 - TensorFlow's own
@@ -65,7 +67,7 @@ def _loaded(job: Job) -> Callable[[Any], Any]:
 
     if job.artifact.kind == "keras":
         model = load_model(job.main_file)
-        # Not predict(), which spends milliseconds a call on its own loop.
+        # Not predict(), which spends milliseconds per call on its own loop.
         compiled: Callable[[Any], Any] = tf.function(lambda image: model(image, training=False))
         return compiled
     signature = tf.saved_model.load(str(job.main_file.parent)).signatures[SIGNATURE]
@@ -91,7 +93,7 @@ TARGETS = (
         name="keras-gpu",
         summary="an NVIDIA GPU, by TensorFlow",
         reads=frozenset({"keras", "savedmodel"}),
-        missing=lambda: no_cuda("`make install`, then `.venv/bin/python -m pip install tensorflow[and-cuda]`"),
+        missing=lambda: no_cuda(f"{installs('tensorflow')}, then {pip_installs(WITH_CUDA)}"),
         run=partial(_run, device="GPU"),
         versions=versions(*DISTRIBUTIONS, "keras", "numpy"),
         by_default=False,

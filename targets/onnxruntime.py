@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from edgeferry.targets.host import nvidia
-from edgeferry.targets.host.installed import needs, no_cuda, versions
-from edgeferry.targets.host.native_log import told_on_stderr
-from edgeferry.targets.target import Job, Operation, Run, Session, Target, Unsupported
+from edgeferry.targets.host.installed import installs, is_checkout, needs, no_cuda, pip_installs, versions
+from edgeferry.targets.host.stderr import captured_stderr
+from edgeferry.targets.target import Job, OperationTime, Run, Session, Target, Unsupported
 from edgeferry.targets.timing import normalised_images, run_of, timed
 
 if TYPE_CHECKING:
@@ -32,57 +32,58 @@ ON_CUDA: Final = frozenset({CUDA, TENSORRT})
 PROFILED_CALLS: Final = 30
 WARM_CALLS: Final = 10
 LOGGED: Final = {"info": 1, "warning": 2}
-# bfc_arena.cc says so whenever it takes more.
+# bfc_arena.cc logs this whenever the arena grows.
 ARENA: Final = re.compile(r"Total allocated bytes: (\d+)")
-# The loader of shared libraries names the one that is missing, in ONNX Runtime's log.
+# In ONNX Runtime's log, the loader of shared libraries names the missing one.
 NOT_LOADED: Final = re.compile(r"with error: ([^\n]*)")
 DISTRIBUTIONS: Final = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")
 
 
 @dataclass(frozen=True)
 class _Provider:
-    """An execution provider: the library that a wheel has for it, how to get that wheel, and the provider's options."""
+    """An execution provider: the library that a wheel has for it, how to install that wheel, and the provider's options."""
 
     name: str
     library: str
-    wheel: str
+    wheel: Callable[[], str]
     options: Mapping[str, str] = field(default_factory=dict)
     system: str = sys.platform
 
     def missing(self) -> str | None:
         """Return why it cannot run here, or None."""
         if self.system != sys.platform:
-            return "needs macOS, Core ML is nowhere else: `make install` and the same command on a Mac"
-        if self.name in ON_CUDA and (why := no_cuda(self.wheel)):
+            return f"needs macOS, the only system with Core ML: {installs('onnxruntime')} and run the same command on a Mac"
+        if self.name in ON_CUDA and (why := no_cuda(self.wheel())):
             return why
         if why := needs("onnxruntime")():
             return why
         folders = getattr(find_spec("onnxruntime"), "submodule_search_locations", None) or []
         if not [found for folder in folders for found in (Path(folder) / "capi").glob(self.library)]:
-            return f"the onnxruntime that is installed has no {self.name}; {self.wheel}"
+            return f"the installed onnxruntime has no {self.name}; {self.wheel()}"
         return None
 
 
-def _run(job: Job, provider: str = CPU, told: Mapping[str, str] | None = None) -> Run:
-    return run_of(_open(job, provider, told), job)
+def _run(job: Job, provider: str = CPU, provider_options: Mapping[str, str] | None = None) -> Run:
+    return run_of(_open(job, provider, provider_options), job)
 
 
-def _open(job: Job, provider: str = CPU, told: Mapping[str, str] | None = None) -> Session:
+def _open(job: Job, provider: str = CPU, provider_options: Mapping[str, str] | None = None) -> Session:
     import onnxruntime
 
     options = _options(job.threads)
-    wanted = [(provider, dict(told or {}))]
-    with nullcontext([""]) if provider == CPU else told_on_stderr() as said:
+    wanted = [(provider, dict(provider_options or {}))]
+    with nullcontext([""]) if provider == CPU else captured_stderr() as log:
         if provider in ON_CUDA:
-            # Else the libraries of CUDA that pip installs are not found.
+            # Otherwise the CUDA libraries that pip installs are not found.
             onnxruntime.preload_dlls()
         load_ms, session = timed(lambda: onnxruntime.InferenceSession(job.main_file, options, providers=wanted))
     if session.get_providers()[0] != provider:
-        # It falls back to the CPU with a warning where a library of CUDA's or a device is missing.
-        why = NOT_LOADED.search("".join(said))
+        # It falls back to the CPU with a warning where a CUDA library or a device is missing.
+        why = NOT_LOADED.search("".join(log))
         raise Unsupported(
-            f"{provider} was asked for, {', '.join(session.get_providers())} is what ran: it did not start here"
-            + (f": {why[1].strip()}" if why else "")
+            "EF-provider-not-started",
+            f"{provider} was requested, but {', '.join(session.get_providers())} ran: {provider} did not start here"
+            + (f": {why[1].strip()}" if why else ""),
         )
 
     def ready(image: "NDArray[np.float32]") -> "Callable[[], NDArray[np.generic]]":
@@ -94,7 +95,7 @@ def _open(job: Job, provider: str = CPU, told: Mapping[str, str] | None = None) 
         labels=_labels(session),
         load_ms=load_ms,
         environment={
-            # The module's own word: several wheels bring it, and may be installed over each other.
+            # The name that the module reports: several wheels contain it, and may be installed over each other.
             "runtime": onnxruntime.package_name,
             "version": onnxruntime.__version__,
             "threads": job.threads,
@@ -106,8 +107,8 @@ def _open(job: Job, provider: str = CPU, told: Mapping[str, str] | None = None) 
     )
 
 
-def _profile(job: Job) -> list[Operation]:
-    """Return the nodes of an optimised graph in the order in which they run, each with its mean milliseconds of an answer."""
+def _profile(job: Job) -> list[OperationTime]:
+    """Return the nodes of the optimised graph in the order in which they run, each with its mean milliseconds per inference."""
     from onnxruntime import InferenceSession
 
     options = _options(job.threads)
@@ -124,24 +125,24 @@ def _profile(job: Job) -> list[Operation]:
         if event["cat"] == "Node" and event["name"].endswith("_kernel_time"):
             name = event["name"].removesuffix("_kernel_time")
             times.setdefault((name, event["args"]["op_name"]), []).append(event["dur"] / 1000)
-    return [Operation(*node, statistics.fmean(taken[WARM_CALLS:])) for node, taken in times.items()]
+    return [OperationTime(*node, statistics.fmean(taken[WARM_CALLS:])) for node, taken in times.items()]
 
 
 def _arena_bytes(job: Job) -> int | None:
-    """Return what ONNX Runtime's arena takes, weights that it keeps there included, as its log tells; or None."""
+    """Return the bytes of ONNX Runtime's arena, including the weights that it keeps there, from its log; or None."""
     from onnxruntime import InferenceSession, set_default_logger_severity
 
     image = normalised_images(job)[0]
     set_default_logger_severity(LOGGED["info"])
     try:
-        with told_on_stderr() as said:
+        with captured_stderr() as log:
             session = InferenceSession(job.main_file, _options(job.threads), providers=[CPU])
-            # The second answer is laid out by what the first one needed.
+            # The arena of the second inference is laid out by what the first one needed.
             for _ in range(2):
                 session.run(None, {INPUT: image})
     finally:
         set_default_logger_severity(LOGGED["warning"])
-    return max(map(int, ARENA.findall("".join(said))), default=None)
+    return max(map(int, ARENA.findall("".join(log))), default=None)
 
 
 def _options(threads: int) -> Any:
@@ -150,27 +151,29 @@ def _options(threads: int) -> Any:
     options = SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # Threads that spin between calls slow whatever is measured next.
+    # Threads that spin between calls slow down whatever is measured next.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     return options
 
 
 def _assigned(session: Any, provider: str) -> dict[str, int]:
-    """Return how many nodes of the graph there are, and how many of them the provider took, where that is told."""
+    """Return how many nodes the graph has and how many of them the provider took, where ONNX Runtime reports it."""
     if not hasattr(session, "get_provider_graph_assignment_info"):
         return {}
     nodes = Counter[str]()
     for part in session.get_provider_graph_assignment_info():
         nodes[part.ep_name] += len(part.get_nodes())
     if provider != CPU and not nodes[provider]:
-        raise Unsupported(f"{provider} took none of the {nodes.total()} nodes of this file; the CPU would have run it")
+        raise Unsupported(
+            "EF-provider-unused", f"{provider} took none of the {nodes.total()} nodes of this file; the CPU would run them all"
+        )
     return {"nodes": nodes.total(), "delegated_nodes": nodes[provider]}
 
 
 def _labels(session: Any) -> tuple[str, ...] | None:
-    told = session.get_modelmeta().custom_metadata_map.get("labels")
-    return None if told is None else tuple(json.loads(told))
+    labels = session.get_modelmeta().custom_metadata_map.get("labels")
+    return None if labels is None else tuple(json.loads(labels))
 
 
 def _target(name: str, summary: str, provider: _Provider, *, by_default: bool = False) -> Target:
@@ -179,14 +182,22 @@ def _target(name: str, summary: str, provider: _Provider, *, by_default: bool = 
         summary=summary,
         reads=frozenset({"onnx"}),
         missing=provider.missing,
-        run=partial(_run, provider=provider.name, told=provider.options),
+        run=partial(_run, provider=provider.name, provider_options=provider.options),
         versions=versions(*DISTRIBUTIONS, "numpy"),
         by_default=by_default,
-        open=partial(_open, provider=provider.name, told=provider.options),
+        open=partial(_open, provider=provider.name, provider_options=provider.options),
     )
 
 
-GPU_WHEEL: Final = "`make setup-gpu` installs what it needs, in place of onnxruntime"
+def _gpu_wheel() -> str:
+    command = "`make setup-gpu`" if is_checkout() else "`pip uninstall onnxruntime && pip install 'edgeferry[gpu]'`"
+    return f"{command} installs it, in place of onnxruntime"
+
+
+def _openvino_wheel() -> str:
+    return f"{pip_installs('onnxruntime-openvino')} installs it, in place of onnxruntime"
+
+
 LIBRARY: Final = "libonnxruntime_providers_{}.so"
 TARGETS = (
     Target(
@@ -204,13 +215,13 @@ TARGETS = (
         "onnxruntime-cuda",
         "an NVIDIA GPU, by ONNX Runtime",
         # Tensor cores round float32 to 10 bits of fraction where TF32 is on, which it is by default.
-        _Provider(CUDA, LIBRARY.format("cuda"), GPU_WHEEL, {"use_tf32": "0"}),
+        _Provider(CUDA, LIBRARY.format("cuda"), _gpu_wheel, {"use_tf32": "0"}),
         by_default=True,
     ),
     _target(
         "onnxruntime-tensorrt",
         "an NVIDIA GPU, by TensorRT under ONNX Runtime",
-        _Provider(TENSORRT, LIBRARY.format("tensorrt"), f"{GPU_WHEEL}; TensorRT 10 comes from NVIDIA"),
+        _Provider(TENSORRT, LIBRARY.format("tensorrt"), lambda: f"{_gpu_wheel()}; TensorRT 10 comes from NVIDIA"),
     ),
     _target(
         "onnxruntime-openvino",
@@ -218,14 +229,16 @@ TARGETS = (
         _Provider(
             "OpenVINOExecutionProvider",
             LIBRARY.format("openvino"),
-            "`.venv/bin/python -m pip install onnxruntime-openvino` installs one that has, in place of onnxruntime",
+            _openvino_wheel,
             {"device_type": "CPU", "precision": "FP32"},
         ),
     ),
     _target(
         "onnxruntime-coreml",
         "this Mac, by Core ML under ONNX Runtime",
-        # The Mac's wheel has it built in.
-        _Provider("CoreMLExecutionProvider", "*.so", "`make install` installs one that has", system="darwin"),
+        # The wheel for macOS has it built in.
+        _Provider(
+            "CoreMLExecutionProvider", "*.so", lambda: f"{installs('onnxruntime')} installs a wheel that has it", system="darwin"
+        ),
     ),
 )

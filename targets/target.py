@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a target is, what it is handed and what comes back; which there are: the folder is the registry."""
+"""The records that all targets share: Job (what to run), Run (the result) and Target; the registry of targets is this folder."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class Unsupported(EdgeError):  # noqa: N818 - an answer, not an accident
-    """The target cannot run the artifact, which says nothing of it: the runtime is too old, the browser does not start."""
+class Unsupported(EdgeError):  # noqa: N818 - a result, not an accident
+    """The target cannot run the artifact, which says nothing about it: the runtime is too old, the browser does not start."""
 
 
 class Absent(Unsupported):
-    """The place is not to be had at the moment: no connection, no device. It is asked anew the next time."""
+    """The target is not available at the moment: no connection, no device. The next run tries again."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """An artifact's whole run: answer every golden image, then be timed on one of them.
+    """One run of an artifact: predict every golden image, then time one of them.
 
-    ``pixels`` is an .npy file, uint8, [count, height, width, channels], before normalisation. ``warmup`` and ``rounds`` are
-    calls; the first call of all is timed apart. Where ``settle_s`` is not 0, warm-up goes on for so many seconds, and then until
-    the times are stable: what is compiled while it runs becomes faster for a second.
+    ``pixels`` is an .npy file, uint8, [count, height, width, channels], before normalisation. ``warmup`` and ``rounds`` count
+    calls; the very first call is timed separately. Where ``settle_s`` is not 0, warm-up goes on for that many seconds, and then
+    until the times are stable: just-in-time compilers make a runtime faster for a second.
     """
 
     folder: Path
@@ -63,13 +63,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Run:
-    """What came back: raw answers and raw times.
+    """The result of a job: raw scores and raw times.
 
     ``scores`` are the artifact's own outputs, dequantized, [count, classes], float32, in the artifact's own order; ``labels``
     those found in the file itself, or None where the format has no place for them. Times are in milliseconds and end when the
-    answer is in host memory. ``environment`` says what really ran: runtime, version, threads, delegate or backend. ``answered``
-    says which golden images the scores are of, where not of all: a GPU made of software is asked a few. ``stored`` are the
-    integers as the file answers them, where they are held to those of its integer parent.
+    output is in host memory. ``environment`` names what really ran: runtime, version, threads, delegate or backend.
+    ``image_indices`` names the golden images that the scores are of, or is None for all: a software-rendered GPU runs only a few.
+    ``stored`` holds the integers as the file outputs them, where they can be compared with those of the file's integer parent.
     """
 
     scores: "NDArray[np.float32]"
@@ -78,13 +78,13 @@ class Run:
     first_ms: float
     load_ms: float
     environment: Mapping[str, Any] = field(default_factory=dict)
-    answered: tuple[int, ...] | None = None
+    image_indices: tuple[int, ...] | None = None
     stored: "NDArray[np.generic] | None" = None
 
 
 @dataclass(frozen=True)
-class Operation:
-    """What one operation of an artifact takes of an answer, in milliseconds, by the runtime's own profiler and names."""
+class OperationTime:
+    """How many milliseconds of an inference one operation takes, by the runtime's own profiler and under its own names."""
 
     name: str
     kind: str
@@ -93,13 +93,13 @@ class Operation:
 
 @dataclass(frozen=True)
 class Session:
-    """An artifact that is loaded and can be asked call by call.
+    """A loaded artifact, ready for single calls.
 
-    ``ready`` puts an image where the runtime reads it and returns the call that answers it; the call ends with the answer, raw,
-    [1, classes], in host memory. Images are float32, [1, height, width, channels], normalised, where ``images`` gives no others.
-    ``as_scores`` turns raw answers, [count, classes], into scores. ``keeps_integers`` says that raw answers are what the file's
-    own kernels answer, which compiled files are held to. ``takes_batches`` says that ``ready`` also takes several images in one
-    array, [count, height, width, channels].
+    ``ready`` puts an image where the runtime reads it and returns the call that runs it; the call ends when the raw output,
+    [1, classes], is in host memory. Images are float32, [1, height, width, channels], normalised, unless ``images`` holds others.
+    ``as_scores`` turns raw outputs, [count, classes], into scores. ``keeps_integers`` is true where raw outputs are those of the
+    runtime's own kernels, with which compiled files are compared. ``takes_batches`` is true where ``ready`` also takes several
+    images in one array, [count, height, width, channels].
     """
 
     ready: "Callable[[NDArray[np.float32]], Callable[[], NDArray[np.generic]]]"
@@ -116,38 +116,49 @@ class Session:
 class Target:
     """A place where artifacts run.
 
-    ``reads`` names the kinds of artifact it takes, or single formats. ``missing()`` says why it cannot run here and how to change
-    that, or None; it is cheap and imports no framework. ``run(job)`` is called in a child process. ``versions()`` says what its
-    results depend on. A target that is not ``by_default`` runs when it is named. ``open(job)`` is there where the target
-    runs in this process and can be asked in turns with others; places that time themselves have none. ``profile(job)`` is there
-    where the runtime tells what each operation takes, ``arena(job)`` where it tells, in bytes, what it plans for tensors.
+    ``reads`` names the kinds of artifact or single formats that it runs; None is every artifact. ``missing()`` returns why it
+    cannot run here and what installs it, or None; it is cheap and imports no framework. ``run(job)`` is called in a child
+    process. ``versions()`` returns what its results depend on. A target that is not ``by_default`` is opt-in (``--target NAME``).
+
+    ``judged`` is false where outputs are no predictions, so that no table of latencies lists the target. ``computes_integers`` is
+    true for the one target whose integers compiled files are compared with. ``downloads`` is true where a run fetches what is not
+    installed.
+
+    ``open(job)`` exists where the target runs in this process and can be timed interleaved with others; places that time
+    themselves have none. ``profile(job)`` exists where the runtime reports the time of each operation, ``arena(job)`` where it
+    reports the bytes that it plans for tensors.
+    ``module`` is set by the registry.
     """
 
     name: str
     summary: str
-    reads: frozenset[str]
+    reads: frozenset[str] | None
     missing: Callable[[], str | None]
     run: Callable[[Job], Run]
     versions: Callable[[], Mapping[str, str]]
     by_default: bool = True
+    judged: bool = True
+    computes_integers: bool = False
+    downloads: bool = False
     open: Callable[[Job], Session] | None = None
-    profile: Callable[[Job], Sequence[Operation]] | None = None
+    profile: Callable[[Job], Sequence[OperationTime]] | None = None
     arena: Callable[[Job], int | None] | None = None
+    module: str = ""
 
     def takes(self, artifact: Artifact) -> bool:
-        """Say whether it reads an artifact, by its kind or its format."""
-        return bool(self.reads & {artifact.kind, artifact.format})
+        """Return whether it runs an artifact, by its kind or its format."""
+        return self.reads is None or bool(self.reads & {artifact.kind, artifact.format})
 
 
 @cache
 def targets() -> dict[str, Target]:
     """Return every target by name; imports no framework."""
-    found: list[Target] = records_in(edgeferry.targets, "TARGETS")
+    found = [replace(record, module=module) for module, record in records_in(edgeferry.targets, "TARGETS")]
     return {target.name: target for target in sorted(found, key=lambda target: target.name)}
 
 
 def choose(names: tuple[str, ...] | None) -> tuple[Target, ...]:
-    """Return the targets named, or all that are asked by default.
+    """Return the targets of these names, or those that run by default.
 
     Raises:
         EdgeError: a name is not a target.
@@ -155,3 +166,9 @@ def choose(names: tuple[str, ...] | None) -> tuple[Target, ...]:
     known = targets()
     refuse_unknown(names or (), known, "target")
     return tuple(target for target in known.values() if (target.name in names if names else target.by_default))
+
+
+def integer_target() -> Target:
+    """Return the target whose integers compiled files are compared with."""
+    (found,) = (target for target in targets().values() if target.computes_integers)
+    return found

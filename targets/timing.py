@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one loop that answers all golden images and times one of them, for every target that runs in this process."""
+"""The one loop that predicts all golden images and times one of them, for every target that runs in this process."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -13,22 +13,22 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# How many golden images a GPU made of software is asked: it takes up to seconds for each.
+# How many golden images run on a software-rendered GPU, which takes up to seconds for each.
 FEW: Final = 8
 
-# Warm-up goes on until the median of so many calls is no longer lower than that of those before, or for so long.
+# Warm-up goes on until the median of this many calls is no longer lower than that of those before, or for this long.
 WINDOW: Final = 10
 MOST_WARMUP_S: Final = 5.0
 
 Image = TypeVar("Image")
-Answer = TypeVar("Answer")
+Output = TypeVar("Output")
 
 
 @dataclass(frozen=True)
-class Measured(Generic[Answer]):
-    """The raw answer to every image, and the times of the calls in milliseconds."""
+class Measured(Generic[Output]):
+    """The raw output of every image, and the times of the calls in milliseconds."""
 
-    answers: list[Answer]
+    outputs: list[Output]
     first_ms: float
     latencies_ms: tuple[float, ...]
 
@@ -39,24 +39,24 @@ def normalised_images(job: Job) -> "list[NDArray[np.float32]]":
     return [images[at : at + 1] for at in range(len(images))]
 
 
-def answer_and_time(ready: Callable[[Image], Callable[[], Answer]], images: Sequence[Image], job: Job) -> Measured[Answer]:
-    """Return every image's answer, the first call's time and those of ``job.rounds`` calls after ``job.warmup`` more.
+def predict_and_time(ready: Callable[[Image], Callable[[], Output]], images: Sequence[Image], job: Job) -> Measured[Output]:
+    """Return every image's output, the first call's time and those of ``job.rounds`` calls after ``job.warmup`` more.
 
-    ``ready`` puts an image where the runtime reads it and returns the call that answers it. That call is what is timed, and what
-    is judged; it ends with the answer in host memory.
+    ``ready`` puts an image where the runtime reads it and returns the call that runs it. That call is what is timed, and its
+    output is what is judged; it ends when the output is in host memory.
     """
     first_ms, _ = timed(ready(images[0]))
-    answers = [ready(image)() for image in images]
+    outputs = [ready(image)() for image in images]
     inference = ready(images[0])
     for _ in range(job.warmup):
         inference()
     if job.settle_s:
         warm_up(inference, job.settle_s)
-    return Measured(answers, first_ms, tuple(timed(inference)[0] for _ in range(job.rounds)))
+    return Measured(outputs, first_ms, tuple(timed(inference)[0] for _ in range(job.rounds)))
 
 
 def warm_up(infer: Callable[[], object], least_s: float = 0.0) -> float:
-    """Call until so many seconds have passed and the times are stable; return the last window's median in seconds."""
+    """Call until ``least_s`` seconds have passed and the times are stable; return the last window's median in seconds."""
     begun, last = time.perf_counter(), float("inf")
     while True:
         now = _median_s(infer, begun + least_s + MOST_WARMUP_S)
@@ -79,7 +79,7 @@ def images_of(session: Session, job: Job) -> "Sequence[NDArray[np.float32]]":
 
 
 def few_of(count: int) -> list[int]:
-    """Return which of so many images stand for all of them, spread evenly."""
+    """Return the indices of a few out of ``count`` images, spread evenly."""
     return sorted({at * count // FEW for at in range(FEW)})
 
 
@@ -87,21 +87,21 @@ def run_of(session: Session, job: Job) -> Run:
     """Return the run of a job by a session."""
     import numpy as np
 
-    measured = answer_and_time(session.ready, images_of(session, job), job)
-    answers = np.concatenate(measured.answers)
+    measured = predict_and_time(session.ready, images_of(session, job), job)
+    outputs = np.concatenate(measured.outputs)
     return Run(
-        scores=session.as_scores(answers),
+        scores=session.as_scores(outputs),
         labels=session.labels,
         latencies_ms=measured.latencies_ms,
         first_ms=measured.first_ms,
         load_ms=session.load_ms,
         environment=session.environment,
-        stored=answers if session.keeps_integers and np.issubdtype(answers.dtype, np.integer) else None,
+        stored=outputs if session.keeps_integers and np.issubdtype(outputs.dtype, np.integer) else None,
     )
 
 
-def timed(call: Callable[[], Answer]) -> tuple[float, Answer]:
+def timed(call: Callable[[], Output]) -> tuple[float, Output]:
     """Return how many milliseconds a call took, by a monotonic clock, and what it returned."""
     start = time.perf_counter_ns()
-    answer = call()
-    return (time.perf_counter_ns() - start) / 1e6, answer
+    output = call()
+    return (time.perf_counter_ns() - start) / 1e6, output

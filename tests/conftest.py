@@ -6,6 +6,7 @@ pytest's cache or in the folder that EDGEFERRY_TEST_CACHE names.
 """
 
 import inspect
+import json
 import os
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from edgeferry.exporters.format import formats
 from edgeferry.models.config.spec import ModelSpec, read_spec
 from edgeferry.models.images import find_images, read_labels, read_pixels
 from edgeferry.models.preprocessing import normalise
+from edgeferry.models.reference import FACTS, REFERENCE
 from edgeferry.models.system.files import digest, sha256_of
 from edgeferry.models.system.places import ROOT
 
@@ -227,10 +229,19 @@ def export_kept(
         follows_from = {**export_digests, "names": names, "model": sha256_of(spec.model), "config": sha256_of(spec.path)}
         entry = f"exported-{spec.name}-{digest(names)[:6]}"
         fixture_cache.copy(entry, follows_from, lambda folder: _export(spec, folder, names), build)
+        _adopt(build, spec)
         # What is in place is kept; what failed, as when memory ran out, is tried again.
         return Exported(spec, build, _export(spec, build, names))
 
     return export
+
+
+def _adopt(build: Path, spec: ModelSpec) -> None:
+    """Name this worker's config in a build folder that may be another worker's copy: two configs of one name are refused."""
+    facts = build / REFERENCE / FACTS
+    if facts.is_file():
+        fields = json.loads(facts.read_text(encoding="utf-8"))
+        facts.write_text(json.dumps({**fields, "config": str(spec.path.resolve())}), encoding="utf-8")
 
 
 def _export(spec: ModelSpec, build: Path, names: tuple[str, ...]) -> dict[str, Export]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The machine that is measured on: what it is, and what state it is in before and after a run. What is not told is None."""
+"""The machine that is measured on: what it is, and its state before and after a run. What it does not report is None."""
 
 import os
 import platform
@@ -13,7 +13,7 @@ from edgeferry.models.system.cores import ROOT, cpu_quota
 from edgeferry.targets.host import nvidia
 from edgeferry.targets.host.nvidia import Health
 
-# Figures of machines that differ in one of these say nothing of the artifacts.
+# Times of machines that differ in one of these are not comparable.
 DECISIVE: Final = (
     "system",
     "architecture",
@@ -29,10 +29,10 @@ DECISIVE: Final = (
 
 @dataclass(frozen=True)
 class State:
-    """A moment of a machine: seconds since it started by what its cores did, and what can be read of its health.
+    """A machine at one moment: seconds since boot by what its cores did, and its health.
 
-    ``stolen_s`` is what a hypervisor gave to others while there was work; ``throttled`` counts throttling events; the temperature
-    is the highest of all sensors, in degrees Celsius. What stands in ``gpu`` is of the machine's NVIDIA GPUs.
+    ``stolen_s`` is the time a hypervisor gave to others while there was work; ``throttled`` counts throttling events; the
+    temperature is the highest of all sensors, in degrees Celsius; ``gpu`` is the health of the machine's NVIDIA GPUs.
     """
 
     time_s: float
@@ -52,7 +52,7 @@ class State:
 
 
 def machine(root: Path = ROOT) -> dict[str, Any]:
-    """Return what a machine is; ``root`` is where /proc and /sys stand."""
+    """Return the properties of this machine; ``root`` is where /proc and /sys are."""
     import psutil
 
     return {
@@ -63,7 +63,7 @@ def machine(root: Path = ROOT) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "physical_cores": psutil.cpu_count(logical=False),
         "memory_bytes": psutil.virtual_memory().total,
-        "governor": _text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "governor": read_text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "turbo": _turbo(root),
         "virtual": _virtual(root),
         "cpu_quota": cpu_quota(root),
@@ -73,7 +73,7 @@ def machine(root: Path = ROOT) -> dict[str, Any]:
 
 
 def state(root: Path = ROOT) -> State:
-    """Return the state a machine is in."""
+    """Return the state that this machine is in."""
     import psutil
 
     times, battery = psutil.cpu_times(), psutil.sensors_battery() if hasattr(psutil, "sensors_battery") else None
@@ -93,14 +93,14 @@ def state(root: Path = ROOT) -> State:
 
 
 def what_differs(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
-    """Return in words what of two machines differs that latencies depend on, or nothing."""
+    """Return the properties that latencies depend on and in which two machines differ, as text, or ''."""
     found = [f"{name} ({one.get(name)}, {other.get(name)})" for name in DECISIVE if one.get(name) != other.get(name)]
     return ", ".join(found)
 
 
 def _processor(root: Path) -> str | None:
-    lines = (_text(root / "proc/cpuinfo") or "").splitlines()
-    # x86 and some Arm kernels; others tell parts only.
+    lines = (read_text(root / "proc/cpuinfo") or "").splitlines()
+    # x86 and some Arm kernels; others list parts only.
     for key in ("model name", "Model", "Hardware"):
         for line in lines:
             name, _, value = line.partition(":")
@@ -111,26 +111,26 @@ def _processor(root: Path) -> str | None:
 
 def _turbo(root: Path) -> bool | None:
     below = root / "sys/devices/system/cpu"
-    if (boost := _text(below / "cpufreq/boost")) is not None:
+    if (boost := read_text(below / "cpufreq/boost")) is not None:
         return boost == "1"
-    no_turbo = _text(below / "intel_pstate/no_turbo")
+    no_turbo = read_text(below / "intel_pstate/no_turbo")
     return None if no_turbo is None else no_turbo == "0"
 
 
 def _virtual(root: Path) -> bool | None:
-    flags = [line for line in (_text(root / "proc/cpuinfo") or "").splitlines() if line.startswith("flags")]
+    flags = [line for line in (read_text(root / "proc/cpuinfo") or "").splitlines() if line.startswith("flags")]
     return "hypervisor" in flags[0].split() if flags else None
 
 
 def _frequency_mhz() -> float | None:
     import psutil
 
-    # A virtual machine tells its nominal frequency, and some systems none.
+    # A virtual machine reports its nominal frequency, and some systems none.
     try:
-        told = psutil.cpu_freq()
+        frequency = psutil.cpu_freq()
     except (OSError, RuntimeError, NotImplementedError):
         return None
-    return float(told.current) if told else None
+    return float(frequency.current) if frequency else None
 
 
 def _temperature_c() -> float | None:
@@ -141,11 +141,12 @@ def _temperature_c() -> float | None:
 
 
 def _sum_of(root: Path, pattern: str) -> int | None:
-    numbers = [int(text) for text in map(_text, root.glob(pattern)) if text and text.isdigit()]
+    numbers = [int(text) for text in map(read_text, root.glob(pattern)) if text and text.isdigit()]
     return sum(numbers) if numbers else None
 
 
-def _text(path: Path) -> str | None:
+def read_text(path: Path) -> str | None:
+    """Return a file's text without surrounding white space, or None where it cannot be read."""
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:

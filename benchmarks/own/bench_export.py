@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an export costs, beside the converters' own public recipes, in one process and one run: CPU time, imports apart.
+"""The CPU time of an export compared with the converters' own public recipes, in one process and one run, without imports.
 
-The model is MobileNetV2 0.35 at 96 x 96; conversion does not care what it answers.
+The model is MobileNetV2 0.35 at 96 x 96; the time of a conversion does not depend on its outputs.
 """
 
 import subprocess
@@ -17,7 +17,7 @@ from edgeferry.benchmarks.own.mobilenet import SIDE, mobilenet
 from edgeferry.exporters.format import formats
 from edgeferry.exporters.graph.source import Source, read_source
 from edgeferry.models.config.spec import ModelSpec
-from edgeferry.models.reference import make_reference, read_reference
+from edgeferry.models.reference import REFERENCE, make_reference, read_reference
 from edgeferry.models.system.files import whole_folder
 
 CONVERSIONS: Final = (
@@ -29,7 +29,7 @@ CONVERSIONS: Final = (
     "coreml-float16",
     "tfjs-float32",
 )
-# What the project promises of itself, as ratios within one run.
+# The project's own limits, as ratios within one run.
 LEAST_TFLITE_RATIO: Final = 8.0
 LEAST_ALL_RATIO: Final = 4.0
 MOST_NOTHING_S: Final = 0.5
@@ -37,20 +37,20 @@ MOST_NOTHING_S: Final = 0.5
 
 @pytest.fixture(scope="module")
 def spec(tmp_path_factory: pytest.TempPathFactory) -> ModelSpec:
-    """Return the contract of a MobileNetV2 that tells photographs apart."""
+    """Return the config of a MobileNetV2 that classifies photographs."""
     return mobilenet(tmp_path_factory.mktemp("mobilenet"))
 
 
 @pytest.fixture(scope="module")
 def source(spec: ModelSpec) -> Source:
-    """Return the model frozen; every framework is imported and warm after it."""
+    """Return the frozen model; every framework is imported and warm afterwards."""
     import coremltools  # noqa: F401 - imported here so that no figure holds its import
     import tf2onnx  # noqa: F401 - likewise
 
     from edgeferry.exporters.tfjs.formats import conversion
 
     conversion()
-    folder = spec.model.parent / "reference"
+    folder = spec.model.parent / REFERENCE
     make_reference(spec, folder)
     frozen = read_source(spec, folder)
     assert read_reference(folder) is not None
@@ -96,7 +96,7 @@ def bench_all_public(benchmark: Any, source: Source, seconds: dict[str, float], 
 
 @pytest.mark.benchmark(group="four TF Lite, ONNX, Core ML, TF.js", timer=time.process_time)
 def bench_all_edgeferry(benchmark: Any, source: Source, seconds: dict[str, float], tmp_path: Path) -> None:
-    """Traced, folded, frozen and checked anew, then handed to every converter."""
+    """Traced, folded, frozen and checked again, then passed to every converter."""
 
     def export() -> None:
         _ours(read_source(source.spec, source.folder), CONVERSIONS, tmp_path)
@@ -109,7 +109,7 @@ def bench_all_edgeferry(benchmark: Any, source: Source, seconds: dict[str, float
 @pytest.mark.benchmark(group="a second `make export-all`, nothing changed")
 @pytest.mark.usefixtures("source")
 def bench_nothing_changed(benchmark: Any, spec: ModelSpec) -> None:
-    """The whole command; its CPU time and that of its children stands in extra_info."""
+    """The whole command; its CPU time and that of its children is in extra_info."""
     toml = _as_toml(spec)
     command = [
         sys.executable,
@@ -163,8 +163,8 @@ def _public_recipes(source: Source, place: Path) -> None:
             converter.inference_input_type = converter.inference_output_type = tf.uint8
         (place / f"{kind}.tflite").write_bytes(converter.convert())
     signature = [tf.TensorSpec((None, SIDE, SIDE, 3), tf.float32, name="image")]
-    answer = tf.function(lambda image: model(image, training=False), input_signature=signature)
-    tf2onnx.convert.from_function(answer, input_signature=signature, opset=17, output_path=str(place / "model.onnx"))
+    predict = tf.function(lambda image: model(image, training=False), input_signature=signature)
+    tf2onnx.convert.from_function(predict, input_signature=signature, opset=17, output_path=str(place / "model.onnx"))
     ct.convert(model, source="tensorflow", convert_to="mlprogram", skip_model_load=True).save(str(place / "model.mlpackage"))
     model.export(place / "saved", verbose=False)
     conversion().convert_tf_saved_model(str(place / "saved"), str(place / "tfjs"))

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the way of measuring is worth: its own cost, its false claims, and how far its ratios spread on a busy machine.
+"""How good the measuring method is: its own overhead, its false claims, and how far its ratios spread on a busy machine.
 
-Beside it, in the same run, pytest-benchmark itself on the same two artifacts, one after the other, for as long as it chooses.
+For comparison, in the same run, pytest-benchmark itself on the same two artifacts, one after the other, for as long as it
+chooses.
 """
 
 import json
@@ -21,22 +22,23 @@ from typing import Any, Final
 import numpy as np
 import pytest
 
-from edgeferry.benchmarks.latency import interleave
-from edgeferry.benchmarks.latency.compare import Effort
-from edgeferry.benchmarks.latency.costs import operations_of
-from edgeferry.benchmarks.latency.interleave import Contestant, ratio, time_in_turns
-from edgeferry.benchmarks.latency.ratio import Ratio, paired_ratio, verdict
+from edgeferry.benchmarks.latency.compare import ComparisonPlan
+from edgeferry.benchmarks.latency.costs.operations import operations_of
+from edgeferry.benchmarks.latency.interleave import Candidate, ratio_of_times, time_interleaved
+from edgeferry.benchmarks.latency.loaded import load_artifact
+from edgeferry.benchmarks.latency.ratio import Ratio, paired_ratio, speed_verdict
 from edgeferry.benchmarks.own.mobilenet import mobilenet
+from edgeferry.models.reference import PIXELS, REFERENCE
 from edgeferry.models.system.child import Child
 from edgeferry.targets.target import Job
 
 COMPARISONS: Final = int(os.environ.get("EDGEFERRY_COMPARISONS", "100"))
 REPETITIONS: Final = int(os.environ.get("EDGEFERRY_REPETITIONS", "10"))
-BY_DEFAULT: Final = Effort()
-# A build or a browser beside it; and a machine that others share, at the load at which blocks were found to spread by 8.5 %.
+BY_DEFAULT: Final = ComparisonPlan()
+# Other processes: a build or a browser; or a shared machine, at the load at which blocks were found to spread by 8.5 %.
 BUSY: Final = {"steady": 3, "in bursts": 3, "crowded": 11}
 BURST_S: Final = 2.0
-# What pytest-benchmark's table shows first, and what its users compare by.
+# The first columns of pytest-benchmark's table, which its users compare by.
 STATISTICS: Final = ("median", "mean", "min")
 MOST_CLAIMS: Final = 0.05
 MOST_OVERHEAD_MS: Final = 0.005
@@ -46,7 +48,7 @@ PYTEST_BENCHMARK: Final = Path(__file__).with_name("pytest_benchmark_alone.py")
 
 @pytest.fixture(scope="module")
 def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with MobileNetV2 0.35 at 96 x 96 for LiteRT and ONNX Runtime, and what a run leaves."""
+    """Return a folder with MobileNetV2 0.35 at 96 x 96 for LiteRT and ONNX Runtime, and for the files of a run."""
     from edgeferry.exporters.export import export_all
 
     place = tmp_path_factory.mktemp("mobilenet")
@@ -57,32 +59,34 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def bench_the_harness_itself(benchmark: Any, build: Path) -> None:
-    """What a call costs that does nothing, in the loop that times, and by how much it makes a network's calls longer."""
-    interleave.load("null", _job(build, "tflite-float32"))
-    times = benchmark.pedantic(lambda: [interleave.turn()[0] for _ in range(100)], rounds=5, iterations=1)
+    """The time of a call that does nothing in the timing loop, and by how much the loop makes a network's calls longer."""
+    nothing = load_artifact("null", _job(build, "tflite-float32"))
+    times = benchmark.pedantic(lambda: [nothing.time_iteration()[0] for _ in range(100)], rounds=5, iterations=1)
     with Child() as child:
-        found: Ratio = child.call(_beside_a_bare_loop, _job(build, "tflite-float32"), log=build / "work" / "log")
-    told = f"{100 * (found.ratio - 1):+.2f} % [{100 * (found.low - 1):+.2f}, {100 * (found.high - 1):+.2f}] on MobileNetV2"
-    sys.stderr.write(f"\nthe harness: {1000 * statistics.median(times):.3f} microseconds a call that does nothing, {told}\n")
+        found: Ratio = child.call(_against_a_bare_loop, _job(build, "tflite-float32"), log=build / "work" / "log")
+    overhead = f"{100 * (found.ratio - 1):+.2f} % [{100 * (found.low - 1):+.2f}, {100 * (found.high - 1):+.2f}] on MobileNetV2"
+    sys.stderr.write(
+        f"\nthe harness: {1000 * statistics.median(times):.3f} microseconds per call that does nothing, {overhead}\n"
+    )
     benchmark.extra_info.update(asdict(found))
     assert statistics.median(times) <= MOST_OVERHEAD_MS
     assert found.ratio - 1 <= MOST_OVERHEAD
 
 
 def bench_what_the_profilers_add_up_to(benchmark: Any, build: Path) -> None:
-    """The operations' times together beside the latency, each in a process of its own."""
+    """The sum of the operations' times compared with the latency, each in a process of its own."""
     places = {"litert": "tflite-float32", "onnxruntime-cpu": "onnx-float32"}
     found = benchmark.pedantic(lambda: {target: _added_up(build, form, target) for target, form in places.items()}, rounds=1)
     for target, share in found.items():
-        # LiteRT rounds each down to a microsecond, ONNX Runtime's profiler adds some to each: what it comes to is told.
+        # LiteRT rounds each down to a microsecond, ONNX Runtime's profiler adds some to each: the result is printed, not checked.
         sys.stderr.write(f"\n{target}: its operations add up to {share:.2f} of its latency\n")
     benchmark.extra_info.update(found)
 
 
 def bench_false_claims(benchmark: Any, build: Path) -> None:
-    """An artifact beside itself, many times over: how often a difference is claimed."""
+    """An artifact compared with itself, many times: how often a difference is claimed."""
     job = _job(build, "tflite-float32")
-    found = benchmark.pedantic(lambda: [_beside_itself(job) for _ in range(COMPARISONS)], rounds=1, iterations=1)
+    found = benchmark.pedantic(lambda: [_against_itself(job) for _ in range(COMPARISONS)], rounds=1, iterations=1)
     faster, slower = found.count("faster"), found.count("slower")
     sys.stderr.write(f"\n{COMPARISONS} comparisons of an artifact with itself: {faster} faster, {slower} slower\n")
     benchmark.extra_info.update(comparisons=COMPARISONS, faster=faster, slower=slower)
@@ -93,33 +97,34 @@ def bench_false_claims(benchmark: Any, build: Path) -> None:
 def bench_spread_on_a_busy_machine(benchmark: Any, build: Path, work: str) -> None:
     """How far the ratio of ONNX Runtime to LiteRT varies from one repetition to the next: `compare`'s and pytest-benchmark's.
 
-    Each measures as long as it does by itself: `compare` for 10 launches, pytest-benchmark for a second an artifact.
+    Each measures as long as it does by default: `compare` for 10 launches, pytest-benchmark for a second per artifact.
     """
     with _busy(work):
         ours, theirs = benchmark.pedantic(lambda: _repeated(build), rounds=1, iterations=1)
-    all_of_them = {"ours, in turns, CPU time": ours} | {
+    all_of_them = {"ours, interleaved, CPU time": ours} | {
         f"pytest-benchmark, in blocks, {name}": [each[name] for each in theirs] for name in STATISTICS
     }
-    told = [
+    spreads = [
         f"{name} {100 * statistics.stdev(ratios) / statistics.mean(ratios):.2f} % ({min(ratios):.3f} to {max(ratios):.3f})"
         for name, ratios in all_of_them.items()
     ]
     sys.stderr.write(
-        f"\n{REPETITIONS} repetitions beside {BUSY[work]} processes, {work}: the ratio varies by: {'; '.join(told)}\n"
+        f"\n{REPETITIONS} repetitions with {BUSY[work]} other processes, {work}: the ratio varies by: {'; '.join(spreads)}\n"
     )
-    # The goals are 2 % and a quarter of theirs; what is reached is told, not promised.
+    # The goals are 2 % and a quarter of theirs; the result is printed, not checked.
     benchmark.extra_info.update(ours=ours, theirs=theirs)
 
 
 def _job(build: Path, form: str) -> Job:
-    return Job(build / form, build / "reference" / "pixels.npy", build / "work")
+    return Job(build / form, build / REFERENCE / PIXELS, build / "work")
 
 
-def _beside_a_bare_loop(job: Job) -> Ratio:
-    """Return how many times as long a turn's calls take with all that times them, in turns with a loop that does nothing else."""
-    calls, infer, parts = interleave.load("litert", job).calls, interleave.Ready.infer, interleave.Ready.parts
+def _against_a_bare_loop(job: Job) -> Ratio:
+    """Return how many times as long the calls of an iteration take when they are timed, interleaved with a bare loop of them."""
+    loaded = load_artifact("litert", job)
+    infer, calls = loaded.infer, sum(loaded.parts)
     loops: dict[str, Callable[[], Any]] = {
-        "timed": lambda: [interleave.part_ns(infer, each) for each in parts],
+        "timed": lambda: [loaded.time_part(each) for each in loaded.parts],
         "bare": lambda: [infer() for _ in range(calls)],
     }
     order = random.Random(0)
@@ -134,24 +139,24 @@ def _beside_a_bare_loop(job: Job) -> Ratio:
 
 def _added_up(build: Path, form: str, target: str) -> float:
     job = _job(build, form)
-    latency = statistics.median(time_in_turns([Contestant("own", job, target)], 1, 50, lambda *_: None).times["own"].wall_ms[0])
+    latency = statistics.median(time_interleaved([Candidate("own", job, target)], 1, 50, lambda *_: None).times["own"].wall_ms[0])
     with Child() as child:
         operations = child.call(operations_of, target, job, log=build / "work" / "log")
     return float(sum(each.ms for each in operations) / latency)
 
 
-def _beside_itself(job: Job) -> str:
-    contestants = [Contestant(name, job, "litert") for name in ("old", "new", "null")]
-    times = time_in_turns(contestants, 2, 15, lambda *_: None).times
-    found, null = (ratio(times["old"], times[name], "CPU time") for name in ("new", "null"))
-    return verdict(found, null)
+def _against_itself(job: Job) -> str:
+    candidates = [Candidate(name, job, "litert") for name in ("old", "new", "null")]
+    times = time_interleaved(candidates, 2, 15, lambda *_: None).times
+    found, null = (ratio_of_times(times["old"], times[name], "CPU time") for name in ("new", "null"))
+    return speed_verdict(found, null)
 
 
 def _repeated(build: Path) -> tuple[list[float], list[dict[str, float]]]:
     """Return the ratios of repetitions, ours and pytest-benchmark's by each of its statistics, taken in random order."""
     pair = [
-        Contestant("litert", _job(build, "tflite-float32"), "litert"),
-        Contestant("onnx", _job(build, "onnx-float32"), "onnxruntime-cpu"),
+        Candidate("litert", _job(build, "tflite-float32"), "litert"),
+        Candidate("onnx", _job(build, "onnx-float32"), "onnxruntime-cpu"),
     ]
     ours: list[float] = []
     theirs: list[dict[str, float]] = []
@@ -159,8 +164,8 @@ def _repeated(build: Path) -> tuple[list[float], list[dict[str, float]]]:
     for _ in range(REPETITIONS):
         for is_ours in order.sample([True, False], 2):
             if is_ours:
-                times = time_in_turns(pair, BY_DEFAULT.launches, BY_DEFAULT.rounds, lambda *_: None).times
-                ours.append(ratio(times["litert"], times["onnx"], "CPU time").ratio)
+                times = time_interleaved(pair, BY_DEFAULT.launches, BY_DEFAULT.rounds, lambda *_: None).times
+                ours.append(ratio_of_times(times["litert"], times["onnx"], "CPU time").ratio)
             else:
                 theirs.append(_by_pytest_benchmark(build))
     return ours, theirs
@@ -171,8 +176,8 @@ def _by_pytest_benchmark(build: Path) -> dict[str, float]:
     command = [sys.executable, "-m", "pytest", "-q", str(PYTEST_BENCHMARK), "--benchmark-only", "--benchmark-json", str(written)]
     environment = os.environ | {"EDGEFERRY_ALONE": str(build)}
     subprocess.run(command, check=True, capture_output=True, env=environment)
-    told = {each["name"]: each["stats"] for each in json.loads(written.read_text())["benchmarks"]}
-    return {name: told["bench_onnx"][name] / told["bench_litert"][name] for name in STATISTICS}
+    stats = {each["name"]: each["stats"] for each in json.loads(written.read_text())["benchmarks"]}
+    return {name: stats["bench_onnx"][name] / stats["bench_litert"][name] for name in STATISTICS}
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The network that is timed: MobileNetV2 0.35 at 96 x 96, weights drawn at random, batch statistics taken from photographs.
+"""The network that is timed: MobileNetV2 0.35 at 96 x 96, random weights, batch statistics from photographs.
 
-So it answers differently to different images, and its batch normalisations are none that a converter could leave out.
+So its outputs differ between images, and a converter cannot leave out its batch normalisations.
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ IMAGES: Final = 100
 
 
 def mobilenet(place: Path) -> ModelSpec:
-    """Return the contract of the network, written into a folder with golden and calibration images."""
+    """Return the config of the network, written into a folder with golden and calibration images."""
     import keras
     import numpy as np
 

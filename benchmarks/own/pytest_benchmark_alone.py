@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
+from edgeferry.models.reference import PIXELS, REFERENCE
 from edgeferry.targets.target import Job, targets
 from edgeferry.targets.timing import images_of
 
@@ -23,7 +24,7 @@ def bench_onnx(benchmark: Any) -> None:
 
 
 def _timed(benchmark: Any, form: str, target: str) -> None:
-    job = Job(BUILD / form, BUILD / "reference" / "pixels.npy", BUILD / "work")
+    job = Job(BUILD / form, BUILD / REFERENCE / PIXELS, BUILD / "work")
     opened = targets()[target].open
     assert opened is not None
     session = opened(job)

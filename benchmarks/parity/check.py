@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The report on a model: every row, and what had a hand in it."""
+"""The report on a model: every row, the machine, and the versions of the tools that were used."""
 
 import os
 import platform
@@ -14,19 +14,19 @@ from edgeferry.models.config.spec import ModelSpec
 from edgeferry.models.reference import Reference, changed_config_keys
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.files import sha256_of
+from edgeferry.models.system.packages import versions_of
 from edgeferry.models.system.terminal import Step
-from edgeferry.targets.host.installed import versions_of
 from edgeferry.targets.target import choose
 
 
 def checked(spec: ModelSpec | None, place: Path, targets: tuple[str, ...], step: Step, *, reuse: bool) -> Report:
-    """Return the report on a model's artifacts by the targets named, or by all that are asked by default.
+    """Return the report on a model's artifacts on the targets named, or on all that run by default.
 
     ``spec`` is None where only the build folder is there, and so no config that could have changed. ``reuse`` takes rows of
     earlier runs whose artifact, target and code are the same; without it everything is run again.
 
     Raises:
-        EdgeError: nothing was exported there, or the contract changed since.
+        EdgeError: nothing was exported there, or the config changed since.
     """
     bench = open_bench(place, choose(targets or None), step, reuse=reuse)
     if spec is not None and not reuse:
@@ -40,16 +40,18 @@ def checked(spec: ModelSpec | None, place: Path, targets: tuple[str, ...], step:
         machine=_machine(),
         tool_versions=_tool_versions(place),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        asked=tuple(sorted(targets)),
+        targets=tuple(sorted(targets)),
     )
 
 
 def _refuse_changed(spec: ModelSpec, reference: Reference) -> None:
-    """Refuse artifacts of another contract: they would be held to what is no longer asked for."""
+    """Refuse artifacts of another config: they would be compared with a reference that is out of date."""
     model_changed = spec.model.is_file() and sha256_of(spec.model) != reference.source_sha256
     changed = (*(["model.file"] if model_changed else []), *changed_config_keys(spec, reference))
     if changed:
-        raise EdgeError(f"{spec.path}: {', '.join(changed)} changed since the export; run `make export-all` first.")
+        raise EdgeError(
+            "EF-config-changed", f"{spec.path}: {', '.join(changed)} changed since the export; run `make export-all` first."
+        )
 
 
 def _machine() -> dict[str, str]:
@@ -62,7 +64,7 @@ def _machine() -> dict[str, str]:
 
 
 def _tool_versions(place: Path) -> dict[str, str]:
-    """Return the versions of everything that had a hand in the artifacts, as their manifests tell."""
+    """Return the versions of every tool that wrote the artifacts, from their manifests."""
     found = versions_of("edgeferry")
     for manifest in sorted(place.glob(f"*/{MANIFEST}")):
         # One that cannot be read is a failed row, which says so.

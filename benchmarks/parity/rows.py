@@ -1,46 +1,58 @@
 # SPDX-License-Identifier: Apache-2.0
 """What was found: one row for every artifact on every target, and the exit status they add up to."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Final, Literal
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from typing import Any, Final
 
-# History: 1, the first. Its JSON Schema is report.schema.json.
-SCHEMA: Final = 1
+from edgeferry.benchmarks.parity.outcome import Outcome, Verdict
+from edgeferry.models.artifact import Tolerance
 
-Outcome = Literal["passed", "failed", "not run", "not checked"]
+# History: 1, the first; 2 puts a row's outcome, reason, error code, images and metrics into its verdict, metrics by name, adds
+# the outcomes inconclusive and unsupported, and calls the targets that were requested "targets". Its schema: report.schema.json.
+SCHEMA: Final = 2
+# Where an artifact ran, for a row of one that ran nowhere.
+NO_TARGET: Final = "-"
 
 
 @dataclass(frozen=True)
 class Row:
     """One artifact on one target.
 
-    ``passed`` and ``failed`` were measured; ``not run`` means that this format or target is not to be had here; ``not
-    checked`` that the artifact was written, but nothing here can say whether it is right. Sizes are in bytes, times in
-    milliseconds; ``None`` is what was not measured. ``target`` is '-' for a format that was not written.
+    Sizes are in bytes, times in milliseconds; ``None`` is what was not measured. ``reference_accuracy`` is the Keras model's on
+    all golden images. ``target`` is '-' where the artifact ran nowhere.
     """
 
     format: str
     target: str
-    outcome: Outcome
-    reason: str
-    images: int | None = None
-    top1_agreement: float | None = None
-    accuracy: float | None = None
+    verdict: Verdict
     reference_accuracy: float | None = None
-    max_difference: float | None = None
-    mean_difference: float | None = None
-    tolerance: dict[str, Any] | None = None
+    tolerance: Tolerance | None = None
     bytes: int | None = None
     artifact_sha256: str | None = None
     latency_ms_median: float | None = None
     load_ms: float | None = None
     environment: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def outcome(self) -> Outcome:
+        """Return the verdict's outcome."""
+        return self.verdict.outcome
+
+    @property
+    def reason(self) -> str:
+        """Return the verdict's reason."""
+        return self.verdict.reason
+
+    def metric(self, name: str) -> float | None:
+        """Return the value of a metric, None where it was not computed."""
+        return self.verdict.metrics.get(name)
+
 
 @dataclass(frozen=True)
 class Report:
-    """All rows of one model, and what they were held to; ``asked`` names the targets where not all were asked."""
+    """All rows of one model, and what they were compared with; ``targets`` names those requested, where not all were."""
 
     model: str
     source_sha256: str
@@ -50,11 +62,29 @@ class Report:
     machine: dict[str, Any]
     tool_versions: dict[str, str]
     created: str
-    asked: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return what report.json holds."""
         return {"schema": SCHEMA, **asdict(self)}
+
+
+def cleaned(value: Any) -> Any:
+    """Return a value, a record or any part of one, as JSON can hold it.
+
+    NaN and infinity become None, a character that is not Unicode (half a surrogate pair, from a file's name) becomes '?'.
+    """
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode()
+    if isinstance(value, Mapping):
+        return {cleaned(key): cleaned(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(cleaned(each) for each in value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{each.name: cleaned(getattr(value, each.name)) for each in fields(value)})
+    return value
 
 
 def exit_status(rows: Sequence[Row]) -> int:

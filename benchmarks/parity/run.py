@@ -4,152 +4,205 @@
 import json
 import shutil
 import statistics
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from itertools import count, groupby
 from pathlib import Path
 from typing import Any, Final
 
+from edgeferry.benchmarks.parity.expected import read_expected
 from edgeferry.benchmarks.parity.integers import MOST_STEPS, compare, expected_integers
-from edgeferry.benchmarks.parity.rows import Row
-from edgeferry.benchmarks.parity.verdict import Answers, judge, read_answers
-from edgeferry.models.artifact import Artifact, read_artifact, what_changed
-from edgeferry.models.reference import PIXELS, Reference, read_reference
+from edgeferry.benchmarks.parity.outcome import Verdict
+from edgeferry.benchmarks.parity.results import RUNS, keep_row, known_rows
+from edgeferry.benchmarks.parity.rows import NO_TARGET, Row
+from edgeferry.benchmarks.parity.verdict import judge
+from edgeferry.models.artifact import EXPORTS, Artifact, read_artifact, what_changed
+from edgeferry.models.reference import PIXELS, REFERENCE, Reference, read_reference
 from edgeferry.models.system.child import Child, ChildError
+from edgeferry.models.system.closure import CodeDigests
+from edgeferry.models.system.digests import INDEX, Digests
 from edgeferry.models.system.errors import EdgeError
-from edgeferry.models.system.files import append_line, digest, digest_of_code, explain_disk_errors
+from edgeferry.models.system.files import Sha256, digest, explain_disk_errors, sha256_of
 from edgeferry.models.system.terminal import Step
 from edgeferry.targets.target import Absent, Job, Run, Target, Unsupported, targets
 
-SCHEMA: Final = 1
-RESULTS: Final = "results.jsonl"
-RUNS: Final = "runs"
-REFERENCE: Final = "reference"
-EXPORTS: Final = "exports.json"
 JOB_TIMEOUT_S: Final = 900.0
-# What is timed, not judged, answers so many golden images before it is timed on the first of them.
+# What is timed, not judged, runs so many golden images before it is timed on the first of them.
 FEW: Final = 8
 
 
 @dataclass(frozen=True)
 class Bench:
-    """One model's artifacts and what they are held to. ``reuse`` takes results of the same files, code and versions again."""
+    """One model's artifacts and what they are compared with. ``reuse`` uses earlier results of the same files and code."""
 
     build: Path
     reference: Reference
-    asked: tuple[Target, ...]
+    targets: tuple[Target, ...]
     step: Step
     reuse: bool
+    digests: Digests
+
+    @property
+    def sha256(self) -> Sha256:
+        """Return what digests artifacts: where nothing is reused, their bytes are read."""
+        return self.digests.sha256 if self.reuse else sha256_of
 
 
-def open_bench(build: Path, asked: tuple[Target, ...], step: Step, *, reuse: bool) -> Bench:
+@dataclass(frozen=True)
+class _Planned:
+    """An artifact on a target: its row where that is known already, None where it has to run; ``key`` names its result."""
+
+    target: Target
+    artifact: Artifact
+    key: str
+    row: Row | None
+
+
+def open_bench(build: Path, selected: tuple[Target, ...], step: Step, *, reuse: bool) -> Bench:
     """Return the bench for a model's folder.
 
     Raises:
         EdgeError: nothing was exported there.
     """
-    reference = read_reference(build / REFERENCE)
+    digests = Digests(build / INDEX)
+    reference = read_reference(build / REFERENCE, digests.sha256 if reuse else sha256_of)
     if reference is None:
-        raise EdgeError(f"{build} holds no reference; export the model first with `make export-all`.")
-    return Bench(build, reference, asked, step, reuse)
+        raise EdgeError("EF-reference-missing", f"{build} holds no reference; export the model first with `make export-all`.")
+    return Bench(build, reference, selected, step, reuse, digests)
 
 
 def run_all(bench: Bench) -> tuple[Row, ...]:
-    """Return the rows of everything that was exported, by format and target."""
-    exports = sorted(_exports(bench.build))
-    rows: dict[str, list[Row]] = {name: [] for name, _, _ in exports}
-    whole: dict[str, Artifact] = {}
-    for name, state, reason in exports:
-        if state == "not run":
-            rows[name].append(Row(name, "-", "not run", reason))
-        elif state == "failed":
-            rows[name].append(Row(name, "-", "failed", f"not exported: {reason}"))
-        else:
-            artifact, problem = sound(bench.build, bench.reference, name)
-            if artifact is None or problem:
-                rows[name].append(_about(Row(name, "-", "failed", problem), artifact, bench))
-            else:
-                whole[name] = artifact
-    for target in bench.asked:
-        for row in _on_target(bench, target, whole):
-            rows[row.format].append(row)
-    return tuple(row for name, artifact_rows in rows.items() for row in _settled(name, artifact_rows, whole.get(name), bench))
+    """Return the rows of everything that was exported, by format and target.
+
+    Every run is a step, with its number and how many there will be.
+    """
+    artifacts: dict[str, Artifact] = {}
+    rows: dict[str, list[Row]] = {}
+    for name, state, reason in sorted(_exports(bench.build)):
+        found = _exported(bench, name, state, reason)
+        rows[name] = [found] if isinstance(found, Row) else []
+        if isinstance(found, Artifact):
+            artifacts[name] = found
+    for row in _carried_out(bench, _plan(bench, artifacts)):
+        rows[row.format].append(row)
+    bench.digests.save()
+    return tuple(row for name, found in rows.items() for row in _settled(bench, artifacts.get(name), found))
 
 
 def _exports(build: Path) -> list[tuple[str, str, str]]:
     try:
-        told = json.loads((build / EXPORTS).read_text(encoding="utf-8"))
-        return [(each["format"], each["state"], each["reason"]) for each in told["formats"]]
+        record = json.loads((build / EXPORTS).read_text(encoding="utf-8"))
+        return [(each["format"], each["state"], each["reason"]) for each in record["formats"]]
     except (OSError, ValueError, KeyError, TypeError):
-        raise EdgeError(f"{build / EXPORTS} cannot be read; export the model first with `make export-all`.") from None
+        raise EdgeError(
+            "EF-exports-unreadable", f"{build / EXPORTS} cannot be read; export the model first with `make export-all`."
+        ) from None
 
 
-def sound(build: Path, reference: Reference, name: str) -> tuple[Artifact | None, str]:
+def _exported(bench: Bench, name: str, state: str, reason: str) -> Artifact | Row:
+    """Return an artifact that can be run, or the row that says why there is none."""
+    if state == "not run":
+        return Row(name, NO_TARGET, Verdict("not run", reason))
+    if state == "failed":
+        return Row(name, NO_TARGET, Verdict("failed", f"not exported: {reason}"))
+    artifact, problem = sound(bench.build, bench.reference, name, bench.sha256)
+    if artifact is None or problem is not None:
+        verdict = Verdict("failed", str(problem), problem.code if problem else None)
+        return _row(bench, artifact, (name, NO_TARGET), verdict)
+    return artifact
+
+
+def sound(build: Path, reference: Reference, name: str, sha256: Sha256 = sha256_of) -> tuple[Artifact | None, EdgeError | None]:
     """Return an artifact of a model's folder, and what is wrong with it before it is even run."""
     folder = build / name
     try:
         artifact = read_artifact(folder)
     except EdgeError as error:
-        return None, str(error)
+        return None, error
     if artifact.source_sha256 != reference.source_sha256:
-        return artifact, "stale: it was exported from another model than the one it is held to; run `make export-all`"
-    changed = what_changed(artifact, folder)
-    return artifact, f"{changed}; run `make export-all`" if changed else ""
+        return artifact, EdgeError(
+            "EF-artifact-stale", "stale: it was exported from another model than the reference; run `make export-all`"
+        )
+    changed = what_changed(artifact, folder, sha256)
+    return artifact, EdgeError("EF-artifact-changed", f"{changed}; run `make export-all`") if changed else None
 
 
-def _on_target(bench: Bench, target: Target, artifacts: dict[str, Artifact]) -> list[Row]:
-    readable = {name: artifact for name, artifact in artifacts.items() if target.takes(artifact)}
+def _plan(bench: Bench, artifacts: dict[str, Artifact]) -> list[_Planned]:
+    """Return every artifact on every target that reads it, by target."""
+    known = known_rows(bench.build) if bench.reuse else {}
+    code = CodeDigests(bench.digests.sha256)
+    return [each for target in bench.targets for each in _plan_target(bench, target, artifacts, known, code)]
+
+
+def _plan_target(
+    bench: Bench, target: Target, artifacts: dict[str, Artifact], known: dict[str, Row], code: CodeDigests
+) -> list[_Planned]:
+    readable = [artifact for artifact in artifacts.values() if target.takes(artifact)]
     if not readable:
         return []
-    why = target.missing()
-    if why:
-        return [_about(Row(name, target.name, "not run", why), artifact, bench) for name, artifact in readable.items()]
-    versions = dict(target.versions())
-    known = _known(bench.build) if bench.reuse else {}
-    rows = []
-    with Child() as child:
-        for artifact in readable.values():
-            key = _key(bench, target, artifact, versions)
-            rows.append(known[key] if key in known else _run(bench, target, artifact, key, child))
-    return rows
+    if why := target.missing():
+        return [
+            _Planned(target, artifact, "", _row(bench, artifact, (artifact.format, target.name), Verdict("not run", why)))
+            for artifact in readable
+        ]
+    follows_from = digest([dict(target.versions()), code.of(target.module, __name__)])
+    keys = [_key(bench, target, artifact, follows_from) for artifact in readable]
+    return [_Planned(target, artifact, key, known.get(key)) for artifact, key in zip(readable, keys, strict=True)]
 
 
-def _key(bench: Bench, target: Target, artifact: Artifact, versions: dict[str, str]) -> str:
+def _carried_out(bench: Bench, plan: list[_Planned]) -> Iterator[Row]:
+    """Yield the row of everything planned; those of one target share a child process."""
+    numbers, total = count(1), sum(each.row is None for each in plan)
+    for _, group in groupby(plan, key=lambda each: each.target.name):
+        with Child() as child:
+            for each in group:
+                if each.row is None:
+                    bench.step(f"checking {each.artifact.format} on {each.target.name}", next(numbers), total)
+                yield each.row or _run(bench, each, child)
+
+
+def _key(bench: Bench, target: Target, artifact: Artifact, follows_from: str) -> str:
     return digest(
         [
             artifact.sha256,
-            artifact.key,
+            asdict(artifact.tolerance),
+            artifact.labels,
+            artifact.output,
+            asdict(artifact.preprocessing),
             bench.reference.sha256,
             target.name,
-            versions,
-            digest_of_code("models", "targets", "benchmarks"),
+            follows_from,
         ]
     )
 
 
-def _run(bench: Bench, target: Target, artifact: Artifact, key: str, child: Child) -> Row:
-    bench.step(f"{artifact.format} on {target.name}")
-    blank = _about(Row(artifact.format, target.name, "failed", ""), artifact, bench)
+def _run(bench: Bench, planned: _Planned, child: Child) -> Row:
+    artifact, target, key = planned.artifact, planned.target, planned.key
     work = bench.build / RUNS / target.name / artifact.format
     with explain_disk_errors(work):
         work.mkdir(parents=True, exist_ok=True)
     job = Job(bench.build / artifact.format, bench.build / REFERENCE / PIXELS, work)
     log = work / "run.log"
     log.unlink(missing_ok=True)
+    blank = _row(bench, artifact, (artifact.format, target.name), Verdict("failed", ""))
     latencies: tuple[float, ...] = ()
     try:
         run = child.call(run_job, target.name, job, log=log, timeout_s=JOB_TIMEOUT_S)
         latencies = run.latencies_ms
-        row = _judged(blank, run, artifact, read_answers(bench.build / REFERENCE, bench.reference.labels))
-        row = _held_to_integers(row, run, artifact, bench)
+        row = _judged(bench, blank, run, artifact)
+    except Absent as error:
+        row = replace(blank, verdict=Verdict("not run", str(error), error.code))
+        # What is absent may be back by the next time.
+        key = ""
     except Unsupported as error:
-        row = replace(blank, outcome="not run", reason=str(error))
-        # What is away may be back by the next time.
-        key = "" if isinstance(error, Absent) else key
+        row = replace(blank, verdict=Verdict("unsupported", str(error), error.code))
     except (EdgeError, ChildError) as error:
-        row = replace(blank, reason=f"it did not run: {error}")
-        # An accident may have passed by the next time: kept as a line, never taken again.
+        code = error.code if isinstance(error, EdgeError) else None
+        row = replace(blank, verdict=Verdict("failed", f"it did not run: {error}", code))
+        # An accident may have passed by the next time: kept as a line, never used again.
         key = ""
     tidy(work, log)
-    _keep(bench.build, key, row, latencies)
+    keep_row(bench.build, key, row, latencies)
     return row
 
 
@@ -176,85 +229,60 @@ def run_job(target: str, job: Job) -> Run:
     return targets()[target].run(job)
 
 
-def _judged(blank: Row, run: Run, artifact: Artifact, answers: Answers) -> Row:
-    verdict = judge(run.scores, run.labels, artifact, answers.to(run.answered))
-    # What a GPU made of software takes says nothing of any GPU.
+def _judged(bench: Bench, blank: Row, run: Run, artifact: Artifact) -> Row:
+    expected = read_expected(bench.build / REFERENCE, bench.reference.labels).of(run.image_indices)
+    verdict = judge(run.scores, run.labels, artifact, expected)
+    facts: dict[str, Any] = {"first_ms": run.first_ms}
+    if run.stored is not None and "parent_sha256" in artifact.options:
+        found = compare(run.stored, expected_integers(bench.build, artifact, bench.build / REFERENCE / PIXELS))
+        facts |= {"integer_steps": found.steps, "integer_other_classes": found.other_classes}
+        verdict = _with_integers(verdict, found.problem)
+    # The times of a software-rendered GPU say nothing of any GPU.
     timed = bool(run.latencies_ms) and not run.environment.get("software_gpu")
     return replace(
         blank,
-        outcome="passed" if verdict.passed else "failed",
-        reason=verdict.reason,
-        images=len(run.scores),
-        top1_agreement=verdict.top1_agreement,
-        accuracy=verdict.accuracy,
-        max_difference=verdict.max_difference,
-        mean_difference=verdict.mean_difference,
+        verdict=verdict,
         latency_ms_median=statistics.median(run.latencies_ms) if timed else None,
         load_ms=run.load_ms,
-        environment=dict(run.environment) | {"first_ms": run.first_ms},
+        environment=dict(run.environment) | facts,
     )
 
 
-def _held_to_integers(row: Row, run: Run, artifact: Artifact, bench: Bench) -> Row:
-    """Return a compiled artifact's row with the rule for integers applied too."""
-    if run.stored is None or "parent_sha256" not in artifact.options:
-        return row
-    found = compare(run.stored, expected_integers(bench.build, artifact, bench.build / REFERENCE / PIXELS))
-    row = replace(row, environment=row.environment | {"integer_steps": found.steps, "integer_other_classes": found.other_classes})
-    if found.problem:
-        others = "" if row.outcome == "passed" else f"{row.reason}; "
-        return replace(row, outcome="failed", reason=f"{others}{found.problem}")
-    return replace(row, reason=f"{row.reason}; every integer within {MOST_STEPS} step of its parent's")
+def _with_integers(verdict: Verdict, problem: str) -> Verdict:
+    """Return a compiled artifact's verdict with the rule for integers applied too."""
+    if problem:
+        return replace(verdict, outcome="failed", reason=problem if verdict.passed else f"{verdict.reason}; {problem}")
+    return replace(verdict, reason=f"{verdict.reason}; every integer within {MOST_STEPS} step of its parent's")
 
 
-def _about(row: Row, artifact: Artifact | None, bench: Bench) -> Row:
-    row = replace(row, images=bench.reference.images, reference_accuracy=bench.reference.accuracy)
+def _row(bench: Bench, artifact: Artifact | None, place: tuple[str, str], verdict: Verdict) -> Row:
+    """Return the row of a format on a target before anything was measured."""
+    row = Row(*place, verdict, reference_accuracy=bench.reference.accuracy)
     if artifact is None:
         return row
-    return replace(row, bytes=artifact.bytes, artifact_sha256=artifact.sha256, tolerance=asdict(artifact.tolerance))
+    return replace(row, bytes=artifact.bytes, artifact_sha256=artifact.sha256, tolerance=artifact.tolerance)
 
 
-def _settled(name: str, rows: list[Row], artifact: Artifact | None, bench: Bench) -> list[Row]:
-    """Return an artifact's rows; where nothing here could run it, they say that it was not checked."""
+def _settled(bench: Bench, artifact: Artifact | None, rows: list[Row]) -> list[Row]:
+    """Return an artifact's rows; where every runtime for it is absent they say that it was not checked."""
     if artifact is None:
         return rows
     if not rows:
-        return [
-            _about(Row(name, "-", "not checked", f"no target that was asked for reads it{_who_reads(artifact)}"), artifact, bench)
-        ]
-    if all(row.outcome == "not run" for row in rows):
-        return [
-            replace(row, outcome="not checked", reason=f"it was written, but nothing here can run it: {row.reason}")
-            for row in rows
-        ]
-    return rows
+        verdict = Verdict("not checked", f"no requested target reads it{_who_reads(artifact)}")
+        return [_row(bench, artifact, (artifact.format, NO_TARGET), verdict)]
+    if any(row.outcome not in {"not run", "unsupported"} for row in rows):
+        return rows
+    return [replace(row, verdict=_not_checked(row.verdict)) if row.outcome == "not run" else row for row in rows]
+
+
+def _not_checked(verdict: Verdict) -> Verdict:
+    reason = f"it was exported, but no runtime for it is available here: {verdict.reason}"
+    return replace(verdict, outcome="not checked", reason=reason)
 
 
 def _who_reads(artifact: Artifact) -> str:
-    """Return in words what could be asked where nothing that is asked by default reads the artifact."""
-    able = [target for target in targets().values() if target.takes(artifact) and target.name != "null"]
+    """Return in words what to request where no target that runs by default reads the artifact."""
+    able = [target for target in targets().values() if target.takes(artifact) and target.judged]
     if any(target.by_default for target in able):
         return ""
     return "".join(f"; {target.name} does: {target.missing() or f'--target {target.name}'}" for target in able)
-
-
-def _known(build: Path) -> dict[str, Row]:
-    """Return the rows kept by key; a line that is cut short or of another schema is passed over."""
-    rows = {}
-    try:
-        lines = (build / RESULTS).read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return {}
-    for line in lines:
-        try:
-            told: dict[str, Any] = json.loads(line)
-            if told["schema"] == SCHEMA:
-                rows[str(told["key"])] = Row(**told["row"])
-        except (ValueError, KeyError, TypeError):
-            continue
-    return rows
-
-
-def _keep(build: Path, key: str, row: Row, latencies: tuple[float, ...]) -> None:
-    line = json.dumps({"schema": SCHEMA, "key": key, "row": asdict(row), "latencies_ms": latencies}, ensure_ascii=False)
-    append_line(build / RESULTS, line)

@@ -1,41 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The part of the report's pages that tells of latency: what latency.json holds, beside the rows of the report."""
+"""The latency part of the report's pages: the content of latency.json, next to the rows of the report."""
 
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from edgeferry.benchmarks.latency.costs import Costs
+from edgeferry.benchmarks.latency.costs.table import cost_columns, cost_text, costs_note
 from edgeferry.benchmarks.latency.machine import what_differs
 from edgeferry.benchmarks.latency.records import HISTORY, LATENCY, Case, Latencies, read_history, read_latencies
 from edgeferry.benchmarks.parity.rows import Row
 from edgeferry.benchmarks.report.charts import family
-from edgeferry.benchmarks.report.latency_text import against_baseline, graded, latency_lines, percentile, ratio_of, row_target
+from edgeferry.benchmarks.report.latency_text import (
+    against_baseline,
+    baseline_ratio,
+    graded,
+    latency_lines,
+    percentile,
+    row_target,
+)
 from edgeferry.benchmarks.report.plots import latency_plots, plots_missing
-from edgeferry.benchmarks.report.words import ABSENT, escaped, milliseconds, percent, rate, size
+from edgeferry.benchmarks.report.words import ABSENT, escaped, milliseconds, percent
 from edgeferry.models.system.errors import EdgeError
 
-HEADINGS: Final = ("format", "target", "median", "p90", "p99", "load", "first", "to baseline", "verdict", "grade")
-COSTS: Final = (
-    *("format", "target", "size", "gzip", "memory", "arena", "before", "after"),
-    *("one by one", "in batches", "at once", "energy"),
-)
-COSTS_NOTE: Final = (
-    "Memory: the peak above what the process held before the runtime was loaded, and what it holds on a GPU. Arena: what the "
-    "runtime plans for tensors; TF Lite's without what XNNPACK takes for itself, ONNX Runtime's with the weights it keeps there. "
-    "Before and after: normalising an image and handing it over, and making scores of the answer; decoding an image file is in "
-    "neither, but for an endpoint, which does it. Answers a second: one by one, in arrays of several images, and at once, by as "
-    "many threads as cores, on a GPU four at most, each with a session of its own; of an endpoint, over as many connections."
-)
+HEADINGS: Final = ("format", "target", "median", "p90", "p99", "load", "first inference", "vs baseline", "verdict", "grade")
 OPERATIONS: Final = ("format", "target", "operation", "time", "share")
 SLOWEST: Final = 5
 STALE: Final = "measured on another version of the artifact; run `make bench`"
-Tables = Callable[[Sequence[str], Sequence[Sequence[str]]], list[str]]
+TableWriter = Callable[[Sequence[str], Sequence[Sequence[str]]], list[str]]
 
 
 def latency_section(folder: Path, rows: Sequence[Row]) -> dict[str, Any] | None:
-    """Return what the page tells of the last latency run of a model's folder, or None where there was none."""
+    """Return the page's fields of the last latency run in a model's folder, or None where there was none."""
     found, problem = _read(folder)
     if problem:
         return {"problem": problem, "machine": {}}
@@ -43,36 +39,40 @@ def latency_section(folder: Path, rows: Sequence[Row]) -> dict[str, Any] | None:
 
 
 def latency_fields(found: Latencies, folder: Path, rows: Sequence[Row]) -> dict[str, Any]:
-    """Return what the page tells of a run, beside the rows of the report and the earlier runs in a model's folder."""
+    """Return the page's fields of a run, given the rows of the report and the earlier runs in a model's folder."""
     runs, unread = read_history(folder)
-    notes = [*latency_lines(found), *([f"lines of {HISTORY} that cannot be read and are left out: {unread}"] if unread else [])]
+    skipped = [f"lines of {HISTORY} that cannot be read and are skipped: {unread}"] if unread else []
     missing = plots_missing()
+    comparable = [run for run in runs if not what_differs(run.machine, found.machine)]
     return {
         "problem": "",
         "created": found.created,
-        "processor": found.machine.get("processor") or "a processor that tells no name",
-        "samples": f"{found.launches} launches of {found.rounds} rounds in turns",
+        "processor": found.machine.get("processor") or "an unnamed processor",
+        "samples": f"{found.launches} launches of {found.rounds} interleaved rounds",
         "tables": _tables(found, rows),
         "machine": {name: fact for name, fact in found.machine.items() if not isinstance(fact, dict)} | _states(found),
-        "notes": [*notes, *([missing] if missing else [])],
-        "plots": []
-        if missing
-        else latency_plots(found, rows, [run for run in runs if not what_differs(run.machine, found.machine)]),
+        "notes": [*latency_lines(found), *skipped, *([missing] if missing else [])],
+        "plots": [] if missing else latency_plots(found, rows, comparable),
     }
 
 
-def latency_markdown(told: dict[str, Any] | None, table: Tables) -> list[str]:
-    """Return the same as lines of Markdown; ``table`` makes one."""
-    if told is None:
+def latency_markdown(fields: dict[str, Any] | None, table: TableWriter) -> list[str]:
+    """Return the same as lines of Markdown; ``table`` writes one table."""
+    if fields is None:
         return []
-    if told["problem"]:
-        return ["## Latency", "", escaped(told["problem"]), ""]
-    lines = ["## Latency", "", f"Measured {escaped(told['created'])} on {escaped(told['processor'])}: {told['samples']}.", ""]
-    for each in told["tables"]:
+    if fields["problem"]:
+        return ["## Latency", "", escaped(fields["problem"]), ""]
+    lines = [
+        "## Latency",
+        "",
+        f"Measured {escaped(fields['created'])} on {escaped(fields['processor'])}: {fields['samples']}.",
+        "",
+    ]
+    for each in fields["tables"]:
         lines += [f"### {each['heading']}", ""] if each["heading"] else []
         lines += [*table(each["headings"], [[cell["text"] for cell in case["cells"]] for case in each["cases"]]), ""]
         lines += [escaped(each["note"]), ""] if each["note"] else []
-    return [*lines, *(f"- {escaped(note)}" for note in told["notes"]), ""]
+    return [*lines, *(f"- {escaped(note)}" for note in fields["notes"]), ""]
 
 
 def _read(folder: Path) -> tuple[Latencies | None, str]:
@@ -84,108 +84,107 @@ def _read(folder: Path) -> tuple[Latencies | None, str]:
         return None, str(error)
 
 
-def _cells(case: Case, found: Latencies, rows: Sequence[Row]) -> dict[str, Any]:
-    """Return a case's cells, each with its text and what it is sorted by, and what speaks against its figures."""
-    ratio, interval, verdict = against_baseline(case, found)
-    against = ratio_of(case, found)
+def _tables(found: Latencies, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return the tables of latencies, costs and slowest operations; an empty one is left out."""
+    tables = [_latency_table(found, rows), _costs_table(found.cases), _operations_table(found.cases)]
+    return [table for table in tables if table["cases"]]
+
+
+def _latency_table(found: Latencies, rows: Sequence[Row]) -> dict[str, Any]:
+    return {
+        "heading": "",
+        "label": "The latency of every artifact on every target",
+        "headings": HEADINGS,
+        "texts": [0, 1, 8, 9],
+        "cases": [_latency_row(case, found, rows) for case in found.cases if case.samples_ms],
+        "note": "",
+    }
+
+
+def _latency_row(case: Case, found: Latencies, rows: Sequence[Row]) -> dict[str, Any]:
+    """Return a case's cells, each with its text and what it is sorted by, and the warnings about its times."""
+    speed, interval, verdict = against_baseline(case, found)
+    against = baseline_ratio(case, found)
     load, first = (statistics.median(times) if times else None for times in (case.load_ms, case.first_ms))
-    percentiles = [(percentile(case, each), case.percentile_ms(each)) for each in (50, 90, 99)]
-    times = [(milliseconds(each), each) for each in (load, first)]
-    compared = (f"{ratio} {interval}".strip(), against.ratio.ratio if against else 1 if ratio == "baseline" else None)
-    words = [(verdict or ABSENT, verdict), (graded(case), graded(case))]
-    told = [(case.format, case.format), (row_target(case), row_target(case)), *percentiles, *times, compared, *words]
+    cells = [
+        *_names(case),
+        *((percentile(case, each), case.percentile_ms(each)) for each in (50, 90, 99)),
+        *((milliseconds(each), each) for each in (load, first)),
+        (f"{speed} {interval}".strip(), against.ratio.ratio if against else 1 if case.name == found.baseline else None),
+        (verdict or ABSENT, verdict),
+        (graded(case), graded(case)),
+    ]
     current = {row.artifact_sha256 for row in rows if row.format == case.format} - {None}
     stale = [STALE] if current and case.artifact_sha256 not in current else []
-    notices = [f"{notice.what}; {notice.advice}" for notice in case.warnings]
-    return _entry(zip(HEADINGS, told, strict=True), graded(case), [*stale, *notices, *([case.reason] if case.reason else [])])
+    warnings = [*stale, *(warning.text for warning in case.warnings), *([case.reason] if case.reason else [])]
+    return _row(zip(HEADINGS, cells, strict=True), graded(case), warnings)
 
 
-def _tables(found: Latencies, rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return the tables: latencies, what else artifacts cost, and their slowest operations; those of nothing are left out."""
-    timed = [_cells(case, found, rows) for case in found.cases if case.samples_ms]
-    costs = [_costs(case, case.costs) for case in found.cases if case.costs]
-    slowest = [entry for case in found.cases if case.costs for entry in _slowest(case, case.costs)]
-    tables = [
-        {"heading": "", "label": "The latency of every artifact on every target", "headings": HEADINGS, "texts": [0, 1, 8, 9]},
-        {
-            "heading": "What else it costs",
-            "label": "What every artifact costs beside its latency",
-            "headings": COSTS,
-            "texts": [0, 1],
-        },
-        {
-            "heading": "The slowest operations",
-            "label": "Every artifact's slowest operations",
-            "headings": OPERATIONS,
-            "texts": [0, 1, 2],
-        },
-    ]
-    notes = ("", COSTS_NOTE, "")
-    filled = zip(tables, (timed, costs, slowest), notes, strict=True)
-    return [table | {"cases": cases, "note": note} for table, cases, note in filled if cases]
+def _costs_table(cases: Sequence[Case]) -> dict[str, Any]:
+    """Return the table of costs, a column for every registered cost that some case has a number for."""
+    shown = [case for case in cases if case.samples_ms and (case.costs or case.costs_problem)]
+    columns = cost_columns(shown)
+    headings = ("format", "target", *(cost.title for cost in columns))
+    rows = []
+    for case in shown:
+        # A cell of two lines where a page has little room for many columns.
+        costs = [(cost_text(cost, case).replace(" (", "\n("), case.costs.get(cost.name)) for cost in columns]
+        problems = [case.costs_problem] if case.costs_problem else []
+        rows.append(_row(zip(headings, [*_names(case), *costs], strict=True), warnings=problems))
+    return {
+        "heading": "Costs besides latency",
+        "label": "What every artifact costs besides its latency",
+        "headings": headings,
+        "texts": [0, 1],
+        "cases": rows,
+        "note": costs_note(shown),
+    }
 
 
-def _costs(case: Case, costs: Costs) -> dict[str, Any]:
-    batches = f"{rate(costs.batch_per_s)} of {costs.batch}" if costs.batch else ABSENT
-    # Two lines of a cell where a page has little room for twelve columns.
-    on_gpu = f",\nGPU {size(costs.gpu_memory_bytes)}" if costs.gpu_memory_bytes is not None else ""
-    at_once = f"{rate(costs.concurrent_per_s)} by {costs.workers}" if costs.workers else ABSENT
-    told = [
-        (case.format, case.format),
-        (row_target(case), row_target(case)),
-        (size(case.bytes), case.bytes),
-        (size(case.compressed_bytes), case.compressed_bytes),
-        (size(costs.memory_bytes) + on_gpu, costs.memory_bytes),
-        (size(costs.arena_bytes), costs.arena_bytes),
-        (milliseconds(costs.before_ms), costs.before_ms),
-        (milliseconds(costs.after_ms), costs.after_ms),
-        (rate(costs.serial_per_s), costs.serial_per_s),
-        (batches, costs.batch_per_s),
-        (at_once, costs.concurrent_per_s),
-        (ABSENT if costs.energy_mj is None else f"{costs.energy_mj:.3g} mJ\n({costs.energy_by})", costs.energy_mj),
-    ]
-    return _entry(zip(COSTS, told, strict=True), notices=[costs.problem] if costs.problem else [])
+def _operations_table(cases: Sequence[Case]) -> dict[str, Any]:
+    return {
+        "heading": "The slowest operations",
+        "label": "Every artifact's slowest operations",
+        "headings": OPERATIONS,
+        "texts": [0, 1, 2],
+        "cases": [row for case in cases for row in _slowest(case)],
+        "note": "",
+    }
 
 
-def _slowest(case: Case, costs: Costs) -> list[dict[str, Any]]:
-    total = sum(each.ms for each in costs.operations)
-    slowest = sorted((each for each in costs.operations if each.ms), key=lambda each: -each.ms)[:SLOWEST]
-    return [
-        _entry(
-            zip(
-                OPERATIONS,
-                [
-                    (case.format, case.format),
-                    (row_target(case), row_target(case)),
-                    (f"{each.kind} ({each.name}): {family(each.kind)}", each.kind),
-                    (milliseconds(each.ms), each.ms),
-                    (percent(each.ms / total), each.ms / total),
-                ],
-                strict=True,
-            )
-        )
-        for each in slowest
-    ]
+def _slowest(case: Case) -> list[dict[str, Any]]:
+    total = sum(each.ms for each in case.operations)
+    slowest = sorted((each for each in case.operations if each.ms), key=lambda each: -each.ms)[:SLOWEST]
+    rows = []
+    for each in slowest:
+        operation = (f"{each.kind} ({each.name}): {family(each.kind)}", each.kind)
+        cells = [*_names(case), operation, (milliseconds(each.ms), each.ms), (percent(each.ms / total), each.ms / total)]
+        rows.append(_row(zip(OPERATIONS, cells, strict=True)))
+    return rows
 
 
-def _entry(told: Iterable[tuple[str, tuple[str, Any]]], grade: str = "", notices: Sequence[str] = ()) -> dict[str, Any]:
-    """Return a row of a table: cells with a text and what they are sorted by, a grade and what speaks against the figures."""
-    cells = [{"label": label, "text": text, "value": "" if value is None else value} for label, (text, value) in told]
-    return {"cells": cells, "grade": grade, "notices": notices}
+def _names(case: Case) -> list[tuple[str, Any]]:
+    return [(case.format, case.format), (row_target(case), row_target(case))]
+
+
+def _row(cells: Iterable[tuple[str, tuple[str, Any]]], grade: str = "", warnings: Sequence[str] = ()) -> dict[str, Any]:
+    """Return a row of a table: cells with a text and what they are sorted by, a grade and the warnings about its numbers."""
+    shown = [{"label": label, "text": text, "value": "" if value is None else value} for label, (text, value) in cells]
+    return {"cells": shown, "grade": grade, "warnings": warnings}
 
 
 def _states(found: Latencies) -> dict[str, Any]:
-    """Return what the machine was like before and after the run, where it told."""
+    """Return the state of the machine before and after the run, as far as it was reported."""
     moments = [found.machine.get(moment) or {} for moment in ("before", "after")]
-    told = {
+    states = {
         name.replace("_", " "): [moment.get(name) for moment in moments] for name in ("load", "frequency_mhz", "temperature_c")
     }
-    told |= {
+    states |= {
         f"GPU {name.replace('_', ' ')}": [(moment.get("gpu") or {}).get(name) for moment in moments]
         for name in ("temperature_c", "busy", "slowed_s")
     }
     return {
-        f"{name}, before and after": " and ".join("not told" if value is None else f"{value:.4g}" for value in values)
-        for name, values in told.items()
+        f"{name}, before and after": " and ".join("unknown" if value is None else f"{value:.4g}" for value in values)
+        for name, values in states.items()
         if any(value is not None for value in values)
     }

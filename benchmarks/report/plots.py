@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plots of a latency run for the report's page: drawn by Altair as SVG, coloured by the page, so that light and dark both fit."""
+"""Plots of a latency run for the report's page: SVG by Altair, with the page's own colours, for light, dark and print."""
 
 import re
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, Final
 
-from edgeferry.benchmarks.latency.records import Latencies, Past
+from edgeferry.benchmarks.latency.records import Latencies, PastRun
 from edgeferry.benchmarks.parity.rows import Row
 from edgeferry.benchmarks.report.charts import (
     COLOURS,
@@ -24,24 +24,24 @@ from edgeferry.benchmarks.report.charts import (
 MOST_RUNS: Final = 20
 MISSING: Final = "Altair or vl-convert is not installed, so there are no plots: `make install` installs both."
 PARETO_NOTE: Final = (
-    "Down and to the left is better. Named is what nothing else beats in latency, size and agreement at once; "
+    "Lower left is better. Artifacts that no other beats in latency, size and agreement at once are named; "
     "agreement is that of the parity check. Both axes are logarithmic."
 )
-DISTRIBUTION_NOTE: Final = "Every time of every launch, darker where more of them lie; the mark is the median. Logarithmic."
+DISTRIBUTION_NOTE: Final = "Every time of every launch, darker where there are more; the mark is the median. Logarithmic axis."
 OPERATIONS_NOTE: Final = (
     "In the order in which they run, each as wide as its share of the time, by LiteRT's and ONNX Runtime's own profilers; "
-    "point at one for its name. LiteRT's times are whole microseconds rounded down, so operations of less are missing; ONNX "
-    "Runtime's profiler makes small ones longer."
+    "point at one for its name. LiteRT's times are whole microseconds rounded down, so shorter operations are missing; ONNX "
+    "Runtime's profiler makes short ones longer."
 )
 HISTORY_NOTE: Final = (
-    "Medians of every run, oldest at the left, coloured by how far each is from the middle of its row; runs are not paired, "
-    "so a whole column of one colour is the machine, not the artifacts. A dot marks a run whose artifact is another one."
+    "Medians of every run, oldest at the left, coloured by the distance from the median of the row; runs are not paired, so a "
+    "whole column of one colour is a change of the machine, not of the artifacts. A dot marks a run with a changed artifact."
 )
 
 
 @dataclass(frozen=True)
 class Plot:
-    """One plot: its heading, what a reader must know, and an <svg> element."""
+    """One plot: its heading, a note on how to read it, and an <svg> element."""
 
     heading: str
     note: str
@@ -49,29 +49,29 @@ class Plot:
 
 
 def plots_missing() -> str:
-    """Return why no plot can be drawn here, or nothing."""
+    """Return why no plot can be drawn here, or ''."""
     return "" if find_spec("altair") and find_spec("vl_convert") else MISSING
 
 
-def latency_plots(found: Latencies, rows: Sequence[Row], runs: Sequence[Past]) -> list[Plot]:
-    """Return the plots that a run and those before it on the same machine give."""
+def latency_plots(found: Latencies, rows: Sequence[Row], runs: Sequence[PastRun]) -> list[Plot]:
+    """Return the plots of a run and of those before it on the same machine."""
     measured = sorted((case for case in found.cases if case.state == "measured" and median_ms(case) > 0), key=median_ms)
-    profiled = [case for case in measured if case.costs and sum(each.ms for each in case.costs.operations) > 0]
+    profiled = [case for case in measured if sum(each.ms for each in case.operations) > 0]
     drawn = []
     if measured:
         drawn += [
             Plot("Latency, size and agreement", PARETO_NOTE, _svg(pareto(measured, rows))),
-            Plot("How the times are distributed", DISTRIBUTION_NOTE, _svg(distributions(measured))),
+            Plot("Distribution of the times", DISTRIBUTION_NOTE, _svg(distributions(measured))),
         ]
     if profiled:
-        drawn.append(Plot("What each operation takes", OPERATIONS_NOTE, _svg(operations(profiled))))
+        drawn.append(Plot("Time of each operation", OPERATIONS_NOTE, _svg(operations(profiled))))
     if measured_again(runs[-MOST_RUNS:]):
         drawn.append(Plot("Earlier runs on this machine", HISTORY_NOTE, _svg(history(runs[-MOST_RUNS:]))))
     return drawn
 
 
 def _svg(chart: Any) -> str:
-    """Return a chart as an <svg> element that takes its colours and fonts from the page it stands in."""
+    """Return a chart as an <svg> element that takes its colours and fonts from the page it is in."""
     import vl_convert
 
     axis = {
@@ -90,9 +90,9 @@ def _svg(chart: Any) -> str:
         .configure_legend(**legend)
     )
     drawn: str = vl_convert.vegalite_to_svg(chart.configure_view(stroke=LINE).to_dict())
-    for stands_for, colour in COLOURS.items():
-        drawn = drawn.replace(stands_for, colour)
+    for placeholder, colour in COLOURS.items():
+        drawn = drawn.replace(placeholder, colour)
     drawn = re.sub(r' font-family="[^"]*"', "", drawn)
-    # A browser shows a title where the pointer is; a label is for those who listen.
+    # A browser shows a title at the pointer; a label is for screen readers.
     drawn = re.sub(r'(<path [^>]*?aria-label="([^"]*)"[^>]*?)/>', r"\1><title>\2</title></path>", drawn)
     return re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', r'<svg class="plot" \1>', drawn, count=1)

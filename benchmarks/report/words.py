@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Figures in words, as the terminal, the pages and Markdown say them alike."""
+"""Numbers as people read them, the same in the terminal, the page and Markdown."""
 
 import math
 import re
 from typing import Final
+
+from edgeferry.models.system.text import plain
 
 ABSENT: Final = "-"
 
@@ -20,6 +22,11 @@ def difference(value: float | None) -> str:
     if value is None or not math.isfinite(value):
         return ABSENT
     return "0" if value == 0 else f"{value:.4f}" if value >= 0.001 else f"{value:.0e}"  # below, four decimals say nothing
+
+
+def significant(value: float | None) -> str:
+    """Return a number in three significant digits."""
+    return ABSENT if value is None or not math.isfinite(value) else f"{value:.3g}"
 
 
 def size(count: float | None) -> str:
@@ -50,14 +57,9 @@ def rate(per_s: float | None) -> str:
     return f"{round(per_s, -digits):,.0f} /s".replace(",", " ") if per_s >= 99.95 else f"{_three_digits(per_s)} /s"
 
 
-def plain(text: str) -> str:
-    """Return untrusted text as one line without control characters, which a terminal would obey."""
-    return "".join(character if character.isprintable() else "?" for character in " ".join(text.split()))
-
-
 def escaped(text: str) -> str:
     """Return text that Markdown shows as it is: no table cell ends, no HTML, link or emphasis begins."""
-    return re.sub(r"([\\`*\[\]<>|~&#])", r"\\\1", plain(text))
+    return re.sub(r"([\\`*\[\]<>|~&#])", r"\\\1", plain(text).strip())
 
 
 def _three_digits(value: float) -> str:

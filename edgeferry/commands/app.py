@@ -6,7 +6,6 @@ import os
 import sys
 import tempfile
 import traceback
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -14,11 +13,16 @@ import typer
 
 from edgeferry.commands import export, files, latency, listing, maintenance, pages
 from edgeferry.commands.help import HelpGroup
-from edgeferry.models.system.terminal import Exit
+from edgeferry.models.system.errors import EdgeError
+from edgeferry.models.system.packages import installed_version
+from edgeferry.models.system.terminal import Exit, print_error, report_errors
 
-HELP: Final = """Export one trained Keras image classifier to every edge format, check it against the model, measure it.
+HELP: Final = """Export one trained Keras image classifier to every edge format, check each one against the model, measure it.
 
-Exit status: 0 parity held, 1 it did not, 2 nothing could be checked or the command was wrong, 3 a defect of edgeferry.
+Start with: edgeferry export-all my.keras
+
+Exit status: 0 the command succeeded and parity held; 1 parity did not hold, or an artifact or measurement failed; 2 the command
+was wrong, or nothing could be checked; 3 a defect of edgeferry.
 """
 
 app = typer.Typer(
@@ -35,17 +39,15 @@ for group in (export, latency, files, listing, pages, maintenance):
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - Typer calls it with the option's value
     if wanted:
-        try:
-            typer.echo(f"edgeferry {version('edgeferry')}")
-        except PackageNotFoundError:
-            typer.echo("edgeferry, from a checkout that is not installed")
+        version = installed_version("edgeferry")
+        typer.echo(f"edgeferry {version}" if version else "edgeferry, from a checkout that is not installed")
         raise typer.Exit
 
 
 @app.callback()
 def options(
     *,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print a line per step, and why each is done.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print one line per step, on a terminal too.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors only.")] = False,
     _version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
@@ -56,17 +58,16 @@ def options(
 
 
 def main() -> None:
-    """Run the command; what nobody foresaw ends in one line that names the full log, with status 3."""
+    """Run the command; an unexpected exception ends with status 3 and one line that names a log with the traceback."""
     try:
-        app()
-    except BrokenPipeError:
-        # Whoever read the output closed it; Python's own flush at exit must not complain of it again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(Exit.INTERRUPTED)
+        with report_errors():
+            app(prog_name="edgeferry")
     except Exception as error:  # noqa: BLE001 - the last resort of the whole program
         handle, log = tempfile.mkstemp(prefix="edgeferry-defect-", suffix=".log")
         os.close(handle)
         Path(log).write_text(f"{sys.argv}\n{traceback.format_exc()}", encoding="utf-8", errors="replace")
         words = " ".join(str(error).split())
-        sys.stderr.write(f"edgeferry: a defect of edgeferry, {type(error).__name__}: {words:.200}; the full log is {log}\n")
+        print_error(
+            EdgeError("EF-defect", f"a defect of edgeferry, {type(error).__name__}: {words:.200}; the traceback is in {log}")
+        )
         sys.exit(Exit.DEFECT)

@@ -1,32 +1,101 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Arguments and options that several commands take."""
+"""Arguments and options that several commands take, and the model and build folder that they name."""
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from edgeferry.models.system.errors import EdgeError
+from edgeferry.models.system.terminal import model_build
 
 if TYPE_CHECKING:
     from edgeferry.models.config.spec import ModelSpec
 
 BUILD = Path("build")
 
-Model = Annotated[str, typer.Argument(help="A model's TOML file, or a Keras file (.keras, .h5).", show_default=False)]
-Checked = Annotated[
-    str, typer.Argument(help="A model's build folder (build/my), its TOML file, or its Keras file.", show_default=False)
+Model = Annotated[
+    str, typer.Argument(metavar="MODEL", help="The model's config (.toml) or its Keras file (.keras, .h5).", show_default=False)
 ]
-Build = Annotated[Path, typer.Option(help="Where everything is written.")]
+Checked = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL", help="The model's build folder (build/my), its config (.toml) or its Keras file.", show_default=False
+    ),
+]
+Build = Annotated[Path, typer.Option(metavar="FOLDER", help="The model's files are in FOLDER/<model.name>.")]
 Formats = Annotated[
-    list[str] | None, typer.Option("--format", help="A format; repeat it for several. Default: those of the config.")
+    list[str] | None,
+    typer.Option("--format", metavar="FORMAT", help="A format; repeat for several. Default: those of the config."),
 ]
 Targets = Annotated[
-    list[str] | None, typer.Option("--target", help="A target; repeat it for several. Default: all but opt-in ones.")
+    list[str] | None,
+    typer.Option("--target", metavar="TARGET", help="A target; repeat for several. Default: all except opt-in ones."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
+def note(line: str) -> None:
+    """Print a line that is no result on stderr."""
+    typer.echo(f"edgeferry: {line}", err=True)
+
+
 def config_of(model: str) -> "ModelSpec":
-    """Return the config of the model a user names; what is assumed where one has to be written is printed on stderr."""
+    """Return the config of the model a user names; what a starter config assumes is printed on stderr."""
     from edgeferry.models.config.locate import find_config
 
-    return find_config(model, lambda note: typer.echo(f"edgeferry: {note}", err=True))
+    return find_config(model, note)
+
+
+def build_to_read(model: str, build: Path) -> "tuple[ModelSpec | None, Path]":
+    """Return a model's config and build folder; the config is None where the user names the build folder itself.
+
+    Raises:
+        EdgeError: the model cannot be found, or its build folder is none or was written by an older release.
+    """
+    folder = Path(model).expanduser().absolute()
+    if model.strip() and folder.is_dir() and not (folder / "saved_model.pb").exists():
+        from edgeferry.models.reference import REFERENCE
+
+        place, spec = folder.resolve(), None
+        if not (place / REFERENCE).is_dir():
+            raise EdgeError(
+                "EF-build-folder",
+                f"{folder} is no build folder: it has no folder {REFERENCE!r}. Export the model first with `make export-all`, "
+                "then name build/<model.name>.",
+            )
+    else:
+        spec = config_of(model)
+        place = model_build(build, spec.name)
+    _refuse_older(place)
+    if spec is not None:
+        _note_other_config(spec, place)
+    return spec, place
+
+
+def _note_other_config(spec: "ModelSpec", place: Path) -> None:
+    from edgeferry.models.config.locate import config_of_same_name
+
+    if (other := config_of_same_name(spec, _reference_fields(place).get("config"))) is not None:
+        note(f"{place} was exported from {other}, not from {spec.path}")
+
+
+def _refuse_older(place: Path) -> None:
+    from edgeferry.models.reference import REFERENCE, written_by_older_release
+
+    if written_by_older_release(place / REFERENCE):
+        raise EdgeError(
+            "EF-build-older",
+            f"{place} was written by an older release of edgeferry. Export the model again with `make export-all`.",
+        )
+
+
+def _reference_fields(place: Path) -> dict[str, Any]:
+    from edgeferry.models.reference import FACTS, REFERENCE
+
+    try:
+        fields = json.loads((place / REFERENCE / FACTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return fields if isinstance(fields, dict) else {}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m exporters compile``: .tflite files of the user's own, compiled for the Edge TPU, alone or to share it."""
+"""The command ``compile``: a user's own .tflite files, compiled for the Edge TPU, alone or to share its memory."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,52 +7,63 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeferry.models.config.edgetpu_options import EdgeTpuOptions
-from edgeferry.models.system.terminal import report_errors
+from edgeferry.exporters.edgetpu.options import TIMEOUT_S, EdgeTpuOptions
+from edgeferry.models.system.terminal import Exit, report_errors
 
 if TYPE_CHECKING:
     from edgeferry.exporters.edgetpu.compilation import Compilation, Output
 
 HELP = """Compile .tflite files for the Edge TPU.
 
-Several models are compiled together: they share the Edge TPU's memory for parameters, so that changing between them costs less.
-Their order is their priority: the first named is given memory first. The table says what each got.
+Several models are compiled together: they share the Edge TPU's memory for parameters, so that switching between them costs less.
+Their order is their priority: the first one gets memory first. The table shows what each one got.
 
-Status 1: a file cannot run on an Edge TPU, or the compiler would not have it; 2: there is no compiler, or an option is wrong.
+Exit status: 1 a file cannot run on an Edge TPU, or the compiler rejected it; 2 there is no compiler, or an option is wrong.
 """
 
+Models = Annotated[list[Path], typer.Argument(metavar="MODEL.tflite ...", help="Files to compile, the most important first.")]
+Out = Annotated[Path, typer.Option(help="Folder for the compiled files and their logs.")]
+MinRuntimeVersion = Annotated[
+    int | None, typer.Option("--min-runtime-version", "-m", help="Oldest Edge TPU runtime that must run the files, 10 to 14.")
+]
+MultipleSubgraphs = Annotated[
+    bool, typer.Option("--multiple-subgraphs", "-a", help="Also map operations after one that stays on the CPU.")
+]
+SearchDelegate = Annotated[
+    bool, typer.Option("--search-delegate", "-d", help="If compilation fails, try again with fewer operations.")
+]
+DelegateSearchStep = Annotated[
+    int | None, typer.Option("--delegate-search-step", "-k", help="How many operations fewer on each try.")
+]
+IntermediateTensors = Annotated[
+    list[str] | None,
+    typer.Option("--intermediate-tensor", "-i", help="Name of a tensor where the Edge TPU's part ends; repeat it for several."),
+]
+Segments = Annotated[
+    int, typer.Option("--segments", "-n", help="Split the model into this many files, one per Edge TPU, to run in a pipeline.")
+]
+Timeout = Annotated[int, typer.Option("--timeout-s", "-t", help="Seconds allowed for each try of the compiler.")]
+MostCpuOperations = Annotated[
+    int | None, typer.Option(help="Reject a model that leaves more operations than this to the CPU. Default: no limit.")
+]
+NoLint = Annotated[bool, typer.Option("--no-lint", help="Skip lint, and let the compiler decide.")]
 
-def compile_(  # noqa: PLR0913 - an argument an option
-    models: Annotated[list[Path], typer.Argument(metavar="MODEL.tflite ...", help="The most important first.")],
+
+def compile_(  # noqa: PLR0913 - one argument per option
+    models: Models,
     *,
-    out: Annotated[Path, typer.Option(help="Where the compiled files and their logs are written.")] = Path(),
-    min_runtime_version: Annotated[
-        int | None, typer.Option("--min-runtime-version", "-m", help="10 to 14: the oldest runtime that is to run them.")
-    ] = None,
-    multiple_subgraphs: Annotated[
-        bool, typer.Option("--multiple-subgraphs", "-a", help="Map operations after one that stays on the CPU, too.")
-    ] = False,
-    search_delegate: Annotated[
-        bool, typer.Option("--search-delegate", "-d", help="Where it fails, try with fewer operations.")
-    ] = False,
-    delegate_search_step: Annotated[
-        int | None, typer.Option("--delegate-search-step", "-k", help="How many operations fewer each time.")
-    ] = None,
-    intermediate_tensor: Annotated[
-        list[str] | None, typer.Option("--intermediate-tensor", "-i", help="A tensor where the Edge TPU ends; may be repeated.")
-    ] = None,
-    segments: Annotated[
-        int, typer.Option("--segments", "-n", help="Cut a model into so many files, each for an Edge TPU of its own.")
-    ] = 1,
-    timeout_s: Annotated[int, typer.Option("--timeout-s", "-t", help="For each time the compiler tries.")] = 180,
-    most_cpu_operations: Annotated[
-        int | None, typer.Option(help="Refuse a model of which more operations are left to the CPU. Default: any number.")
-    ] = None,
-    no_lint: Annotated[bool, typer.Option("--no-lint", help="Leave to the compiler what lint would refuse.")] = False,
+    out: Out = Path(),
+    min_runtime_version: MinRuntimeVersion = None,
+    multiple_subgraphs: MultipleSubgraphs = False,
+    search_delegate: SearchDelegate = False,
+    delegate_search_step: DelegateSearchStep = None,
+    intermediate_tensor: IntermediateTensors = None,
+    segments: Segments = 1,
+    timeout_s: Timeout = TIMEOUT_S,
+    most_cpu_operations: MostCpuOperations = None,
+    no_lint: NoLint = False,
 ) -> None:
-    """Compile .tflite files for the Edge TPU; the help above says it to the user."""
-    from edgeferry.exporters.edgetpu.compilation import CompilationError, compile_files
-
+    """Compile .tflite files for the Edge TPU; HELP is the text for users."""
     options = EdgeTpuOptions(
         min_runtime_version=min_runtime_version,
         multiple_subgraphs=multiple_subgraphs,
@@ -66,17 +77,23 @@ def compile_(  # noqa: PLR0913 - an argument an option
     with report_errors():
         if not no_lint:
             _refuse_what_cannot_run(models)
-        try:
-            done = compile_files(models, out, options)
-        except CompilationError as error:
-            typer.echo(f"edgeferry: {error}", err=True)
-            raise typer.Exit(1) from None
+        done = _compiled(models, out, options)
     for line in lines(done):
         typer.echo(line)
 
 
+def _compiled(models: list[Path], out: Path, options: EdgeTpuOptions) -> "Compilation":
+    from edgeferry.exporters.edgetpu.compilation import CompilationError, compile_files
+
+    try:
+        return compile_files(models, out, options)
+    except CompilationError as error:
+        typer.echo(f"edgeferry: {error} [{error.code}]", err=True)
+        raise typer.Exit(Exit.FAILED) from None
+
+
 def lines(done: "Compilation") -> Iterator[str]:
-    """Yield what was compiled as text: a row a file, what is left to the CPU, and by which compiler."""
+    """Yield a compilation as text: one row per file, what is left to the CPU, and the compiler's identity."""
     from edgeferry.exporters.edgetpu.formats import notes_of
 
     rows = [
@@ -87,33 +104,33 @@ def lines(done: "Compilation") -> Iterator[str]:
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
     for output in done.outputs:
-        yield from (f"{output.path.name}: {note}" for note in notes_of(output.told))
+        yield from (f"{output.path.name}: {note}" for note in notes_of(output.log))
     where = f"image {done.compiler.image}" if done.compiler.image else "program"
     yield f"compiler {done.compiler.version}, {where}, sha256 {done.compiler.sha256}; arguments {' '.join(done.arguments)}"
-    yield "not checked: only an Edge TPU can tell whether they answer rightly"
+    yield "not checked: only an Edge TPU can run these files"
 
 
 def _row(output: "Output") -> tuple[str, ...]:
-    told = output.told
-    sizes = (told.on_chip_bytes, told.off_chip_bytes)
+    log = output.log
+    sizes = (log.on_chip_bytes, log.off_chip_bytes)
     return (
-        Path(told.input_file or output.parent).name,
-        *("?" if count is None else str(count) for count in (told.mapped_operations, told.cpu_operations)),
+        Path(log.input_file or output.parent).name,
+        *("?" if count is None else str(count) for count in (log.mapped_operations, log.cpu_operations)),
         *("?" if size is None else f"{size / 2**20:.2f} MiB" for size in sizes),
         str(output.path),
     )
 
 
 def _refuse_what_cannot_run(models: list[Path]) -> None:
-    from edgeferry.exporters.lint.lint import lines as lines_of
+    from edgeferry.exporters.lint.lint import lines as lint_lines
     from edgeferry.exporters.lint.lint import lint
     from edgeferry.exporters.lint.runtimes import EDGETPU
 
     reports = [(model, lint(model, EDGETPU)) for model in models]
     refused = [(model, report) for model, report in reports if report.errors]
     for model, report in refused:
-        for line in lines_of(model, report):
+        for line in lint_lines(model, report):
             typer.echo(line, err=True)
     if refused:
-        typer.echo("edgeferry: nothing was compiled; --no-lint leaves the decision to the compiler", err=True)
-        raise typer.Exit(1)
+        typer.echo("edgeferry: nothing was compiled; --no-lint lets the compiler decide [EF-edgetpu-lint]", err=True)
+        raise typer.Exit(Exit.FAILED)

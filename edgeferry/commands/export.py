@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Export a model, check its artifacts, report."""
+"""The commands that export a model, check its artifacts and report."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,14 +7,23 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
-from edgeferry.commands.arguments import BUILD, Build, Checked, Formats, Model, Targets, config_of
+from edgeferry.commands.arguments import (
+    BUILD,
+    Build,
+    Checked,
+    Formats,
+    Model,
+    Targets,
+    build_to_read,
+    config_of,
+    note,
+)
 from edgeferry.commands.help import HelpCommand
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.terminal import model_build, progress, report_errors
 
 if TYPE_CHECKING:
     from edgeferry.benchmarks.parity.rows import Report
-    from edgeferry.models.config.spec import ModelSpec
 
 PANEL = "Export and check"
 
@@ -33,9 +42,10 @@ def add_to(app: typer.Typer) -> None:
 
 
 def export_all(model: Model, build: Build = BUILD, formats: Formats = None, targets: Targets = None) -> None:
-    """Export to every format, check every artifact on every target here, print one table.
+    """Export a model to every format and check every artifact.
 
-    What did not change is neither exported nor run again.
+    Prints one table and writes report.html, report.md and report.json to the build folder. An artifact is exported again, and a
+    check is run again, only where something changed. Status 1: a check failed; 2: nothing could be checked.
     """
     from edgeferry.benchmarks.parity.check import checked
     from edgeferry.exporters.export import export_all as export_formats
@@ -46,13 +56,16 @@ def export_all(model: Model, build: Build = BUILD, formats: Formats = None, targ
         with progress() as step:
             for each in export_formats(spec, place, tuple(formats or ()) or None, step):
                 if each.rebuilt:
-                    typer.echo(f"edgeferry: {each.format} {each.reason}", err=True)
+                    note(f"{each.format} {each.reason}")
             found = checked(spec, place, tuple(targets or ()), step, reuse=True)
     _finish(found, place)
 
 
 def export(model: Model, build: Build = BUILD, formats: Formats = None) -> None:
-    """Export a model; artifacts that are still right are kept."""
+    """Export a model, without checking its artifacts.
+
+    Artifacts that are up to date are kept. Status 1: an export failed.
+    """
     from edgeferry.exporters.export import export_all as export_formats
 
     with report_errors():
@@ -66,66 +79,71 @@ def export(model: Model, build: Build = BUILD, formats: Formats = None) -> None:
 
 
 def check(model: Checked, build: Build = BUILD, targets: Targets = None) -> None:
-    """Check the artifacts that are there, each again; needs neither the exporters nor TensorFlow."""
+    """Check the exported artifacts again, without TensorFlow.
+
+    Runs every artifact in the build folder on every target that is available here, also where nothing changed, and compares its
+    predictions with the Keras model's. Needs neither the exporters nor the model, only the build folder. Status 1: a check
+    failed; 2: nothing could be checked.
+    """
     from edgeferry.benchmarks.parity.check import checked
 
     with report_errors():
-        spec, place = _spec_and_build(model, build)
+        spec, place = build_to_read(model, build)
         with progress() as step:
             found = checked(spec, place, tuple(targets or ()), step, reuse=False)
     _finish(found, place)
 
 
 def report(model: Checked, build: Build = BUILD) -> None:
-    """Print the last table again and write the report's pages again."""
+    """Print the last report again and rewrite its files.
+
+    Nothing is exported or checked: the table is that of the last `export-all` or `check`. Writes report.html, report.md and
+    report.json to the build folder, and ends with the same status as the command that made the report.
+    """
     from edgeferry.benchmarks.report.report import read_report
 
     with report_errors():
-        _, place = _spec_and_build(model, build)
+        _, place = build_to_read(model, build)
         last = read_report(place / "report.json")
     _finish(last, place, again=True)
 
 
 def init(model: Model) -> None:
-    """Write a starter config beside a Keras file and say what it assumes."""
+    """Write a starter config next to a Keras file.
+
+    Prints what the config assumes: edit those lines before the first export. An existing config is not replaced.
+    """
     from edgeferry.models.config.starter import write_starter
     from edgeferry.models.system.child import call_quietly
 
     with report_errors():
-        path, assumed = call_quietly(write_starter, Path(model))
+        path, assumed = call_quietly(write_starter, Path(model).expanduser().absolute())
         typer.echo(f"wrote {path}")
         for note in assumed:
             typer.echo(f"  assumed: {note}")
 
 
 def validate(model: Model) -> None:
-    """Check a config: the TOML file, the images it names, and the model's predictions for them; nothing is written."""
+    """Check a config, its images and its model; write nothing.
+
+    Reads the TOML file and the images it names, and compares the Keras model's predictions with the labels of the golden images.
+    """
     from tempfile import TemporaryDirectory
 
-    from edgeferry.models.reference import make_reference
+    from edgeferry.models.reference import REFERENCE, make_reference
     from edgeferry.models.system.child import call_quietly
 
     with report_errors(), TemporaryDirectory() as folder:
         spec = config_of(model)
-        made = call_quietly(make_reference, spec, Path(folder) / "reference")
+        made = call_quietly(make_reference, spec, Path(folder) / REFERENCE)
         typer.echo(
-            f"{spec.name}: right on {made.accuracy:.1%} of {made.images} golden images; "
+            f"{spec.name}: the model is right on {made.accuracy:.1%} of {made.images} golden images; "
             f"{len(spec.labels)} classes, {made.output}; the config fits the model"
         )
 
 
-def _spec_and_build(model: str, build: Path) -> "tuple[ModelSpec | None, Path]":
-    """Return a model's config and build folder; of a build folder that is named itself there is no config."""
-    if (Path(model) / "reference").is_dir():
-        return None, Path(model).resolve()
-    if Path(model).is_dir() and not (Path(model) / "saved_model.pb").exists():
-        raise EdgeError(f"{model}: is no build folder (it holds no reference); export the model first with `make export-all`.")
-    spec = config_of(model)
-    return spec, model_build(build, spec.name)
-
-
 def _is_written(found: "Report", place: Path) -> bool:
-    """Say whether the report's files hold these very rows already."""
+    """Return whether the report's files hold exactly these rows already."""
     from edgeferry.benchmarks.report.report import read_report
 
     try:
@@ -139,7 +157,8 @@ def _finish(found: "Report", place: Path, *, again: bool = False) -> NoReturn:
     from rich.console import Console
 
     from edgeferry.benchmarks.parity.rows import exit_status
-    from edgeferry.benchmarks.report.report import print_table, write_report
+    from edgeferry.benchmarks.report.report import write_report
+    from edgeferry.benchmarks.report.terminal import print_table
 
     with report_errors():
         if again or not _is_written(found, place):

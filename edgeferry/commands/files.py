@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Look at single files: what they hold, what will not run them, what the Edge TPU compiler makes of them."""
+"""Commands for single files: inspect, lint, compile."""
 
 import json
 from pathlib import Path
@@ -34,9 +34,11 @@ def lint(
     *,
     as_json: Json = False,
 ) -> None:
-    """Say what a runtime will refuse of a file, compute wrongly or run elsewhere; status 1 where the file is of no use there.
+    """Find what a runtime rejects in a file, computes wrongly, or leaves to the CPU, without running it.
 
-    Of a Core ML package it says which operations may leave the Neural Engine, by published lists.
+    For a Core ML package: which operations may not run on the Neural Engine, by published lists.
+
+    Exit status: 1 the file cannot be used there, 2 it cannot be read or the command was wrong.
     """
     if file.suffix == ".mlpackage":
         _lint_coreml(file, runtime, as_json=as_json)
@@ -51,7 +53,9 @@ def _lint_tflite(file: Path, runtime: str | None, *, as_json: bool) -> None:
 
     with report_errors():
         if runtime is None:
-            raise EdgeError(f"--for is missing: name the runtime {file} is for, one of {', '.join(runtime_names())}.")
+            raise EdgeError(
+                "EF-lint-runtime", f"--for is missing: name the runtime to check {file} for, one of {', '.join(runtime_names())}."
+            )
         found = findings_of(file, runtime)
     for line in [json.dumps(found.as_json(), indent=2)] if as_json else lines(file, found):
         typer.echo(line)
@@ -64,7 +68,7 @@ def _lint_coreml(file: Path, runtime: str | None, *, as_json: bool) -> None:
 
     with report_errors():
         if runtime is not None:
-            raise EdgeError(f"--for {runtime} is for .tflite files; leave it out for a Core ML package.")
+            raise EdgeError("EF-lint-runtime", f"--for {runtime} is for .tflite files; leave it out for a Core ML package.")
         found = placement(file)
     for line in [json.dumps(found.as_json(), indent=2)] if as_json else lines(file, found):
         typer.echo(line)
@@ -72,19 +76,24 @@ def _lint_coreml(file: Path, runtime: str | None, *, as_json: bool) -> None:
 
 def inspect(
     file: Annotated[
-        Path, typer.Argument(help="A TF Lite, compiled Edge TPU, ONNX, Core ML or TensorFlow.js file, or an artifact.")
+        Path, typer.Argument(help="A TF Lite, Edge TPU, ONNX, Core ML or TensorFlow.js file, or the folder of any artifact.")
     ],
     parent: Annotated[
         Path | None,
-        typer.Option(help="The int8 file that a compiled one comes from. Default: the tflite-int8 artifact beside it."),
+        typer.Option(help="The int8 file that an Edge TPU file was compiled from. Default: the tflite-int8 artifact next to it."),
     ] = None,
     *,
     as_json: Json = False,
 ) -> None:
-    """Say what a file holds; status 1 where it is not whole, or was not compiled from its parent."""
+    """Show what a file holds: operations, inputs and outputs, constants, and facts of its kind.
+
+    For an artifact of another kind: what its manifest records, and whether its files are unchanged.
+
+    Exit status: 1 files are missing or changed, or a compiled file does not come from its parent; 2 it cannot be read.
+    """
     from edgeferry.exporters.inspect.inspection import inspect as inspected
-    from edgeferry.exporters.inspect.record import json_of
     from edgeferry.exporters.inspect.text import lines
+    from edgeferry.exporters.readers.record import json_of
 
     with report_errors():
         found = inspected(file, parent)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What whoever works on edgeferry itself needs."""
+"""Commands for the development of edgeferry itself."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +11,7 @@ from edgeferry.commands.help import HelpCommand
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.terminal import progress, report_errors
 
-PANEL = "For work on edgeferry"
+PANEL = "Development of edgeferry"
 DIGITS = "models/digits.toml"
 
 
@@ -21,14 +21,19 @@ def add_to(app: typer.Typer) -> None:
     app.command("probe-ops", cls=HelpCommand, rich_help_panel=PANEL)(probe_ops)
 
 
-def train(model: Annotated[str, typer.Argument(help="A config with model.trained_by.")] = DIGITS) -> None:
-    """Train a classifier that edgeferry itself brings; it is written where its config says."""
+def train(model: Annotated[str, typer.Argument(metavar="MODEL", help="A config with model.trained_by.")] = DIGITS) -> None:
+    """Train a classifier that edgeferry itself contains.
+
+    The model and its images are written to the folder that the config names.
+    """
     from importlib import import_module
 
     with report_errors():
         spec = config_of(model)
         if spec.trained_by is None:
-            raise EdgeError(f"{spec.path}: has no model.trained_by; its model is trained elsewhere.")
+            raise EdgeError(
+                "EF-model-not-trainable", f"{spec.path}: has no model.trained_by, so edgeferry cannot train its model."
+            )
         with progress() as step:
             import_module(spec.trained_by).train(spec, lambda done, total: step(f"training {spec.name}: epoch {done} of {total}"))
         typer.echo(f"wrote {spec.model}")
@@ -36,11 +41,19 @@ def train(model: Annotated[str, typer.Argument(help="A config with model.trained
 
 def probe_ops(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Runtimes, such as tflite-2.5. Default: all that are installed here.")
+        list[str] | None,
+        typer.Argument(
+            metavar="RUNTIME", help="Runtimes, such as tflite-2.5. Default: all that are installed.", show_default=False
+        ),
     ] = None,
-    folder: Annotated[Path | None, typer.Option(help="Where the tables are written. Default: where `lint` reads them.")] = None,
+    folder: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Where the tables are written. Default: where `lint` reads them.")
+    ] = None,
 ) -> None:
-    """Find the highest version of every TF Lite operation that runtimes accept, and write a table for each."""
+    """Find the operation versions that TF Lite runtimes accept.
+
+    Writes one table per runtime, with the highest version of every TF Lite operation that it accepts; `lint` reads them.
+    """
     from edgeferry.models.system.files import write_json
     from edgeferry.models.system.places import ROOT
     from edgeferry.models.system.registry import refuse_unknown
@@ -57,4 +70,4 @@ def probe_ops(
                 continue
             made = table(runtime)
             write_json(place / f"{name}.json", made)
-            typer.echo(f"{name}: {len(made['highest'])} operations of {made['runtime']}, in {place / name}.json")
+            typer.echo(f"{name}: {len(made['highest'])} operations of {made['runtime']}, written to {place / name}.json")

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pages a person can open."""
+"""Web pages that a person opens."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from edgeferry.commands.arguments import BUILD, config_of
+from edgeferry.commands.arguments import BUILD, Build, Model, config_of
 from edgeferry.commands.help import HelpCommand
 from edgeferry.models.system.terminal import report_errors
 
@@ -19,14 +18,18 @@ def add_to(app: typer.Typer) -> None:
 
 
 def demo(
-    model: Annotated[str, typer.Argument(help="A model's TOML file, or a Keras file (.keras, .h5).", show_default=False)],
-    build: Annotated[Path, typer.Option(help="Where it was exported to.")] = BUILD,
-    form: Annotated[str, typer.Option("--format", help="A TensorFlow.js format.")] = "tfjs-float32",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes any that is free.")] = 0,
+    model: Model,
+    build: Build = BUILD,
+    form: Annotated[str, typer.Option("--format", metavar="FORMAT", help="A TensorFlow.js format.")] = "tfjs-float32",
+    port: Annotated[int, typer.Option(min=0, max=65535, metavar="PORT", help="The port; 0 takes any free one.")] = 0,
     *,
-    open_: Annotated[bool, typer.Option("--open/--no-open", help="Open it in the default browser.")] = False,
+    open_: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the default browser.")] = False,
 ) -> None:
-    """Show a TensorFlow.js artifact in a page beside the Keras model's predictions, on this machine alone, until Ctrl-C."""
+    """Try a TensorFlow.js artifact in the browser.
+
+    Serves a page, to this machine only, that classifies a drawing or an image file and shows the golden images with the Keras
+    model's predictions next to the artifact's. Ctrl-C ends it.
+    """
     import webbrowser
     from contextlib import suppress
     from threading import Event

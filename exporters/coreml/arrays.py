@@ -1,22 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An ML Program that takes an image and answers a label, declared anew to take and answer arrays.
+"""An ML Program with an image input and a class label output, redeclared with arrays as input and output.
 
-coremltools 9.0's runner on a phone (ModelService.swift) takes and answers arrays only. An image enters a program as an array of
-its pixels already, so all that changes is what the package declares, and that no label is looked up: the same operations on the
-same weights are measured.
+coremltools 9.0's runner on a phone (ModelService.swift) supports arrays only. Inside a program an image is an array of its pixels
+already, so only the package's declaration changes and the label look-up is removed: the same operations on the same weights are
+measured.
 """
 
 from typing import Any, Final
 
-from edgeferry.exporters.coreml.package import operations_of
+from edgeferry.exporters.coreml.package import ARRAY_TYPES, DATA_TYPES, operations_of
 
 SCORES: Final = "scores"
-# MIL.proto's DataType to FeatureTypes.proto's ArrayDataType.
-ARRAY_TYPES: Final = {10: 65552, 11: 65568}
 
 
 def with_arrays(model: Any) -> Any:
-    """Return an ML Program with an array [1, channels, height, width] of pixels in and ``scores`` [1, classes] out."""
+    """Return an ML Program with arrays: pixels [1, channels, height, width] as input and ``scores`` [1, classes] as output."""
     import coremltools as ct
 
     spec = model.get_spec()
@@ -31,13 +29,13 @@ def with_arrays(model: Any) -> Any:
 
 
 def _without_classify(spec: Any) -> Any:
-    """Take the classify operation out, name what it was given and make that the answer; return it."""
+    """Remove the classify operation, and make its input the program's output, named ``scores``; return that."""
     function = spec.mlProgram.functions["main"]
     operations = operations_of(spec)
     at = next(number for number, each in enumerate(operations) if each.type == "classify")
-    given = operations[at].inputs["probabilities"].arguments[0].name
+    classified = operations[at].inputs["probabilities"].arguments[0].name
     del operations[at]
-    scores = next(output for each in operations for output in each.outputs if output.name == given)
+    scores = next(output for each in operations for output in each.outputs if output.name == classified)
     scores.name = SCORES
     function.block_specializations[function.opset].outputs[:] = [SCORES]
     return scores
@@ -46,4 +44,5 @@ def _without_classify(spec: Any) -> Any:
 def _declare_array(feature: Any, tensor: Any) -> None:
     array = feature.type.multiArrayType
     array.shape[:] = [dimension.constant.size for dimension in tensor.dimensions]
-    array.dataType = ARRAY_TYPES[tensor.dataType]
+    name = DATA_TYPES[tensor.dataType]
+    array.dataType = next(number for number, known in ARRAY_TYPES.items() if known == name)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A classifier as an ML Program, by coremltools from the frozen graph, with what coremltools lacks written otherwise first.
+"""A classifier as an ML Program, converted by coremltools from the frozen graph, with what coremltools lacks rewritten first.
 
-- exact GELU: Keras asks for erfc, of which coremltools knows nothing; it becomes 1 - erf;
-- convolutions in groups: Keras calls a function that XLA compiles; what it computes is put in its place, and coremltools sees
-  from the shape of the weights how many groups there are;
-- recurrent layers: written out step by step, for loops do not run on the Neural Engine.
+- exact GELU: Keras uses erfc, which coremltools does not convert; it becomes 1 - erf;
+- grouped convolutions: Keras calls a function compiled by XLA; the call is replaced by the function's body, and coremltools
+  derives the number of groups from the shape of the weights;
+- recurrent layers: unrolled, since loops do not run on the Neural Engine.
 """
 
 import re
@@ -28,29 +28,30 @@ FLOAT32: Final = "float32"
 PROBABILITIES: Final = "probabilities"
 LABEL: Final = "classLabel"
 COLOUR_LAYOUTS: Final = {"rgb": "RGB", "bgr": "BGR", "gray": "GRAYSCALE"}
-# TensorFlow knows the functions that were changed by their names already.
+# Changed functions get new names, because TensorFlow has registered the old ones already.
 CHANGED: Final = "_to_be_inlined"
-# What coremltools 9.0 says of an operation it lacks: its type, and the node with its name.
+# coremltools 9.0's message for an operation it does not convert: the operation, and the node that has it. The exception carries
+# nothing else; where the message has another form, it is passed on as it is.
 LACKING: Final = re.compile(
     r"Conversion for TF op '(?P<operation>[^']+)' not implemented.*?name: \"(?P<node>[^\"]+)\"", re.DOTALL
 )
 
 
-def converted(source: Source, precision: str) -> Any:
-    """Return the classifier as coremltools' model; the float16 one is kept, for other formats start from it.
+def converted(source: Source, precision: str, target: str) -> Any:
+    """Return the classifier as a coremltools model; the float16 one is cached, because other formats start from it.
 
     Raises:
-        EdgeError: a layer cannot be converted; it says which.
+        EdgeError: a layer cannot be converted; the message names it.
     """
-    return _float16(source) if precision == FLOAT16 else _convert(source, precision)
+    return _float16(source, target) if precision == FLOAT16 else _convert(source, precision, target)
 
 
 @lru_cache(maxsize=1)
-def _float16(source: Source) -> Any:
-    return _convert(source, FLOAT16)
+def _float16(source: Source, target: str) -> Any:
+    return _convert(source, FLOAT16, target)
 
 
-def _convert(source: Source, precision: str) -> Any:
+def _convert(source: Source, precision: str, target: str) -> Any:
     import coremltools as ct
 
     try:
@@ -61,31 +62,31 @@ def _convert(source: Source, precision: str) -> Any:
             inputs=[_image_type(source)],
             outputs=[ct.TensorType(name=PROBABILITIES)],
             classifier_config=ct.ClassifierConfig(list(source.spec.labels), LABEL),
-            minimum_deployment_target=getattr(ct.target, source.spec.options.coreml_target),
+            minimum_deployment_target=getattr(ct.target, target),
             compute_precision=getattr(ct.precision, precision.upper()),
             skip_model_load=True,
         )
     except NotImplementedError as error:
-        raise EdgeError(_told(source, str(error))) from error
+        raise EdgeError("EF-coreml-operation", _explained(source, str(error))) from error
 
 
-def _told(source: Source, message: str) -> str:
+def _explained(source: Source, message: str) -> str:
     found = LACKING.search(message)
     if found is None:
-        return f"{source.spec.model}: Core ML cannot run it: {message.splitlines()[0]}"
-    # Sublayers are of interest too: a model within the model holds some.
-    within = classifier(source.spec)._flatten_layers(include_self=False)  # noqa: SLF001 - no public walk goes as deep
+        return f"{source.spec.model}: coremltools cannot convert it: {message.splitlines()[0]}"
+    # With sublayers: a nested model has layers of its own.
+    within = classifier(source.spec)._flatten_layers(include_self=False)  # noqa: SLF001 - Keras has no public way to list them
     layer = layer_of(found["node"], {each.name for each in within})
     return (
         f"{source.spec.model}: layer {layer!r} computes {found['operation']} (at {found['node']}), which coremltools does not "
-        "convert. Take a layer or an activation that does without, or leave the coreml formats out of export.formats."
+        "convert. Use another layer or activation, or remove the coreml formats from export.formats."
     )
 
 
 def layer_of(node: str, layers: Collection[str]) -> str:
-    """Return the Keras layers, outermost first, that a node's name speaks of.
+    """Return the path of the Keras layers, outermost first, that a node's name refers to.
 
-    Keras counts its calls: 'sequential_1/my_layer_1/Erfc' is of 'my_layer'.
+    Keras numbers calls: 'sequential_1/my_layer_1/Erfc' belongs to the layer 'my_layer'.
     """
     parts = [(part, re.sub(r"_\d+$", "", part)) for part in node.split("/")]
     found = [next(name for name in names if name in layers) for names in parts if set(names) & set(layers)]
@@ -93,7 +94,7 @@ def layer_of(node: str, layers: Collection[str]) -> str:
 
 
 def prepared(source: Source) -> "GraphDef":
-    """Return the graph for one image from raw pixels' common scale to probabilities, in operations that coremltools knows."""
+    """Return the graph for one image, from pixels (one scale for all channels) to probabilities, in coremltools' operations."""
     import numpy as np
 
     graph = without_calls(without_loops(source).graph_of(1))
@@ -110,15 +111,15 @@ def prepared(source: Source) -> "GraphDef":
 
 
 def _inlined(graph: "GraphDef", output: str) -> "GraphDef":
-    """Return the graph with what functions compute in place of their calls.
+    """Return the graph with function calls replaced by the functions' bodies.
 
-    A dilated convolution in groups is several operations, which ``without_calls`` leaves alone.
+    A dilated grouped convolution is several operations, which ``without_calls`` does not handle.
     """
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     functions = {each.signature.name: each for each in graph.library.function}
     for each in (*graph.node, *functions.values()):
-        # Whatever XLA must compile is left as it is.
+        # Functions that XLA must compile are not inlined.
         each.attr.pop("_XlaMustCompile", None)
     for called in [value.func for node in (*graph.node, *_nodes_in(functions)) for value in node.attr.values()]:
         if called.name in functions:
@@ -137,7 +138,7 @@ def _image_type(source: Source) -> Any:
     import coremltools as ct
 
     how = source.spec.preprocessing
-    # Core ML scales all channels alike; what is left for each of them is multiplied in the graph.
+    # Core ML applies one scale to all channels; the remaining factor of each channel is multiplied in the graph.
     scale = 1 / how.std[0]
     bias = [-mean * scale for mean in how.mean]
     return ct.ImageType(

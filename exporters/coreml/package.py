@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a saved Core ML package says of itself, held to what it was made from."""
+"""The contents of a saved Core ML package, checked against the classifier it was made from."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from edgeferry.exporters.coreml.conversion import LABEL
+from edgeferry.exporters.coreml.conversion import FLOAT16, FLOAT32, LABEL, PROBABILITIES
 from edgeferry.models.artifact import Tensor
 from edgeferry.models.system.errors import EdgeError
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
     Declared = tuple[tuple[Tensor, ...], tuple[Tensor, ...], int]
 
-# Biases of a few numbers stand in the program's text, not in the weight file.
+# Biases of a few numbers are stored in the program, not in the weight file.
 LEAST_SHARE_IN_WEIGHT_FILE: Final = 0.9
 LEAST_IN_WEIGHT_FILE: Final = 1024
 # FeatureTypes.proto's ArrayDataType, and MIL.proto's DataType.
-ARRAY_TYPES: Final = {65552: "float16", 65568: "float32"}
-NUMBER_TYPES: Final = {10: "float16", 11: "float32"}
+ARRAY_TYPES: Final = {65552: FLOAT16, 65568: FLOAT32}
+DATA_TYPES: Final = {10: FLOAT16, 11: FLOAT32}
 
 
 def specification_of(package: Path) -> Any:
@@ -35,58 +35,65 @@ def operations_of(specification: Any) -> Any:
 
 
 def read_image_and_labels(source: "Source", package: Path) -> "Declared":
-    """Return inputs, outputs and specification version of a package that takes an image and answers a label.
+    """Return inputs, outputs and specification version of a package with an image input and a class label output.
 
     Raises:
-        EdgeError: it takes or answers something else, or its labels are not the contract's.
+        EdgeError: its input or output is something else, or its labels are not the config's.
     """
     spec = specification_of(package)
     description = spec.description
     image = description.input[0].type.imageType
     if (image.height, image.width) != source.shape[:2]:
         raise EdgeError(
-            f"the package takes images of {image.height} x {image.width}; expected {source.shape[0]} x {source.shape[1]}"
+            "EF-coreml-package",
+            f"the package's input is an image of {image.height} x {image.width}; expected {source.shape[0]} x {source.shape[1]}",
         )
     names = [output.name for output in description.output]
     if LABEL not in names or description.predictedProbabilitiesName not in names:
-        raise EdgeError(f"the package answers {', '.join(names)}; expected {LABEL} and its probabilities")
+        raise EdgeError(
+            "EF-coreml-package", f"the package's outputs are {', '.join(names)}; expected {LABEL} and its probabilities"
+        )
     labels = read_labels(spec)
     if labels != source.spec.labels:
-        raise EdgeError(f"the package holds the labels {', '.join(labels[:12]) or 'none'}; expected the contract's, in its order")
-    asked = Tensor(description.input[0].name, (1, *source.shape), "uint8")
-    answered = Tensor(description.predictedProbabilitiesName, (1, source.classes), _type_of_probabilities(spec))
-    return (asked,), (answered,), spec.specificationVersion
+        raise EdgeError(
+            "EF-coreml-package",
+            f"the package holds the labels {', '.join(labels[:12]) or 'none'}; expected the config's, in its order",
+        )
+    pixels = Tensor(description.input[0].name, (1, *source.shape), "uint8")
+    probabilities = Tensor(description.predictedProbabilitiesName, (1, source.classes), _type_of_probabilities(spec))
+    return (pixels,), (probabilities,), spec.specificationVersion
 
 
 def _type_of_probabilities(spec: Any) -> str:
-    # The numbers that classify is given, or would be but for the cast before it.
+    # The type of the numbers that classify reads, before the cast to float32 in front of it.
     kinds = {output.name: output.type.tensorType.dataType for each in operations_of(spec) for output in each.outputs}
-    return NUMBER_TYPES[kinds["probabilities"]]
+    return DATA_TYPES[kinds[PROBABILITIES]]
 
 
 def read_arrays(source: "Source", package: Path) -> "Declared":
-    """Return inputs, outputs and specification version of a package that takes pixels and answers scores, both as arrays.
+    """Return inputs, outputs and specification version of a package with pixels as input and scores as output, both arrays.
 
     Raises:
-        EdgeError: it takes or answers something else.
+        EdgeError: its input or output has another shape.
     """
     spec = specification_of(package)
     description = spec.description
-    asked, answered = description.input[0].type.multiArrayType, description.output[0].type.multiArrayType
+    pixels, scores = description.input[0].type.multiArrayType, description.output[0].type.multiArrayType
     height, width, channels = source.shape
-    if tuple(asked.shape) != (1, channels, height, width) or tuple(answered.shape) != (1, source.classes):
+    if tuple(pixels.shape) != (1, channels, height, width) or tuple(scores.shape) != (1, source.classes):
         raise EdgeError(
-            f"the package takes an array {list(asked.shape)} and answers {list(answered.shape)}; "
-            f"expected {[1, channels, height, width]} and {[1, source.classes]}"
+            "EF-coreml-package",
+            f"the package's input is an array {list(pixels.shape)} and its output {list(scores.shape)}; "
+            f"expected {[1, channels, height, width]} and {[1, source.classes]}",
         )
-    # The values are those of pixels, in the type that the package declares.
-    given = Tensor(description.input[0].name, tuple(asked.shape), "uint8")
-    told = Tensor(description.output[0].name, tuple(answered.shape), ARRAY_TYPES[answered.dataType])
-    return (given,), (told,), spec.specificationVersion
+    # The values are those of pixels, whatever type the package declares.
+    taken = Tensor(description.input[0].name, tuple(pixels.shape), "uint8")
+    returned = Tensor(description.output[0].name, tuple(scores.shape), ARRAY_TYPES[scores.dataType])
+    return (taken,), (returned,), spec.specificationVersion
 
 
 def read_labels(spec: Any) -> tuple[str, ...]:
-    """Return the class labels an ML Program's classify operation holds, in the order of its scores."""
+    """Return the class labels in an ML Program's classify operation, in the order of its scores; empty without that operation."""
     operations = operations_of(spec)
     constants = {output.name: operation for operation in operations if operation.type == "const" for output in operation.outputs}
     classify = next((operation for operation in operations if operation.type == "classify"), None)
@@ -101,7 +108,7 @@ def check_weights(source: "Source", package: Path, bytes_each: int) -> None:
     """Refuse a package whose weight file is too small to hold the classifier's weights.
 
     Raises:
-        EdgeError: it is.
+        EdgeError: it is too small.
     """
     import numpy as np
     import tensorflow as tf
@@ -111,7 +118,7 @@ def check_weights(source: "Source", package: Path, bytes_each: int) -> None:
     expected = sum(large) * bytes_each
     present = bytes_of_weights(package)
     if present < expected * LEAST_SHARE_IN_WEIGHT_FILE:
-        raise EdgeError(f"the package holds {present} bytes of weights; expected at least {expected}")
+        raise EdgeError("EF-coreml-package", f"the package holds {present} bytes of weights; expected at least {expected}")
 
 
 def bytes_of_weights(package: Path) -> int:

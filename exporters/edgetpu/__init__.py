@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files compiled for the Edge TPU, and Google's compiler."""
+"""Compilation for the Edge TPU with Google's compiler."""

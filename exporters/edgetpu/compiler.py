@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Google's closed Edge TPU compiler: where it is, which one it is, and how it is run.
+"""Finds, identifies and runs Google's closed-source Edge TPU compiler.
 
-Nothing is ever downloaded: the program, or the container image that holds it, is the user's.
+Nothing is ever downloaded: the user provides the program, or the container image that has it.
 """
 
 import csv
@@ -24,16 +24,16 @@ from edgeferry.models.system.subprocesses import Ended, run_tool
 NAME: Final = "edgetpu_compiler"
 PROGRAM_VARIABLE: Final = "EDGETPU_COMPILER"
 IMAGE_VARIABLE: Final = "EDGETPU_COMPILER_IMAGE"
-# Google's package installs a script of three lines that starts the program in this folder beside it.
+# Google's package installs a script of three lines that starts the program in this folder next to it.
 BUNDLE: Final = "edgetpu_compiler_bin"
-ASK_S: Final = 60.0
+QUERY_S: Final = 60.0
 # Inside the container.
 WORK: Final = "/work"
 
 
 @dataclass(frozen=True)
 class Compiler:
-    """Which compiler it is: ``sha256`` is that of the program, or the id of the container image."""
+    """Identity of a compiler: ``sha256`` is that of the program, or the id of the container image."""
 
     version: str
     sha256: str
@@ -41,10 +41,10 @@ class Compiler:
 
 
 def missing() -> str | None:
-    """Return why nothing can be compiled here and where the compiler comes from, or None."""
+    """Return why there is no compiler on this machine and how to get it, or None where there is one."""
     named, image = os.environ.get(PROGRAM_VARIABLE), os.environ.get(IMAGE_VARIABLE)
     if named and image:
-        return f"{PROGRAM_VARIABLE} and {IMAGE_VARIABLE} are both set; keep the one that is to compile"
+        return f"{PROGRAM_VARIABLE} and {IMAGE_VARIABLE} are both set; unset one of them"
     if named:
         return None if shutil.which(named) else f"{PROGRAM_VARIABLE} names {named}, which is not a program"
     if image:
@@ -52,37 +52,37 @@ def missing() -> str | None:
     if shutil.which(NAME):
         return None
     return (
-        f"{NAME} is not on PATH. It is Google's, for x86-64 Debian only (package edgetpu-compiler, coral.ai); "
-        f"set {PROGRAM_VARIABLE} to the program, or {IMAGE_VARIABLE} to a container image that holds it"
+        f"{NAME} is not on PATH. Google provides it for x86-64 Debian only (package edgetpu-compiler, coral.ai); "
+        f"set {PROGRAM_VARIABLE} to the program, or {IMAGE_VARIABLE} to a container image that has it"
     )
 
 
 def identity() -> str:
-    """Return the sha256 of the compiler's program, or the id of its image; it is not asked for its version."""
+    """Return the sha256 of the compiler's program, or the id of its image, without running it."""
     image = os.environ.get(IMAGE_VARIABLE)
     return _image_id(image)[0] if image else _sha256_of_program(Path(_program()))
 
 
 def find_compiler() -> Compiler:
-    """Return which compiler is here.
+    """Return the compiler on this machine.
 
     Raises:
-        EdgeError: there is none, or what is there is none.
+        EdgeError: there is none, or the program is not Google's compiler.
     """
     if why := missing():
-        raise EdgeError(why)
+        raise EdgeError("EF-edgetpu-compiler-missing", why)
     image = os.environ.get(IMAGE_VARIABLE)
     with TemporaryDirectory(prefix="edgeferry-") as folder:
-        ended = run_compiler(Path(folder), ("-v",), ASK_S)
+        ended = run_compiler(Path(folder), ("-v",), QUERY_S)
     version = parse_log(ended.output).version
     if ended.how or not version:
-        found = f"{image or _program()} is not Google's compiler: to -v it {ended.how or 'said'}: {last_words(ended.output)}"
-        raise EdgeError(f"{found}; expected 'Edge TPU Compiler version ...'")
+        found = f"{image or _program()} is not Google's compiler: with -v it {ended.how or 'printed'}: {last_words(ended.output)}"
+        raise EdgeError("EF-edgetpu-compiler-unknown", f"{found}; expected 'Edge TPU Compiler version ...'")
     return Compiler(version, identity(), image or None)
 
 
 def run_compiler(folder: Path, arguments: Sequence[str], timeout_s: float) -> Ended:
-    """Return how the compiler ended in a folder, and what it said.
+    """Return how the compiler ended in a folder, and its output.
 
     Raises:
         EdgeError: it cannot be started.
@@ -99,22 +99,22 @@ def _missing_image(image: str) -> str | None:
     engine = _engine()
     if engine is None:
         return f"{IMAGE_VARIABLE} is set, but neither docker nor podman is on PATH"
-    found, said = _image_id(image)
+    found, message = _image_id(image)
     if found:
         return None
-    lacks = f"{IMAGE_VARIABLE} names {image}, which {Path(engine).name} does not have here ({said})"
-    return f"{lacks}; build or pull it: nothing is downloaded"
+    lacks = f"{IMAGE_VARIABLE} names {image}, which {Path(engine).name} does not have ({message})"
+    return f"{lacks}; build or pull it: edgeferry downloads nothing"
 
 
 def _image_id(image: str) -> tuple[str, str]:
-    """Return an image's sha256, or '' and what the engine said instead."""
+    """Return an image's sha256, or '' and the engine's error."""
     command = [str(_engine()), "image", "inspect", "--format", "{{.Id}}", image]
     try:
-        done = subprocess.run(command, capture_output=True, timeout=ASK_S, check=False)  # noqa: S603 - the user names the image
+        done = subprocess.run(command, capture_output=True, timeout=QUERY_S, check=False)  # noqa: S603 - the user names the image
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
         return "", str(error)
-    said = (done.stdout or done.stderr).decode("utf-8", "replace").strip()
-    found = said.removeprefix("sha256:") if done.returncode == 0 else ""
+    printed = (done.stdout or done.stderr).decode("utf-8", "replace").strip()
+    found = printed.removeprefix("sha256:") if done.returncode == 0 else ""
     return found, last_words(done.stderr.decode("utf-8", "replace"))
 
 
@@ -123,7 +123,7 @@ def _engine() -> str | None:
 
 
 def _program() -> str:
-    # Absolute, since it runs in another folder; a link is kept, since Google's script looks beside itself.
+    # Absolute, since it runs in another folder; a link is kept, since Google's script looks next to itself.
     return str(Path(shutil.which(os.environ.get(PROGRAM_VARIABLE) or NAME) or NAME).absolute())
 
 
@@ -133,10 +133,10 @@ def _sha256_of_program(program: Path) -> str:
 
 
 def _confined(folder: Path, engine: str) -> list[str]:
-    """Return what keeps a container to one folder, as the user who started it."""
+    """Return the options that confine a container to one folder, as the user who started it."""
     own = ["--user", f"{os.getuid()}:{os.getgid()}"]
     if Path(engine).name == "podman":
-        # Without it the user of that number inside is another one outside.
+        # Without it that user id inside maps to another one outside.
         own = ["--userns", "keep-id", *own]
     here = ["--rm", "--pull", "never", "--platform", "linux/amd64", "--network", "none"]
     return [*here, *own, "--mount", _mount(folder), "--workdir", WORK]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What edgetpu_compiler says of its work, as records; text that makes no sense leaves gaps, it never raises.
+"""Parses the log of edgetpu_compiler into records; text that cannot be parsed leaves fields None, and never raises.
 
-The forms are those of public logs of versions 2.1 to 16.0, kept with their sources in tests/exporters/edgetpu_logs.
+The formats are those of public logs of versions 2.1 to 16.0, kept with their sources in tests/exporters/edgetpu/logs.
 """
 
 import re
@@ -12,17 +12,17 @@ from typing import Final
 MAPPED: Final = "Mapped to Edge TPU"
 UNITS: Final = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 LAST_LINES: Final = 6
-# A longer number is none that the compiler would write.
+# The compiler writes no longer number.
 NUMBER: Final = r"(\d{1,12})"
 SIZE: Final = r"(\d{1,12}(?:\.\d{1,6})?)(B|KiB|MiB|GiB)"
 ROW: Final = re.compile(rf"(\S+)\s+{NUMBER}\s+(\S.*)")
 DURATION: Final = rf"Models? compiled successfully in {NUMBER} ms"
 INPUT: Final = "Input model:"
 SEARCH: Final = "Searching for valid delegate"
-# One try each: of a search, and without one.
+# Each line begins one try: in a search, and without one.
 SEARCH_TRY: Final = "Try to compile segment"
 TRY: Final = "Started a compilation timeout timer"
-# Any of them ends a try without a file; ERROR lines only say why: TF Lite writes some of those on the way to a success.
+# Each of them ends a try without a file; ERROR lines only give a reason: TF Lite also writes some before a success.
 FATAL: Final = (
     "Compilation failed",
     "Compilation timeout",
@@ -46,10 +46,10 @@ class OperationStatus:
 
 @dataclass(frozen=True)
 class Compiled:
-    """What the log says of one compiled model, or of one segment; None is what it does not say.
+    """The log of one compiled model, or of one segment; None is what it does not report.
 
     Sizes are in bytes, as exact as the two decimals of the log. ``duration_ms`` is shared by models compiled together.
-    ``contradictions`` are numbers of the log that do not fit each other, in words.
+    ``contradictions`` describe numbers of the log that do not add up.
     """
 
     input_file: str | None = None
@@ -70,13 +70,13 @@ class Compiled:
 
     @property
     def left_to_cpu(self) -> tuple[OperationStatus, ...]:
-        """Return the operations that the Edge TPU will not compute, with the compiler's reason."""
+        """Return the operations that the Edge TPU does not compute, with the compiler's reason."""
         return tuple(row for row in self.table if row.status != MAPPED)
 
 
 @dataclass(frozen=True)
 class CompilerLog:
-    """A whole log: the models that were compiled in the end, and why one was not, in the compiler's words, or None."""
+    """A whole log: the models that were compiled, and the compiler's reason why one was not, or None."""
 
     version: str | None
     models: tuple[Compiled, ...]
@@ -85,10 +85,10 @@ class CompilerLog:
 
 
 def parse_log(text: str) -> CompilerLog:
-    """Return what a log says; of a search, and of a file that was compiled more than once, the last try counts."""
+    """Return a log as records; of a search, and of a file that was compiled more than once, the last try counts."""
     lines = [line.strip() for line in text.splitlines()]
     before, *searches = _split(lines, SEARCH)
-    # Before the first timer stands the version, and all there is before version 16.
+    # The version comes before the first timer; logs before version 16 have no timer.
     head, *plain = _split(before, TRY)
     tries = [_split(search, SEARCH_TRY) for search in searches]
     last = [*plain, *(group[-1] for group in tries)]
@@ -103,7 +103,7 @@ def parse_log(text: str) -> CompilerLog:
 
 
 def with_operation_log(model: Compiled, text: str) -> Compiled:
-    """Return a model with the table of its _edgetpu.log, where the compiler's output did not hold one."""
+    """Return a model with the table of its _edgetpu.log, where the compiler's output has none."""
     table = _table([line.strip() for line in text.splitlines()])
     return model if model.table or not table else _counted(replace(model, table=table))
 
@@ -111,11 +111,11 @@ def with_operation_log(model: Compiled, text: str) -> Compiled:
 def last_words(text: str) -> str:
     """Return the last lines of a log as one."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return " / ".join(lines[-LAST_LINES:]) or "it said nothing"
+    return " / ".join(lines[-LAST_LINES:]) or "no output"
 
 
 def _split(lines: Sequence[str], start: str) -> list[list[str]]:
-    """Return the lines before the first that begins so, then those of each one that does."""
+    """Return the lines before the first that begins with ``start``, then one group for each line that does."""
     parts: list[list[str]] = [[]]
     for line in lines:
         if line.startswith(start):
@@ -128,9 +128,9 @@ def _failure(lines: Sequence[str], head: Sequence[str], tries: Sequence[Sequence
     failed = [each for each in tries if _is_fatal(each) or not any(line.startswith(INPUT) for line in each)]
     if not failed and compiled and not _is_fatal(head):
         return None
-    # What goes to stderr may overtake the line that opens its try.
-    said = list(dict.fromkeys(line for part in (head, *failed) for line in part if line.startswith(("ERROR", *FATAL))))
-    words = [line for line in said if line != BARE_FAILURE] or said
+    # Lines of stderr may come before the line that opens their try.
+    reasons = list(dict.fromkeys(line for part in (head, *failed) for line in part if line.startswith(("ERROR", *FATAL))))
+    words = [line for line in reasons if line != BARE_FAILURE] or reasons
     return " / ".join(words[-LAST_LINES:]) or last_words("\n".join(lines))
 
 
@@ -144,14 +144,14 @@ def _models(lines: Sequence[str]) -> list[Compiled]:
     models, duration = [], _number(before, DURATION)
     for block in blocks:
         models.append(replace(_model(block), duration_ms=duration, intermediate_tensors=tensors))
-        # Before version 16 the line stands anew before each segment; of models compiled together there is one.
+        # Before version 16 the line is repeated before each segment; models compiled together share one.
         newer = _number(block, DURATION)
         duration = duration if newer is None else newer
     return models
 
 
 def _model(block: Sequence[str]) -> Compiled:
-    told = Compiled(
+    model = Compiled(
         input_file=_text(block, INPUT),
         input_bytes=_size(block, "Input size: "),
         output_file=_text(block, "Output model: "),
@@ -166,31 +166,31 @@ def _model(block: Sequence[str]) -> Compiled:
         table=_table(block),
     )
     # Where all are mapped the two counts are left out.
-    whole = told.cpu_operations is None and any(line.startswith("See the operation log") for line in block)
-    if whole and told.operations is not None and not told.table:
-        mapped = told.operations if told.subgraphs else 0
-        told = replace(told, mapped_operations=mapped, cpu_operations=told.operations - mapped)
-    return _counted(told)
+    whole = model.cpu_operations is None and any(line.startswith("See the operation log") for line in block)
+    if whole and model.operations is not None and not model.table:
+        mapped = model.operations if model.subgraphs else 0
+        model = replace(model, mapped_operations=mapped, cpu_operations=model.operations - mapped)
+    return _counted(model)
 
 
-def _counted(told: Compiled) -> Compiled:
-    """Return a model with the counts that its table gives, and what in it does not add up."""
-    mapped = sum(row.count for row in told.table if row.status == MAPPED)
-    on_cpu = sum(row.count for row in told.left_to_cpu)
-    if told.table and told.mapped_operations is None and told.cpu_operations is None:
-        told = replace(told, mapped_operations=mapped, cpu_operations=on_cpu)
-    return replace(told, contradictions=tuple(_contradictions(told, mapped, on_cpu)))
+def _counted(model: Compiled) -> Compiled:
+    """Return a model with the counts that its table gives, and its contradictions."""
+    mapped = sum(row.count for row in model.table if row.status == MAPPED)
+    on_cpu = sum(row.count for row in model.left_to_cpu)
+    if model.table and model.mapped_operations is None and model.cpu_operations is None:
+        model = replace(model, mapped_operations=mapped, cpu_operations=on_cpu)
+    return replace(model, contradictions=tuple(_contradictions(model, mapped, on_cpu)))
 
 
-def _contradictions(told: Compiled, mapped: int, on_cpu: int) -> Iterator[str]:
-    total, counts = told.operations, (told.mapped_operations, told.cpu_operations)
+def _contradictions(model: Compiled, mapped: int, on_cpu: int) -> Iterator[str]:
+    total, counts = model.operations, (model.mapped_operations, model.cpu_operations)
     if total is not None and None not in counts and sum(map(int, filter(None, counts))) != total:
         yield f"{counts[0]} operations on the Edge TPU and {counts[1]} on the CPU, {total} in all"
-    if told.table and total is not None and mapped + on_cpu != total:
+    if model.table and total is not None and mapped + on_cpu != total:
         yield f"{mapped + on_cpu} operations in the table, {total} in all"
-    if told.table and counts not in {(mapped, on_cpu), (None, on_cpu), (mapped, None)}:
+    if model.table and counts not in {(mapped, on_cpu), (None, on_cpu), (mapped, None)}:
         yield f"{mapped} operations mapped and {on_cpu} not in the table, {counts[0]} and {counts[1]} above it"
-    if told.subgraphs == 0 and counts[0]:
+    if model.subgraphs == 0 and counts[0]:
         yield f"{counts[0]} operations on the Edge TPU, in no subgraph"
 
 

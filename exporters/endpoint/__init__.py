@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The program that answers over HTTP in a container; of this house it imports what exporters/container.py lists."""
+"""The HTTP server of a container; of this package it imports only the modules that exporters/container.py lists."""

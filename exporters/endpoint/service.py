@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The HTTP interface of a classifier: an image file in and labels out, and the Open Inference Protocol for tensors.
+"""The HTTP interface of a classifier: image files to labels, and the Open Inference Protocol for tensors.
 
-The protocol is that of KServe, Triton and others, version 2: github.com/kserve/open-inference-protocol.
+The protocol is version 2, as in KServe, Triton and others: github.com/kserve/open-inference-protocol.
 """
 
 import json
@@ -29,7 +29,7 @@ DATATYPE: Final = "FP32"
 
 
 def service(classifier: Classifier, workers: int, most_bytes: int) -> Starlette:
-    """Return the application that answers for a classifier, ``workers`` requests at once, bodies of up to ``most_bytes``."""
+    """Return the application that serves a classifier: ``workers`` requests at once, bodies of up to ``most_bytes``."""
     endpoint = _Endpoint(classifier, CapacityLimiter(workers), most_bytes)
     name = f"/v2/models/{classifier.name}"
     return Starlette(
@@ -48,24 +48,24 @@ def service(classifier: Classifier, workers: int, most_bytes: int) -> Starlette:
 
 
 class _Endpoint:
-    """What is asked of one classifier."""
+    """The request handlers of one classifier."""
 
     def __init__(self, classifier: Classifier, limiter: CapacityLimiter, most_bytes: int) -> None:
         self._classifier, self._limiter, self._most_bytes = classifier, limiter, most_bytes
 
     async def about(self, _: Request) -> Response:
-        """Say what can be asked."""
+        """List the requests that this server supports."""
         model = f"/v2/models/{self._classifier.name}"
-        asked = {
-            "POST /classify": "an image file as the body; ?top=5 says how many classes are told",
+        requests = {
+            "POST /classify": "classify an image file, sent as the body; ?top=5 sets the number of classes returned",
             f"GET {model}": "inputs, outputs, labels and preprocessing",
-            f"POST {model}/infer": "tensors, by the Open Inference Protocol",
-            "GET /v2/health/ready": "status 200 once it answers",
+            f"POST {model}/infer": "run tensors, by the Open Inference Protocol",
+            "GET /v2/health/ready": "status 200 when the server is ready",
         }
-        return JSONResponse({"model": self._classifier.name, "requests": asked})
+        return JSONResponse({"model": self._classifier.name, "requests": requests})
 
     async def ready(self, _: Request) -> Response:
-        """Say that the model is loaded: it is before the first connection is taken."""
+        """Report ready: the model is loaded before the first connection is accepted."""
         return JSONResponse({"ready": True})
 
     async def server(self, _: Request) -> Response:
@@ -75,89 +75,89 @@ class _Endpoint:
         return JSONResponse({"name": "edgeferry", "version": f"onnxruntime {__version__}", "extensions": []})
 
     async def model(self, _: Request) -> Response:
-        """Describe the classifier, with what makes an image its input."""
-        asked = self._classifier
+        """Describe the classifier, with the preprocessing that turns an image into its input."""
+        classifier = self._classifier
         return JSONResponse(
             {
-                "name": asked.name,
-                "versions": [asked.sha256[:12]],
+                "name": classifier.name,
+                "versions": [classifier.sha256[:12]],
                 "platform": "onnxruntime_onnx",
-                "inputs": [_described(tensor) for tensor in asked.session.get_inputs()],
-                "outputs": [_described(tensor) for tensor in asked.session.get_outputs()],
+                "inputs": [_described(tensor) for tensor in classifier.session.get_inputs()],
+                "outputs": [_described(tensor) for tensor in classifier.session.get_outputs()],
                 "parameters": {
-                    "labels": asked.labels,
-                    "preprocessing": asdict(asked.preprocessing),
-                    "output": asked.output,
-                    "sha256": asked.sha256,
-                    "threads": asked.threads,
-                    "load_ms": asked.load_ms,
+                    "labels": classifier.labels,
+                    "preprocessing": asdict(classifier.preprocessing),
+                    "output": classifier.output,
+                    "sha256": classifier.sha256,
+                    "threads": classifier.threads,
+                    "load_ms": classifier.load_ms,
                 },
             }
         )
 
     async def classify(self, request: Request) -> Response:
-        """Answer an image file with its most probable classes; ``Server-Timing`` says what took how many milliseconds."""
+        """Return an image file's most probable classes; the header ``Server-Timing`` has the milliseconds of each stage."""
         labels = self._classifier.labels
         top = _whole(request.query_params.get("top", str(min(TOP, len(labels)))), len(labels))
         image = await self._body(request)
-        answered = await to_thread.run_sync(self._classifier.classify, image, limiter=self._limiter)
-        best = (-answered.probabilities).argsort(kind="stable")[:top].tolist()
-        classes = [{"class": at, "label": labels[at], "probability": float(answered.probabilities[at])} for at in best]
-        timing = ", ".join(f"{what};dur={took_ms:.6f}" for what, took_ms in answered.took_ms.items())
+        result = await to_thread.run_sync(self._classifier.classify, image, limiter=self._limiter)
+        best = (-result.probabilities).argsort(kind="stable")[:top].tolist()
+        classes = [{"class": at, "label": labels[at], "probability": float(result.probabilities[at])} for at in best]
+        timing = ", ".join(f"{stage};dur={took_ms:.6f}" for stage, took_ms in result.took_ms.items())
         return JSONResponse({"model": self._classifier.name, "classes": classes}, headers={"Server-Timing": timing})
 
     async def infer(self, request: Request) -> Response:
-        """Answer tensors with tensors: normalised images, [count, height, width, channels], with the classifier's outputs."""
+        """Return the classifier's outputs for normalised images, [count, height, width, channels]."""
         body = await self._body(request)
         return JSONResponse(await to_thread.run_sync(_inferred, body, self._classifier, limiter=self._limiter))
 
     async def _body(self, request: Request) -> bytes:
-        """Return a request's body, of which no more than is allowed is ever held."""
+        """Return a request's body; never holds much more than the allowed number of bytes."""
         body = bytearray()
         async for part in request.stream():
             body += part
             if len(body) > self._most_bytes:
-                raise HTTPException(413, f"the body has more than {self._most_bytes} bytes; MOST_BYTES allows others")
+                raise HTTPException(413, f"the body has more than {self._most_bytes} bytes; send less, or set MOST_BYTES")
         if not body:
             raise HTTPException(400, "the body is empty; expected an image file for /classify, JSON for /infer")
         return bytes(body)
 
 
-def _whole(told: str, most: int) -> int:
-    if not told.isascii() or not told.isdigit() or not 1 <= int(told[:9]) <= most:
-        raise HTTPException(400, f"top is {told[:40]!r}; expected a whole number from 1 to {most}, the number of classes")
-    return int(told)
+def _whole(text: str, most: int) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= most:
+        raise HTTPException(400, f"top is {text[:40]!r}; expected a whole number from 1 to {most}, the number of classes")
+    return int(text)
 
 
 def _inferred(body: bytes, classifier: Classifier) -> dict[str, Any]:
-    told = _parsed(body)
-    scores = classifier.infer(_images(told, classifier))
+    request = _parsed(body)
+    scores = classifier.infer(_images(request, classifier))
     output = {
         "name": classifier.session.get_outputs()[0].name,
         "shape": list(scores.shape),
         "datatype": DATATYPE,
         "data": scores.ravel().tolist(),
     }
-    return {"model_name": classifier.name, **({"id": told["id"]} if "id" in told else {}), "outputs": [output]}
+    return {"model_name": classifier.name, **({"id": request["id"]} if "id" in request else {}), "outputs": [output]}
 
 
 def _parsed(body: bytes) -> Mapping[str, Any]:
     try:
-        told = json.loads(body)
+        request = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise HTTPException(400, f"the body is not JSON: {error}") from None
-    if not isinstance(told, dict):
-        raise HTTPException(400, "the body is not a JSON object with 'inputs'")
-    return told
+    if not isinstance(request, dict):
+        raise HTTPException(400, "the body is not a JSON object; expected one with 'inputs'")
+    return request
 
 
-def _images(told: Mapping[str, Any], classifier: Classifier) -> "NDArray[np.float32]":
-    """Return the one input of a request as the classifier takes it."""
+def _images(request: Mapping[str, Any], classifier: Classifier) -> "NDArray[np.float32]":
+    """Return the one input of a request as the array that the classifier expects."""
     import numpy as np
 
     how, name = classifier.preprocessing, classifier.session.get_inputs()[0].name
     expected = f"[count, {how.height}, {how.width}, {how.channels}]"
-    inputs = told.get("inputs")
+    inputs = request.get("inputs")
     if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
         raise HTTPException(400, f"expected 'inputs' with one tensor, {name!r} of {DATATYPE} {expected}")
     tensor = inputs[0]
@@ -170,7 +170,7 @@ def _images(told: Mapping[str, Any], classifier: Classifier) -> "NDArray[np.floa
     try:
         images = np.asarray(tensor.get("data"), dtype=np.float32)
     except (TypeError, ValueError, OverflowError):
-        raise HTTPException(400, "the input's data is not an array of numbers") from None
+        raise HTTPException(400, "the input's data is not an array of numbers; expected float32 values, flat or nested") from None
     if images.size != math.prod(shape):
         raise HTTPException(400, f"the input's data has {images.size} numbers; its shape {shape} expects {math.prod(shape)}")
     return images.reshape(shape)
@@ -195,7 +195,7 @@ async def _bad_request(_: Request, error: Exception) -> Response:
 
 
 async def _gone(_: Request, error: Exception) -> Response:
-    del error  # whoever asked has hung up; nobody reads this
+    del error  # the client has closed the connection; nobody reads this
     return Response(status_code=400)
 
 

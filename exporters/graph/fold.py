@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Batch normalisation folded into the weights of a frozen graph.
 
-Keras 3 writes inference-time batch normalisation as constants and arithmetic; once the constants are computed it is
+Keras 3 traces inference-time batch normalisation to constants and arithmetic; with the constants computed it is
 
     y = convolution(x, w) * scale + shift      and becomes      y = BiasAdd(convolution(x, w * scale), shift)
 
-which every converter fuses, while the first form keeps two passes over memory (in TF.js about a fifth of the time). Working on
-the graph, not on Keras layers, it holds for nested, shared and subclassed models alike.
+which every converter fuses, while the first form costs two more passes over memory (in TF.js about a fifth of the time). It
+works on the graph, not on Keras layers, so it handles nested, shared and subclassed models too.
 """
 
 from collections import Counter
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from tensorflow.core.framework.node_def_pb2 import NodeDef
 
 LINEAR: Final = ("Conv2D", "DepthwiseConv2dNative", "MatMul")
-ADDITIONS: Final = ("Add", "AddV2", "BiasAdd")
+ADDITIONS: Final = ("Add", "AddV2")
 
 
 def fold_constants(graph: "GraphDef", output: str) -> "GraphDef":
-    """Return the graph with everything that follows from constants alone computed, and what leads nowhere removed."""
+    """Return the graph with values that depend only on constants computed, and nodes that the output does not need removed."""
     import numpy as np
     import tensorflow as tf
 
@@ -42,9 +42,9 @@ def fold_constants(graph: "GraphDef", output: str) -> "GraphDef":
 
 
 def fold_batchnorm(graph: "GraphDef", output: str) -> "tuple[GraphDef, int]":
-    """Return the graph with batch normalisation in the weights, and how many were folded.
+    """Return the graph with batch normalisation folded into the weights, and how many were folded.
 
-    Expects constants folded before. Weights are scaled in float64 and rounded once.
+    Expects folded constants. Weights are scaled in float64 and rounded to float32 once.
     """
     folded = copy_of(graph)
     nodes = {node.name: node for node in folded.node}
@@ -55,7 +55,7 @@ def fold_batchnorm(graph: "GraphDef", output: str) -> "tuple[GraphDef, int]":
 
 
 def spell_out_erfc(graph: "GraphDef") -> None:
-    """Write erfc(x), of which exact GELU is made and which few converters know, as 1 - erf(x)."""
+    """Replace erfc(x), which Keras uses for exact GELU and few converters support, by 1 - erf(x)."""
     import numpy as np
 
     for node in [each for each in graph.node if each.op == "Erfc"]:
@@ -68,19 +68,19 @@ def spell_out_erfc(graph: "GraphDef") -> None:
 
 
 def _fold_one(multiply: "NodeDef", nodes: "dict[str, NodeDef]", uses: "Counter[str]", graph: "GraphDef") -> bool:
-    """Fold one multiplication by a constant into the linear operation before it; say whether that could be done."""
+    """Fold one multiplication by a constant into the linear operation before it; return whether it was possible."""
     found = _variable_and_constant(multiply, nodes)
     if found is None:
         return False
     before, scale = found
     bias = None
-    if before.op in ADDITIONS and uses[before.name] == 1:
+    if before.op in (*ADDITIONS, "BiasAdd") and uses[before.name] == 1:
         found = _variable_and_constant(before, nodes)
         if found is None:
             return False
         addition, (before, bias) = before, found
     weights = nodes.get(node_of(before.input[1])) if before.op in LINEAR else None
-    if weights is None or weights.op != "Const" or uses[before.name] != 1 or _other_layout(before):
+    if weights is None or weights.op != "Const" or uses[before.name] != 1 or not is_channels_last(before):
         return False
     new_weights = _scaled(before, value_of(weights), scale.reshape(-1))
     if new_weights is None:
@@ -89,9 +89,9 @@ def _fold_one(multiply: "NodeDef", nodes: "dict[str, NodeDef]", uses: "Counter[s
     if bias is None:
         _replace(multiply, before.name, uses)
     else:
-        moved = (bias.astype("float64") * scale).astype("float32")
-        # Keras's scale may have four dimensions, of which BiasAdd takes one.
-        shift = constant_node(f"{multiply.name}/folded_bias", moved.reshape(-1) if addition.op == "BiasAdd" else moved)
+        new_bias = (bias.astype("float64") * scale).astype("float32")
+        # Keras's scale may have four dimensions; BiasAdd takes one.
+        shift = constant_node(f"{multiply.name}/folded_bias", new_bias.reshape(-1) if addition.op == "BiasAdd" else new_bias)
         operand = 1 if node_of(addition.input[0]) == before.name else 0
         addition.input[operand] = _added(shift, graph, nodes, uses)
         _replace(multiply, addition.name, uses)
@@ -99,7 +99,7 @@ def _fold_one(multiply: "NodeDef", nodes: "dict[str, NodeDef]", uses: "Counter[s
 
 
 def _added(node: "NodeDef", graph: "GraphDef", nodes: "dict[str, NodeDef]", uses: "Counter[str]") -> str:
-    """Put a node that is used once into the graph; return its name."""
+    """Add a node that is used once to the graph; return its name."""
     graph.node.append(node)
     nodes[node.name] = graph.node[-1]
     uses[node.name] = 1
@@ -120,15 +120,15 @@ def _scaled(linear: "NodeDef", weights: "NDArray[np.float32]", scale: "NDArray[n
 
 
 def _with_bias_adds(graph: "GraphDef") -> "GraphDef":
-    """Return the graph with ``linear + constant`` written as BiasAdd, the form converters fuse."""
+    """Return the graph with ``linear + constant`` replaced by BiasAdd, the form that converters fuse."""
     nodes = {node.name: node for node in graph.node}
     for node in graph.node:
-        if node.op not in {"Add", "AddV2"}:
+        if node.op not in ADDITIONS:
             continue
         found = _variable_and_constant(node, nodes)
         if found is None or found[0].op not in LINEAR or found[1].ndim == 0 or found[1].size != found[1].shape[-1]:
             continue
-        if _other_layout(found[0]) or found[1].size != _channels(found[0], nodes):
+        if not is_channels_last(found[0]) or found[1].size != _channels(found[0], nodes):
             continue
         bias = constant_node(f"{node.name}/bias", found[1].reshape(-1))
         graph.node.append(bias)
@@ -146,7 +146,7 @@ def _channels(linear: "NodeDef", nodes: "dict[str, NodeDef]") -> int:
 
 
 def _variable_and_constant(node: "NodeDef", nodes: "dict[str, NodeDef]") -> "tuple[NodeDef, NDArray[np.float32]] | None":
-    """Return the operand that varies and the other's value, where it is one number a channel (the last axis) or one number."""
+    """Return the operand that varies, and the constant one where it is a scalar or one number per channel (the last axis)."""
     for at, other in ((0, 1), (1, 0)):
         constant = nodes[node_of(node.input[at])]
         if constant.op == "Const" and nodes[node_of(node.input[other])].op != "Const":
@@ -156,13 +156,14 @@ def _variable_and_constant(node: "NodeDef", nodes: "dict[str, NodeDef]") -> "tup
     return None
 
 
-def _other_layout(linear: "NodeDef") -> bool:
-    # Asking a protobuf map for a key that it lacks would put it there.
-    return "data_format" in linear.attr and linear.attr["data_format"].s != b"NHWC"
+def is_channels_last(node: "NodeDef") -> bool:
+    """Return whether an operation expects [batch, height, width, channels], TensorFlow's default."""
+    # Reading a key that a protobuf map lacks would add it.
+    return "data_format" not in node.attr or bool(node.attr["data_format"].s == b"NHWC")
 
 
 def _replace(node: "NodeDef", source: str, uses: "Counter[str]") -> None:
-    """Make a node pass its source on."""
+    """Turn a node into one that returns its source unchanged."""
     kind = node.attr["T"].type
     node.op = "Identity"
     node.input[:] = [source]
@@ -172,7 +173,7 @@ def _replace(node: "NodeDef", source: str, uses: "Counter[str]") -> None:
 
 
 def value_of(constant: "NodeDef") -> "NDArray[np.float32]":
-    """Return what a Const node holds."""
+    """Return the value of a Const node."""
     import tensorflow as tf
 
     value: NDArray[np.float32] = tf.make_ndarray(constant.attr["value"].tensor)
@@ -180,7 +181,7 @@ def value_of(constant: "NodeDef") -> "NDArray[np.float32]":
 
 
 def constant_node(name: str, value: "NDArray[np.float32]") -> "NodeDef":
-    """Return a Const node that holds a value."""
+    """Return a Const node with a value."""
     import tensorflow as tf
 
     node = tf.compat.v1.NodeDef(name=name, op="Const")
@@ -190,7 +191,7 @@ def constant_node(name: str, value: "NDArray[np.float32]") -> "NodeDef":
 
 
 def _edge_of_constants(graph: "GraphDef", whole: "tf.Graph") -> list[str]:
-    """Return the nodes that follow from constants alone and are used by one that does not."""
+    """Return the nodes that depend only on constants and are read by a node that does not."""
     constant: set[str] = set()
     edge: set[str] = set()
     for node in _in_order(graph):
@@ -204,7 +205,7 @@ def _edge_of_constants(graph: "GraphDef", whole: "tf.Graph") -> list[str]:
 
 
 def _is_computable(operation: "tf.Operation") -> bool:
-    # A variant (a list of tensors in a recurrent layer) or a resource is no value to keep.
+    # A variant (a list of tensors in a recurrent layer) or a resource cannot be stored as a constant.
     kinds = [output.dtype for output in operation.outputs]
     return (
         not operation.op_def.is_stateful and len(kinds) == 1 and (kinds[0].is_floating or kinds[0].is_integer or kinds[0].is_bool)
@@ -226,7 +227,7 @@ def _in_order(graph: "GraphDef") -> "list[NodeDef]":
 
 
 def reachable(graph: "GraphDef", output: str) -> "GraphDef":
-    """Return the nodes the output needs, in order, without those that only pass a value on or only order side effects."""
+    """Return the nodes that the output needs, inputs first, without Identity nodes and control dependencies."""
     nodes = {node.name: node for node in graph.node}
 
     def source(name: str) -> str:
@@ -247,12 +248,12 @@ def reachable(graph: "GraphDef", output: str) -> "GraphDef":
 
 
 def copy_of(graph: "GraphDef") -> "GraphDef":
-    """Return a graph to be changed while the other stays as it is."""
+    """Return a copy of a graph, to be changed without changing the graph."""
     copy = type(graph)()
     copy.CopyFrom(graph)
     return copy
 
 
 def node_of(name: str) -> str:
-    """Return the name of the node that an input's name speaks of."""
+    """Return the name of the node that an input refers to, such as ``conv`` for ``^conv`` or ``conv:1``."""
     return name.removeprefix("^").split(":")[0]

@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Convolutions in groups, written as one convolution a group, in a frozen graph.
+"""Grouped convolutions of a frozen graph, replaced by one convolution per group.
 
-TF Lite has them from CONV_2D version 6 on, which 2.5, 2.7 and the Edge TPU lack. What every runtime has says the same:
+TF Lite supports grouped convolutions from CONV_2D version 6 on, which 2.5, 2.7 and the Edge TPU lack. The same computation in
+operations that every runtime supports:
 
     y = convolution(x, w in g groups)    becomes    y = concat(convolution(split(x, g)[i], w[i]) for each group i)
 
-and one depthwise convolution where a group is one channel. The bias and activation that follow go into each group, where
-converters fuse them. Keras wraps such a convolution in a function that XLA compiles; that is taken out of it first.
+and one depthwise convolution where a group is one channel. The bias and activation that follow move into each group, where
+converters fuse them. Keras wraps a grouped convolution in a function compiled by XLA; the call is replaced by its body first.
 """
 
 from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from edgeferry.exporters.graph.fold import constant_node, copy_of, fold_batchnorm, node_of, reachable, value_of
+from edgeferry.exporters.graph.fold import constant_node, copy_of, fold_batchnorm, is_channels_last, node_of, reachable, value_of
 from edgeferry.exporters.graph.source import FOLD_TOLERANCE, Source
 from edgeferry.models.preprocessing import normalise
 from edgeferry.models.reference import PIXELS
@@ -28,30 +29,31 @@ if TYPE_CHECKING:
     from tensorflow.core.framework.node_def_pb2 import NodeDef
 
 CALLS: Final = ("PartitionedCall", "StatefulPartitionedCall")
-# What stands between the arguments of such a function and its convolution.
+# Operations between the arguments of such a function and its convolution that do not change the values.
 PASSES_ON: Final = ("Identity", "NoOp")
-ACTIVATIONS: Final = ("Relu", "Relu6")
+# The activations that TF Lite fuses into a convolution.
+FUSED_ACTIVATIONS: Final = ("Relu", "Relu6")
 LAST_AXIS: Final = 3
 IMAGES_COMPARED: Final = 32
 
 
 def without_groups(source: Source) -> tuple[Source, int]:
-    """Return the classifier without convolutions in groups, batch normalisation folded into them too, and how many there were.
+    """Return the classifier without grouped convolutions, and how many there were; batch normalisation is folded into the groups.
 
     Raises:
-        EdgeError: it would answer golden images differently.
+        EdgeError: its outputs for golden images would change.
     """
     plain = without_calls(source.graph_of(1))
-    folds = source.spec.options.fold_batchnorm and not any("not folded" in note for note in source.notes)
-    folded = fold_batchnorm(plain, source.output)[0] if folds else plain
+    folded = fold_batchnorm(plain, source.output)[0] if source.folding in {"folded", "nothing to fold"} else plain
     split, groups = split_groups(folded, source.output)
     if not groups:
         return source, 0
     ungrouped = replace(source, graph=split, single=split)
-    if (moved := _difference(source, ungrouped)) > FOLD_TOLERANCE:
+    if (change := _difference(source, ungrouped)) > FOLD_TOLERANCE:
         raise EdgeError(
-            f"convolutions in groups, written as one a group, would move answers by {moved:.1e}, more than {FOLD_TOLERANCE:.0e}: "
-            "take one Conv2D a group in Keras"
+            "EF-grouped-convolution",
+            f"replacing grouped convolutions by one convolution per group changes outputs by {change:.1e}, more than "
+            f"{FOLD_TOLERANCE:.0e}; use one Conv2D per group in the Keras model",
         )
     return ungrouped, groups
 
@@ -61,16 +63,16 @@ def _difference(source: Source, ungrouped: Source) -> float:
     import tensorflow as tf
 
     images = normalise(np.load(source.folder / PIXELS, mmap_mode="r")[:IMAGES_COMPARED], source.spec.preprocessing)
-    answers = [
-        np.concatenate([next(iter(answer(tf.constant(image[None])).values())).numpy() for image in images])
-        for answer in (source.function(1), ungrouped.function(1))
+    outputs = [
+        np.concatenate([next(iter(run(tf.constant(image[None])).values())).numpy() for image in images])
+        for run in (source.function(1), ungrouped.function(1))
     ]
-    before, after = [softmax(each) if source.output == "logits" else each for each in answers]
+    before, after = [softmax(each) if source.output == "logits" else each for each in outputs]
     return float(np.abs(before - after).max())
 
 
 def without_calls(graph: "GraphDef") -> "GraphDef":
-    """Return the graph with each call of a function that is one Conv2D replaced by that."""
+    """Return the graph with each call of a function that only computes one Conv2D replaced by that Conv2D."""
     taken = copy_of(graph)
     functions = {function.signature.name: function for function in graph.library.function}
     for node in taken.node:
@@ -90,15 +92,15 @@ def _become(call: "NodeDef", convolution: "NodeDef", inputs: list[str]) -> None:
     call.op, call.input[:] = convolution.op, inputs
     call.attr.clear()
     for key, value in convolution.attr.items():
-        # What begins so speaks of the function: its compilation and shapes seen there.
+        # Attributes that begin with an underscore describe the function: how it is compiled, and shapes recorded in it.
         if not key.startswith("_"):
             call.attr[key].CopyFrom(value)
 
 
 def split_groups(graph: "GraphDef", output: str) -> "tuple[GraphDef, int]":
-    """Return the graph without convolutions in groups, and how many there were.
+    """Return the graph without grouped convolutions, and how many there were.
 
-    Expects sizes that are known but for the batch, weights that are constants, and no calls around them.
+    Expects that all sizes but the batch are known, weights are constants, and function calls are replaced by their bodies.
     """
     split = copy_of(graph)
     nodes = {node.name: node for node in split.node}
@@ -114,7 +116,7 @@ def split_groups(graph: "GraphDef", output: str) -> "tuple[GraphDef, int]":
 
 
 def _groups(graph: "GraphDef", nodes: "dict[str, NodeDef]") -> dict[str, int]:
-    """Return how many groups each Conv2D has whose weights are constants, by its name."""
+    """Return the number of groups of each Conv2D with constant weights, by node name."""
     import tensorflow as tf
 
     found = [node for node in graph.node if node.op == "Conv2D" and nodes[node_of(node.input[1])].op == "Const"]
@@ -127,7 +129,7 @@ def _groups(graph: "GraphDef", nodes: "dict[str, NodeDef]") -> dict[str, int]:
 
 
 def _channels(whole: "tf.Graph", convolution: "NodeDef") -> int:
-    if "data_format" in convolution.attr and convolution.attr["data_format"].s != b"NHWC":
+    if not is_channels_last(convolution):
         return 0
     name = convolution.input[0]
     shape = whole.get_tensor_by_name(name if ":" in name else f"{name}:0").shape
@@ -135,16 +137,16 @@ def _channels(whole: "tf.Graph", convolution: "NodeDef") -> int:
 
 
 def _has_equal_strides(convolution: "NodeDef") -> bool:
-    # TensorFlow's depthwise convolution takes no others.
+    # TensorFlow's depthwise convolution supports equal strides only.
     _, height, width, _ = convolution.attr["strides"].list.i
     return bool(height == width)
 
 
 def _tail(convolution: "NodeDef", nodes: "dict[str, NodeDef]", uses: "Counter[str]") -> "list[NodeDef]":
-    """Return the BiasAdd and the activation that follow, as far as nothing else reads what is before them."""
+    """Return the BiasAdd and the activation that follow, up to the first value that more than one node reads."""
     tail: list[NodeDef] = []
     last = convolution
-    for kinds in (("BiasAdd",), ACTIVATIONS):
+    for kinds in (("BiasAdd",), FUSED_ACTIVATIONS):
         after = [node for node in nodes.values() if node.op in kinds and node_of(node.input[0]) == last.name]
         if uses[last.name] == len(after) == 1 and all(nodes[node_of(name)].op == "Const" for name in after[0].input[1:]):
             last = after[0]
@@ -153,9 +155,9 @@ def _tail(convolution: "NodeDef", nodes: "dict[str, NodeDef]", uses: "Counter[st
 
 
 def _as_depthwise(convolution: "NodeDef", weights: "NDArray[np.float32]", channels: int) -> "NodeDef":
-    """Make a convolution of one channel a group depthwise; return its weights, to be put into the graph."""
+    """Turn a convolution with one channel per group into a depthwise one; return its new weights, for the caller to add."""
     height, width, _, filters = weights.shape
-    # Filter m of group i is number i * (filters a group) + m in both forms.
+    # Filter m of group i has the index i * (filters per group) + m in both layouts.
     shaped = constant_node(f"{convolution.name}/depthwise", weights.reshape(height, width, channels, filters // channels))
     convolution.op = "DepthwiseConv2dNative"
     convolution.input[1] = shaped.name
@@ -164,7 +166,7 @@ def _as_depthwise(convolution: "NodeDef", weights: "NDArray[np.float32]", channe
 
 
 def _as_parts(chain: "list[NodeDef]", groups: int, nodes: "dict[str, NodeDef]") -> "list[NodeDef]":
-    """Make the last of a chain the concatenation of what each group computes; return the nodes that do, to be put there."""
+    """Turn the last node of a chain into the concatenation of all groups; return the groups' nodes, for the caller to add."""
     import numpy as np
 
     first, last = chain[0], chain[-1]
@@ -180,7 +182,7 @@ def _as_parts(chain: "list[NodeDef]", groups: int, nodes: "dict[str, NodeDef]") 
 
 
 def _part(chain: "list[NodeDef]", place: tuple[int, int], image: str, nodes: "dict[str, NodeDef]") -> "list[NodeDef]":
-    """Return the nodes of one group, ``place`` of how many, the last of them its answer."""
+    """Return the nodes of one group, its output last; ``place`` is the group's index and the number of groups."""
     import numpy as np
 
     at, groups = place

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The classifier as one constant graph: traced, folded and frozen once, handed to every converter.
+"""The classifier as one constant graph: traced, folded and frozen once, then passed to every converter.
 
-Each converter's public recipe traces and freezes for itself; for TF Lite that is nine tenths of its time.
+Each converter's public API traces and freezes the model again; for TF Lite that takes nine tenths of the conversion time.
 """
 
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from edgeferry.models.config.spec import ModelSpec
 from edgeferry.models.keras_loader import classifier
-from edgeferry.models.reference import CALIBRATION, PIXELS, Reference, keras_scores, read_reference
+from edgeferry.models.reference import CALIBRATION, PIXELS, SCORES, Reference, keras_scores, read_reference
 from edgeferry.models.softmax import softmax
 from edgeferry.models.system.errors import EdgeError
 
@@ -21,19 +21,23 @@ if TYPE_CHECKING:
     from tensorflow.core.framework.graph_pb2 import GraphDef
 
 INPUT: Final = "image"
-# Folding reorders float32 arithmetic; a trained network's probabilities move by some 1e-6, a mistake moves them by tenths.
+# Folding reorders float32 arithmetic; a trained network's probabilities change by about 1e-6, a mistake changes them by tenths.
 FOLD_TOLERANCE: Final = 1e-4
 LOOPS: Final = ("While", "StatelessWhile")
 
+# What became of batch normalisation: "rejected" where folding changes the outputs too much, "off" where the config disables it.
+Folding = Literal["folded", "nothing to fold", "rejected", "off"]
 
-# Equal to itself alone, so that what was made of it can be kept.
+
+# Equal only to itself, so that results computed from it can be cached.
 @dataclass(frozen=True, eq=False)
 class Source:
-    """What an exporter starts from.
+    """The classifier that every exporter starts from.
 
-    ``graph`` takes ``image``, float32, [batch, height, width, channels], normalised as the contract says, and answers the node
-    named by ``output``, [batch, classes]. ``single`` is the same traced for one image, where the model has loops: their state
-    has a shape that follows from the batch, and no converter can lower one that is open.
+    ``graph`` takes ``image``, float32, [batch, height, width, channels], normalised as the config specifies; its output is the
+    node named by ``output``, [batch, classes]. ``single`` is the same model traced for one image, set where the model has loops:
+    the shape of their state depends on the batch size, and no converter can lower a loop whose batch size is unknown.
+    ``folding`` is what became of batch normalisation in ``graph``.
     """
 
     spec: ModelSpec
@@ -42,6 +46,7 @@ class Source:
     graph: "GraphDef"
     notes: tuple[str, ...]
     single: "GraphDef | None" = None
+    folding: Folding = "off"
 
     @property
     def output(self) -> str:
@@ -60,7 +65,7 @@ class Source:
         return len(self.spec.labels)
 
     def graph_of(self, batch: int | None) -> "GraphDef":
-        """Return the graph for one batch size, or for any."""
+        """Return the graph for one batch size, or for any batch size (None)."""
         import tensorflow as tf
 
         graph = tf.compat.v1.GraphDef()
@@ -68,7 +73,7 @@ class Source:
         image = next(node for node in graph.node if node.name == INPUT)
         image.attr["shape"].shape.CopyFrom(tf.TensorShape((batch, *self.shape)).as_proto())
         for node in graph.node:
-            # Shapes seen at tracing speak of an open batch.
+            # Shapes recorded while tracing have an unknown batch size.
             node.attr.pop("_output_shapes", None)
         return graph
 
@@ -81,25 +86,26 @@ class Source:
         """Return the calibration pixels, [count, height, width, channels].
 
         Raises:
-            EdgeError: the contract names none.
+            EdgeError: the config names no calibration images.
         """
         import numpy as np
 
         path = self.folder / CALIBRATION
         if not path.is_file():
             raise EdgeError(
+                "EF-calibration-missing",
                 f"{self.spec.path}: data.calibration is not set, and an int8 artifact needs images to find its ranges. "
-                "Name a folder with some 100 to 500 typical images, none of them golden."
+                "Set it to a folder with 100 to 500 typical images, none of them golden.",
             )
         pixels: NDArray[np.uint8] = np.load(path)
         return pixels
 
 
 def read_source(spec: ModelSpec, folder: Path) -> Source:
-    """Return the classifier frozen, checked against its own reference in ``folder``.
+    """Return the frozen classifier, checked against its reference in ``folder``.
 
     Raises:
-        EdgeError: the reference is not there, or the frozen graph does not answer like the model.
+        EdgeError: the folder holds no reference, or the frozen graph's outputs differ from the Keras model's.
     """
     import numpy as np
 
@@ -107,39 +113,41 @@ def read_source(spec: ModelSpec, folder: Path) -> Source:
 
     reference = read_reference(folder)
     if reference is None:
-        raise EdgeError(f"{folder} holds no reference; make it with `python -m models reference {spec.path}`.")
+        raise EdgeError("EF-reference-missing", f"{folder} holds no reference; `edgeferry export {spec.path}` makes it.")
     plain = fold_constants(_frozen(spec, reference.output, None), reference.output)
     loops = any(node.op in LOOPS for node in plain.node)
     single = fold_constants(_frozen(spec, reference.output, 1), reference.output) if loops else None
     pixels = np.load(folder / PIXELS, mmap_mode="r")
-    scores = np.load(folder / "scores.npy")
+    scores = np.load(folder / SCORES)
 
     def difference(graph: "GraphDef") -> float:
-        answer = function_of(graph, reference.output)
-        answered = keras_scores(lambda batch: next(iter(answer(_tensor(batch)).values())), pixels, spec)
-        return float(np.abs((softmax(answered) if reference.output == "logits" else answered) - scores).max())
+        run = function_of(graph, reference.output)
+        outputs = keras_scores(lambda batch: next(iter(run(_tensor(batch)).values())), pixels, spec)
+        return float(np.abs((softmax(outputs) if reference.output == "logits" else outputs) - scores).max())
 
-    notes = []
     folded, count = fold_batchnorm(plain, reference.output) if spec.options.fold_batchnorm else (plain, 0)
-    if count and (moved := difference(folded)) <= FOLD_TOLERANCE:
-        notes.append(f"{count} batch normalisations folded into weights; answers moved by at most {moved:.1e}")
+    if count and (change := difference(folded)) <= FOLD_TOLERANCE:
+        note = f"{count} batch normalisations folded into weights; outputs changed by at most {change:.1e}"
         single = fold_batchnorm(single, reference.output)[0] if single is not None else None
-        return Source(spec, reference, folder, folded, tuple(notes), single)
+        return Source(spec, reference, folder, folded, (note,), single, "folded")
+    source = Source(spec, reference, folder, plain, (), single, "nothing to fold" if spec.options.fold_batchnorm else "off")
     if count:
-        notes.append(f"batch normalisation not folded: answers would move by {moved:.1e}, more than {FOLD_TOLERANCE:.0e}")
-    if (moved := difference(plain)) > FOLD_TOLERANCE:
+        note = f"batch normalisation not folded: outputs would change by {change:.1e}, more than {FOLD_TOLERANCE:.0e}"
+        source = replace(source, notes=(note,), folding="rejected")
+    if (change := difference(plain)) > FOLD_TOLERANCE:
         raise EdgeError(
-            f"{spec.model}: its frozen graph answers differently from Keras by {moved:.1e}; "
-            "does a layer draw at random or keep a state?"
+            "EF-graph-differs",
+            f"{spec.model}: the outputs of its frozen graph differ from the Keras model's by {change:.1e}, more than "
+            f"{FOLD_TOLERANCE:.0e}. Remove layers that draw random numbers at inference or keep a state between calls.",
         )
-    return Source(spec, reference, folder, plain, tuple(notes), single)
+    return source
 
 
 def without_loops(source: Source) -> Source:
-    """Return the classifier with every recurrent layer written out step by step, where it has loops.
+    """Return the classifier with every recurrent layer unrolled, or the source itself where it has no loops.
 
     Raises:
-        EdgeError: a loop is left; it says which.
+        EdgeError: a loop is left; the message names it.
     """
     import keras
 
@@ -147,8 +155,8 @@ def without_loops(source: Source) -> Source:
 
     if source.single is None:
         return source
-    # Sublayers are of interest too: Bidirectional holds two.
-    layers = classifier(source.spec)._flatten_layers()  # noqa: SLF001 - no public walk goes as deep
+    # With sublayers: Bidirectional holds two recurrent layers.
+    layers = classifier(source.spec)._flatten_layers()  # noqa: SLF001 - Keras has no public way to list all sublayers
     looping = [layer for layer in layers if isinstance(layer, keras.layers.RNN) and not layer.unroll]
     try:
         for layer in looping:
@@ -158,8 +166,11 @@ def without_loops(source: Source) -> Source:
         for layer in looping:
             layer.unroll = False
     if left := [node.name for node in graph.node if node.op in LOOPS]:
-        raise EdgeError(f"{left[0]} is a loop that is not written out: only Keras's recurrent layers are, of a known length.")
-    folded = fold_batchnorm(graph, source.output)[0] if any("folded into weights" in note for note in source.notes) else graph
+        raise EdgeError(
+            "EF-loop-not-unrolled",
+            f"{left[0]} is a loop that cannot be unrolled; expected only Keras's recurrent layers, with a known sequence length.",
+        )
+    folded = fold_batchnorm(graph, source.output)[0] if source.folding == "folded" else graph
     return replace(source, graph=folded, single=None)
 
 
@@ -170,8 +181,8 @@ def _frozen(spec: ModelSpec, output: str, batch: int | None) -> "GraphDef":
     model, how = classifier(spec), spec.preprocessing
 
     image = tf.TensorSpec((batch, how.height, how.width, how.channels), tf.float32, name=INPUT)
-    answer = tf.function(lambda image: _only(model(image, training=False)), input_signature=[image])
-    frozen = convert_variables_to_constants_v2(answer.get_concrete_function(), lower_control_flow=False, aggressive_inlining=True)
+    traced = tf.function(lambda image: _only(model(image, training=False)), input_signature=[image])
+    frozen = convert_variables_to_constants_v2(traced.get_concrete_function(), lower_control_flow=False, aggressive_inlining=True)
     graph = frozen.graph.as_graph_def()
     named = graph.node.add(name=output, op="Identity", input=[frozen.outputs[0].name])
     named.attr["T"].type = tf.float32.as_datatype_enum
@@ -179,7 +190,7 @@ def _frozen(spec: ModelSpec, output: str, batch: int | None) -> "GraphDef":
 
 
 def function_of(graph: "GraphDef", output: str) -> Any:
-    """Return a frozen graph as a TensorFlow ConcreteFunction from ``image`` to the output named."""
+    """Return a frozen graph as a TensorFlow ConcreteFunction from ``image`` to the named output."""
     import tensorflow as tf
 
     def imported() -> None:
@@ -198,5 +209,5 @@ def _tensor(batch: "NDArray[np.float32]") -> Any:
     return tf.constant(batch)
 
 
-def _only(answer: Any) -> Any:
-    return next(iter(answer.values())) if isinstance(answer, dict) else answer[0] if isinstance(answer, list | tuple) else answer
+def _only(output: Any) -> Any:
+    return next(iter(output.values())) if isinstance(output, dict) else output[0] if isinstance(output, list | tuple) else output

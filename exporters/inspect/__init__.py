@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an exported file holds."""
+"""Inspection of exported files: what one holds, and whether it is what it claims to be."""

@@ -1,112 +1,99 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an exported file holds, read from the file alone, whichever of the kinds exported here it is."""
+"""What an exported file holds, by the reader of its kind; an artifact without a reader, by its manifest."""
 
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from edgeferry.exporters.inspect.parent import checks_of, parent_beside
-from edgeferry.exporters.inspect.record import Check, Inspection
-from edgeferry.models.artifact import MANIFEST, read_artifact
+from edgeferry.exporters.inspect.manifest import inspect_manifest
+from edgeferry.exporters.inspect.parent import checks_of, parent_next_to
+from edgeferry.exporters.readers.edgetpu import KIND as EDGETPU
+from edgeferry.exporters.readers.reader import first_bytes, reader_of, readers
+from edgeferry.exporters.readers.record import Check, Inspection
+from edgeferry.models.artifact import MANIFEST, Artifact, read_artifact
 from edgeferry.models.system.errors import EdgeError
 
-READ: Final = (
-    "TF Lite (.tflite, compiled for the Edge TPU or not), ONNX (.onnx), Core ML (.mlpackage), TensorFlow.js (model.json), "
-    "and the folder of an artifact that holds one of them"
-)
-TFLITE: Final = b"TFL3"
-TFJS_FILE: Final = "model.json"
-COREML_SUFFIX: Final = ".mlmodel"
-# Both formats are protobuf, and begin with a version in field 1.
-PROTOBUF: Final = b"\x08"
 SAVEDMODEL_FILE: Final = "saved_model.pb"
-OTHERS: Final = {b"PK\3\4": "a zip archive, as .keras is", b"\x89HDF": "an HDF5 file, as .h5 is"}
+OTHERS: Final = {b"PK\3\4": "a zip archive, as .keras files are", b"\x89HDF": "an HDF5 file, as .h5 files are"}
 
 
 def inspect(path: Path, parent: Path | None = None) -> Inspection:
-    """Return what a file, package or artifact's folder holds.
+    """Return what a file, a package or an artifact's folder holds.
 
-    A compiled Edge TPU file is held against the int8 file it was compiled from: ``parent``, else the ``tflite-int8`` artifact
-    beside its own.
+    A compiled Edge TPU file is compared with the int8 file it was compiled from: ``parent``, or the ``tflite-int8`` artifact
+    next to its own. An artifact of a kind without a reader is described by its manifest.
 
     Raises:
-        EdgeError: there is no reader for it, or it is damaged.
+        EdgeError: no reader knows the file, it is damaged, or ``parent`` does not apply to it.
     """
     try:
-        return _with_parent(path, parent)
+        found = _read(path)
+        return found if found.kind != EDGETPU and parent is None else _with_parent(found, path, parent)
     except OSError as error:
-        raise EdgeError(f"{error.filename or path} cannot be read: {error.strerror or error}") from None
+        raise EdgeError("EF-file-unreadable", f"{error.filename or path} cannot be read: {error.strerror or error}") from None
 
 
-def _with_parent(path: Path, parent: Path | None) -> Inspection:
+def _read(path: Path) -> Inspection:
+    if not path.exists():
+        raise EdgeError("EF-file-missing", f"{path}: no such file; expected {_expected()}")
+    if not _is_artifact(path):
+        return _read_file(path)
+    artifact = read_artifact(path)
+    file = _main_file(path, artifact)
+    reader = None if file == path else reader_of(file)
+    if reader is None and artifact.kind in readers():
+        title = readers()[artifact.kind].title
+        raise EdgeError("EF-file-damaged", f"{file} is not a file of its artifact's kind ({title}); export it again")
+    return inspect_manifest(path, artifact) if reader is None else reader.read(file)
+
+
+def _read_file(path: Path) -> Inspection:
+    reader = reader_of(path)
+    if reader is None:
+        raise EdgeError("EF-file-kind", f"{path} is {_described(path)}, which no reader knows; expected {_expected()}")
+    return reader.read(path)
+
+
+def _with_parent(found: Inspection, path: Path, parent: Path | None) -> Inspection:
+    if found.kind != EDGETPU:
+        raise EdgeError(
+            "EF-parent-unexpected", f"{path} is not compiled for the Edge TPU, so it has no parent; leave --parent out"
+        )
     file = _file_of(path)
-    found = _read(file)
-    if found.kind != "edgetpu":
-        if parent is not None:
-            raise EdgeError(f"{path} is not compiled for the Edge TPU, so it has no parent; leave --parent out")
-        return found
-    parent = parent or parent_beside(file)
+    parent = parent or parent_next_to(file)
     if parent is None:
-        reason = "no tflite-int8 artifact stands beside it; name the file it was compiled from with --parent"
+        reason = "no tflite-int8 artifact is next to it; name the file it was compiled from with --parent"
         return replace(found, checks=(*found.checks, Check("parent", "not checked", reason)))
     return replace(found, checks=(*found.checks, *checks_of(file, _file_of(parent))))
 
 
 def _file_of(path: Path) -> Path:
-    """Return what to read of a path: of an artifact's folder its main file."""
-    if not path.exists():
-        raise EdgeError(f"{path}: no such file; expected {READ}")
-    if path.is_file() or _is_package(path):
-        return path
-    if (path / MANIFEST).is_file():
-        main = path / read_artifact(path).main_file
-        if main.resolve() == path.resolve() or main.name == SAVEDMODEL_FILE:
-            raise EdgeError(f"{path} is a SavedModel; no reader for it: read are {READ}")
-        if not main.resolve().is_relative_to(path.resolve()):
-            raise EdgeError(f"{path / MANIFEST} names {main.name!r} as its main file, which does not lie in the folder")
-        return _file_of(main)
-    if (path / TFJS_FILE).is_file():
-        return path / TFJS_FILE
-    known = "a SavedModel" if (path / SAVEDMODEL_FILE).is_file() else "a folder"
-    raise EdgeError(f"{path} is {known}; no reader for it: read are {READ}")
+    """Return the main file of an artifact's folder, or any other path as it is."""
+    return _main_file(path, read_artifact(path)) if _is_artifact(path) else path
 
 
-def _is_package(path: Path) -> bool:
-    return (path / "Data").is_dir() and (path / "Manifest.json").is_file()
+def _main_file(folder: Path, artifact: Artifact) -> Path:
+    file = folder / artifact.main_file
+    if not file.resolve().is_relative_to(folder.resolve()):
+        raise EdgeError(
+            "EF-path-outside", f"{folder / MANIFEST} names {file.name!r} as its main file, which is outside the folder"
+        )
+    return file
 
 
-def _read(file: Path) -> Inspection:
-    if file.is_dir():
-        from edgeferry.exporters.readers.coreml import read_coreml
-
-        return read_coreml(file)
-    if not file.is_file():
-        raise EdgeError(f"{file} is neither a file nor a folder; expected {READ}")
-    with file.open("rb") as opened:
-        first = opened.read(8)
-    if first[4:8] == TFLITE:
-        from edgeferry.exporters.readers.tflite_facts import read_tflite
-
-        return read_tflite(file)
-    if first.lstrip()[:1] == b"{":
-        from edgeferry.exporters.readers.tfjs import read_tfjs
-
-        return read_tfjs(file)
-    if first[:1] == PROTOBUF and file.name != SAVEDMODEL_FILE:
-        return _read_protobuf(file)
-    known = (
-        "a SavedModel; "
-        if file.name == SAVEDMODEL_FILE
-        else next((f"{told}; " for begin, told in OTHERS.items() if first.startswith(begin)), "")
-    )
-    raise EdgeError(f"{file} is {known or 'of no kind that is known here; '}no reader for it: read are {READ}")
+def _is_artifact(path: Path) -> bool:
+    # By the exact name: where file names ignore case, a Core ML package's Manifest.json is not one.
+    return path.is_dir() and any(each.name == MANIFEST for each in path.iterdir())
 
 
-def _read_protobuf(file: Path) -> Inspection:
-    if file.suffix == COREML_SUFFIX:
-        from edgeferry.exporters.readers.coreml import read_coreml
+def _expected() -> str:
+    titles = ", ".join(reader.title for reader in readers().values())
+    return f"a file of one of these kinds: {titles}; or the folder of an artifact"
 
-        return read_coreml(file)
-    from edgeferry.exporters.readers.onnx import read_onnx
 
-    return read_onnx(file)
+def _described(path: Path) -> str:
+    if path.is_dir():
+        return "a SavedModel" if (path / SAVEDMODEL_FILE).is_file() else "a folder"
+    begin = first_bytes(path)
+    known = (text for magic, text in OTHERS.items() if begin.startswith(magic))
+    return "part of a SavedModel" if path.name == SAVEDMODEL_FILE else next(known, "of another kind")

@@ -1,43 +1,50 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An inspection as lines of text; what a file says of itself is shown without what a terminal would act on."""
+"""An inspection as lines of text; characters of a file's own strings that a terminal would act on are replaced."""
 
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from typing import Any, Final
 
-from edgeferry.exporters.inspect.record import Facts, Inspection
+from edgeferry.exporters.readers.reader import readers
+from edgeferry.exporters.readers.record import Inspection
 from edgeferry.models.artifact import Tensor
+from edgeferry.models.system.text import plain
 
-KINDS: Final = {
-    "tflite": "TF Lite",
-    "edgetpu": "TF Lite, compiled for the Edge TPU",
-    "onnx": "ONNX",
-    "coreml": "Core ML",
-    "tfjs": "TensorFlow.js",
-}
-# A damaged file may name something with all of its bytes.
+# A damaged file may have a name as long as itself.
 LONGEST: Final = 160
 MOST_LINES: Final = 64
 
 
 def lines(file: str, inspection: Inspection) -> Iterator[str]:
-    """Yield an inspection as text: a fact a line, indented under what it belongs to."""
-    yield plain(f"{file}: {KINDS[inspection.kind]}, {inspection.bytes} bytes")
+    """Yield an inspection as text: one fact per line, indented under what it belongs to."""
+    yield plain(f"{file}: {_title(inspection.kind)}, {inspection.bytes} bytes")
     for side, tensors in (("input", inspection.inputs), ("output", inspection.outputs)):
         yield from _few([f"  {side}: {_tensor(tensor)}" for tensor in tensors])
-    yield f"  operations: {sum(each.count for each in inspection.operations)}"
-    yield from _few([f"    {each.count} x {each.name}{_version(each.version)}" for each in inspection.operations])
-    yield f"  constants: {sum(each.bytes for each in inspection.weights)} bytes"
-    yield from _few(
-        [f"    {each.dtype}, {each.stored}: {each.bytes} bytes, {each.tensors} in number" for each in inspection.weights]
-    )
+    yield from _operations(inspection)
+    yield from _weights(inspection)
     yield from map(plain, _facts(inspection.facts))
     yield from (plain(f"  {each.name}: {each.state}: {each.reason}") for each in inspection.checks)
 
 
-def plain(text: str) -> str:
-    """Return a text without characters that a terminal would act on, or that cannot be written."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+def _title(kind: str) -> str:
+    reader = readers().get(kind)
+    return kind if reader is None else reader.title
+
+
+def _operations(inspection: Inspection) -> Iterator[str]:
+    if inspection.operations is None:
+        yield "  operations: not read"
+        return
+    yield f"  operations: {sum(each.count for each in inspection.operations)}"
+    yield from _few([f"    {each.count} x {each.name}{_version(each.version)}" for each in inspection.operations])
+
+
+def _weights(inspection: Inspection) -> Iterator[str]:
+    if inspection.weights is None:
+        yield "  constants: not read"
+        return
+    yield f"  constants: {sum(each.bytes for each in inspection.weights)} bytes"
+    yield from _few([f"    {each.dtype}, {each.stored}: {each.bytes} bytes in {each.tensors}" for each in inspection.weights])
 
 
 def _few(many: list[str]) -> Iterator[str]:
@@ -57,18 +64,18 @@ def _tensor(tensor: Tensor) -> str:
     return f"{tensor.name[:LONGEST]}, {tensor.dtype}, {shape or 'no shape'}{quantized}"
 
 
-def _facts(facts: Facts) -> Iterator[str]:
-    """Yield the facts of one kind, each under its own name."""
-    own = {name: getattr(facts, name) for name in asdict(facts)}
-    for name, value in own.items():
-        told = list(map(_value, value)) if isinstance(value, tuple) else [_value(value)]
-        shown = "; ".join(told[:MOST_LINES]) + (f"; and {len(told) - MOST_LINES} more" if len(told) > MOST_LINES else "")
-        yield f"  {name.replace('_', ' ')}: {shown or 'none'}"
+def _facts(facts: Any) -> Iterator[str]:
+    """Yield the facts of one kind, each under the name of its field."""
+    for name in (field.name for field in fields(facts)):
+        value = getattr(facts, name)
+        values = list(map(_value, value)) if isinstance(value, tuple) else [_value(value)]
+        more = f"; and {len(values) - MOST_LINES} more" if len(values) > MOST_LINES else ""
+        yield f"  {name.replace('_', ' ')}: {'; '.join(values[:MOST_LINES]) + more or 'none'}"
 
 
 def _value(value: Any) -> str:
     if isinstance(value, Tensor):
         return _tensor(value)
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return ", ".join(f"{_value(key)} {_value(each)}" for key, each in list(value.items())[:MOST_LINES])
     return "none" if value is None else str(value)[:LONGEST]

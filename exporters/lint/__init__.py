@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a TF Lite runtime or the Edge TPU will not run, found before anything runs."""
+"""Finds what a TF Lite runtime or the Edge TPU rejects in a file, without running it."""

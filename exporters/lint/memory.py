@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many bytes of parameters an Edge TPU keeps on its chip, and how many are sent to it for every image: a forecast.
+"""Forecasts how many bytes of parameters an Edge TPU keeps on its chip, and how many are sent to it for every image.
 
-The compiler lays weights out for the chip, which takes more than the file does. The rule below was fitted to what compiled files
-hold: four MobileNets and a DeepLab of Google's test data within 2 %, two Dense layers of compiler 16.0 to the byte:
+The compiler lays weights out for the chip, which takes more bytes than the file has. The rule below was fitted to compiled
+files: four MobileNets and a DeepLab of Google's test data within 2 %, two Dense layers of compiler 16.0 to the byte:
 
-    convolution, Dense    kernel height * width * inputs * outputs, both in multiples of 16, and 8 bytes an output
-    depthwise             4 bytes a weight, channels in multiples of 128, and 8 bytes a channel
+    convolution, Dense    kernel height * width * inputs * outputs, both in multiples of 16, and 8 bytes per output
+    depthwise             4 bytes per weight, channels in multiples of 128, and 8 bytes per channel
 
-The chip has 8 MiB for parameters, the executable and what flows between operations. How much the last two take is the compiler's
-secret: its public logs (google-coral/edgetpu issues 60, 427, 463, 518, 572) leave 7.7 MiB to a small model, 6.9 and 7.2 to larger
-ones, but 1.9 and 1.1 to two others. So the bytes of a model's parameters are known to some percent; that they fit is likely below
-6 MiB, and an upper bound everywhere. Recurrent layers are beyond the rule: a small LSTM held more than twice as much.
+The chip has 8 MiB for parameters, the executable and the activations between operations. How much the last two take is not
+published: in public logs of the compiler (google-coral/edgetpu issues 60, 427, 463, 518, 572) 7.7 MiB remain for a small model,
+6.9 and 7.2 for larger ones, but 1.9 and 1.1 for two others. So the bytes of a model's parameters are known to a few percent; that
+they fit is likely below 6 MiB, and an upper bound everywhere. The rule does not cover recurrent layers: a small LSTM takes more
+than twice as much.
 """
 
 from dataclasses import dataclass
@@ -20,10 +21,10 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from edgeferry.exporters.readers.tflite import Operation, Tensor
+    from edgeferry.exporters.readers.tflite_graph import FileOperation, FileTensor
 
 CHIP_BYTES: Final = 8 * 2**20
-# Of compiled classifiers, 85 to 366 kB.
+# 85 to 366 kB in compiled classifiers.
 EXECUTABLE_BYTES: Final = 256 * 2**10
 CHANNELS: Final = 16
 DEPTHWISE_CHANNELS: Final = 128
@@ -39,13 +40,13 @@ class Memory:
     off_chip: int
 
 
-def memory(operations: "Iterable[Operation]") -> Memory:
-    """Return where the parameters of mapped operations will be, in the order they run: what no longer fits is sent."""
+def memory(operations: "Iterable[FileOperation]") -> Memory:
+    """Return where the parameters of mapped operations will be, in the order they run: those that do not fit are sent."""
     mapped = list(operations)
     room = max(0, CHIP_BYTES - EXECUTABLE_BYTES - max((_flowing_bytes(each) for each in mapped), default=0))
     on_chip = off_chip = 0
     for size in map(laid_out_bytes, mapped):
-        # Kept whole or sent whole: of a Dense layer of 64 MB compiler 16.0 keeps nothing, with the chip empty.
+        # Kept whole or sent whole: compiler 16.0 keeps nothing of a Dense layer of 64 MB on an empty chip.
         if on_chip + size <= room:
             on_chip += size
         else:
@@ -53,8 +54,8 @@ def memory(operations: "Iterable[Operation]") -> Memory:
     return Memory(on_chip, off_chip)
 
 
-def laid_out_bytes(operation: "Operation") -> int:
-    """Return how many bytes an operation's parameters take as the chip wants them."""
+def laid_out_bytes(operation: "FileOperation") -> int:
+    """Return how many bytes an operation's parameters take in the chip's layout."""
     weights = operation.inputs[1] if len(operation.inputs) > 1 else None
     if weights is None or not weights.constant_bytes:
         return 0
@@ -67,12 +68,12 @@ def laid_out_bytes(operation: "Operation") -> int:
     return sum(each.constant_bytes for each in operation.inputs if each is not None and each.scales)
 
 
-def _flowing_bytes(operation: "Operation") -> int:
-    """Return the bytes that an operation takes and gives; what the chip holds at once is at least that."""
+def _flowing_bytes(operation: "FileOperation") -> int:
+    """Return the bytes of an operation's inputs and outputs; the chip needs at least that at once."""
     return sum(_bytes(tensor) for tensor in operation.tensors if not tensor.constant_bytes)
 
 
-def _bytes(tensor: "Tensor") -> int:
+def _bytes(tensor: "FileTensor") -> int:
     return prod(map(abs, tensor.shape))
 
 

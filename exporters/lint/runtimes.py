@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a TF Lite runtime, or the Edge TPU's compiler, accepts: the tables in op_versions/, one file a runtime."""
+"""What a TF Lite runtime, or the Edge TPU's compiler, accepts: the tables in op_versions/, one file per runtime."""
 
 import json
 from collections.abc import Mapping
@@ -16,15 +16,15 @@ EDGETPU: Final = "edgetpu"
 
 
 @dataclass(frozen=True)
-class Runtime:
-    """What reads a .tflite file: the highest version it accepts of each operation it has.
+class RuntimeSupport:
+    """What one runtime accepts: the highest version of each operation it has; ``title`` is its name and version.
 
-    ``mapped`` holds the operations that an Edge TPU computes, with their limits in words; it is empty of CPU runtimes.
-    ``public`` are those of them whose entry stands in a public copy of the list, ``unconfirmed`` those with no source at hand.
+    ``mapped`` holds the operations that an Edge TPU computes, with their limits as text; it is empty for CPU runtimes.
+    ``public`` are those of them that a public copy of Google's list has, ``unconfirmed`` those without an available source.
     """
 
     name: str
-    told: str
+    title: str
     highest: Mapping[str, int]
     mapped: Mapping[str, str] = field(default_factory=dict)
     public: frozenset[str] = frozenset()
@@ -32,7 +32,7 @@ class Runtime:
 
     @property
     def is_edgetpu(self) -> bool:
-        """Say whether it is the Edge TPU and its compiler."""
+        """Return whether it is the Edge TPU and its compiler."""
         return bool(self.mapped)
 
 
@@ -42,18 +42,18 @@ def runtime_names() -> tuple[str, ...]:
 
 
 @cache
-def runtime(name: str) -> Runtime:
-    """Return a runtime by the name of its table.
+def support_of(name: str) -> RuntimeSupport:
+    """Return what a runtime accepts, by the name of its table.
 
     Raises:
-        EdgeError: there is no such table; says which there are.
+        EdgeError: there is no such table; names those there are.
     """
     refuse_unknown([name], dict.fromkeys(runtime_names()), "runtime with a table of operations")
     facts = _table(name)
     operations = facts.get("operations", {})
-    return Runtime(
+    return RuntimeSupport(
         name=name,
-        told=facts["runtime"],
+        title=facts["runtime"],
         highest=facts["highest"] if "highest" in facts else _table(facts["versions_of"])["highest"],
         mapped={each: about["limits"] for each, about in operations.items()},
         public=_of_status(operations, "public"),
@@ -70,5 +70,5 @@ def _table(name: str) -> dict[str, Any]:
     try:
         facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise EdgeError(f"{path} cannot be read ({error}): `edgeferry probe-ops` writes it anew") from None
+        raise EdgeError("EF-lint-table", f"{path} cannot be read ({error}): `edgeferry probe-ops` writes it again") from None
     return facts

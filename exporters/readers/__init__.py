@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What reads exported files, from their bytes alone."""
+"""Readers of exported files, which use their bytes alone."""

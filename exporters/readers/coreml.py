@@ -1,30 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a Core ML package, or the specification in it, holds; read anywhere, by its protobuf messages alone.
+"""Reads a Core ML package, or the specification in it, on any system, by its protobuf messages alone.
 
 Sources: coremltools 9.0, ``mlmodel/format/Model.proto``, ``MIL.proto`` and ``FeatureTypes.proto``.
 """
 
-import importlib
-import importlib.util
 import json
-import sys
-import types
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from edgeferry.exporters.inspect.record import CoremlFacts, Inspection, Weights, counted, weighed
+from edgeferry.exporters.readers.reader import LARGEST_PROTOBUF, PROTOBUF_FIELD_1, Reader, first_bytes
+from edgeferry.exporters.readers.record import AS_IS, Inspection, Weights, counted, weighed
 from edgeferry.models.artifact import Tensor
+from edgeferry.models.coreml_messages import enum_name, messages
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.files import files_below
 
 MANIFEST: Final = "Manifest.json"
 DATA: Final = "Data"
-# Core ML's own limit on a protobuf message.
-LARGEST: Final = 2**31 - 1
+# A specification on its own, as inside a package.
+SUFFIX: Final = ".mlmodel"
 LARGEST_MANIFEST: Final = 2**20
-# Under a name of their own: ``import coremltools`` imports TensorFlow and a native library, the messages need protobuf alone.
-MESSAGES: Final = "edgeferry_coreml_messages"
 # The oldest system of a specification version; source: Model.proto.
 SYSTEMS: Final = {
     1: "iOS 11", 2: "iOS 11.2", 3: "iOS 12", 4: "iOS 13", 5: "iOS 14", 6: "iOS 15", 7: "iOS 16", 8: "iOS 17", 9: "iOS 18",
@@ -33,62 +30,69 @@ SYSTEMS: Final = {
 BYTES: Final = {"FLOAT16": 2, "FLOAT32": 4, "FLOAT64": 8, "INT4": 0.5, "INT8": 1, "INT16": 2, "INT32": 4, "INT64": 8}
 
 
+@dataclass(frozen=True)
+class CoremlFacts:
+    """Of a Core ML package: ``system`` is the oldest iOS it runs on, ``colour_spaces`` are those of its images by input."""
+
+    specification_version: int
+    system: str
+    type: str
+    colour_spaces: dict[str, str]
+    classes: int | None
+    metadata: tuple[str, ...]
+
+
 def read_coreml(path: Path) -> Inspection:
     """Return what a package (a folder), or a specification file, holds.
 
     Raises:
-        EdgeError: it is damaged, or coremltools, which carries the messages, is not installed.
+        EdgeError: it is damaged, or coremltools, which has the messages, is not installed.
     """
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     file = _specification(path) if path.is_dir() else path
     size = file.stat().st_size
-    if size > LARGEST:
-        raise EdgeError(f"{file} has {size} bytes; protobuf, which Core ML's specification is, reads {LARGEST} at most.")
-    messages = _messages()
+    if size > LARGEST_PROTOBUF:
+        raise EdgeError(
+            "EF-file-too-large",
+            f"{file} has {size} bytes; Core ML's specification is protobuf, which reads {LARGEST_PROTOBUF} at most.",
+        )
     try:
-        model = messages.Model.FromString(file.read_bytes())
+        model = messages().Model.FromString(file.read_bytes())
         held = sum(each.stat().st_size for each in files_below(path)) if path.is_dir() else size
         return _read(model, held)
-    # A text that is no UTF-8 is found when it is asked for.
+    # A string that is not UTF-8 raises when it is read.
     except (DecodeError, ValueError, RecursionError, MemoryError, OverflowError) as error:
-        raise EdgeError(f"{file} cannot be read as Core ML ({type(error).__name__}: {error}); export or copy it anew.") from None
+        raise EdgeError(
+            "EF-file-damaged", f"{file} cannot be read as Core ML ({type(error).__name__}: {error}); export or copy it again."
+        ) from None
 
 
 def _specification(path: Path) -> Path:
     try:
         with (path / MANIFEST).open("rb") as manifest:
-            told = json.loads(manifest.read(LARGEST_MANIFEST))
-        name = str(told["itemInfoEntries"][told["rootModelIdentifier"]]["path"])
+            fields = json.loads(manifest.read(LARGEST_MANIFEST))
+        name = str(fields["itemInfoEntries"][fields["rootModelIdentifier"]]["path"])
         if Path(name).is_absolute() or ".." in Path(name).parts:
-            raise EdgeError(f"{path} names the file {name!r}, which lies outside of the package.")
+            raise EdgeError("EF-path-outside", f"{path} names the file {name!r}, which is outside the package; export it again.")
         file = path / DATA / name
         if not file.is_file():
-            raise EdgeError(f"{path} lacks {DATA}/{name}, its specification; export or copy it anew.")
+            raise EdgeError("EF-file-damaged", f"{path} lacks {DATA}/{name}, its specification; export or copy it again.")
     except OSError as error:
-        raise EdgeError(f"{path} is no Core ML package: {MANIFEST} cannot be read ({error.strerror}).") from None
+        raise EdgeError(
+            "EF-file-kind", f"{path} is not a Core ML package: {MANIFEST} cannot be read ({error.strerror})."
+        ) from None
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise EdgeError(f"{path / MANIFEST} cannot be read as a package's manifest ({error!r}); export it anew.") from None
+        raise EdgeError(
+            "EF-file-damaged", f"{path / MANIFEST} cannot be read as a package's manifest ({error!r}); export it again."
+        ) from None
     return file
-
-
-def _messages() -> Any:
-    spec = importlib.util.find_spec("coremltools")
-    places = [] if spec is None else [Path(place) / "proto" for place in spec.submodule_search_locations or ()]
-    place = next((place for place in places if (place / "Model_pb2.py").is_file()), None)
-    if place is None:
-        raise EdgeError("coremltools is not installed, which carries Core ML's messages: `make install` installs it.")
-    if MESSAGES not in sys.modules:
-        package = types.ModuleType(MESSAGES)
-        package.__path__ = [str(place)]
-        sys.modules[MESSAGES] = package
-    return importlib.import_module(f"{MESSAGES}.Model_pb2")
 
 
 def _read(model: Any, size: int) -> Inspection:
     kind = model.WhichOneof("Type")
     if kind is None:
-        raise ValueError("it holds no model")
+        raise ValueError("it has no model")
     described = model.description
     operations = list(_operations(model))
     return Inspection(
@@ -103,7 +107,7 @@ def _read(model: Any, size: int) -> Inspection:
             system=SYSTEMS.get(model.specificationVersion, "unknown"),
             type=kind,
             colour_spaces={
-                each.name: _enum_name(each.type.imageType, "colorSpace")
+                each.name: enum_name(each.type.imageType, "colorSpace")
                 for each in described.input
                 if each.type.WhichOneof("Type") == "imageType"
             },
@@ -114,7 +118,7 @@ def _read(model: Any, size: int) -> Inspection:
 
 
 def _operations(model: Any) -> Iterator[Any]:
-    """Yield the operations of all functions, those in blocks inside others included."""
+    """Yield the operations of all functions, those in nested blocks included."""
     functions = model.mlProgram.functions.values()
     blocks = [block for function in functions for block in function.block_specializations.values()]
     while blocks:
@@ -128,20 +132,20 @@ def _weights(operations: list[Any]) -> tuple[Weights, ...]:
 
 
 def _constants(operation: Any) -> Iterator[tuple[str, str, int]]:
-    stored = operation.type.removeprefix("constexpr_") if operation.type.startswith("constexpr_") else "as they are"
+    stored = operation.type.removeprefix("constexpr_") if operation.type.startswith("constexpr_") else AS_IS
     for place in (operation.attributes, *(argument.arguments for argument in operation.inputs.values())):
         values = place.values() if hasattr(place, "values") else [each.value for each in place if each.HasField("value")]
         for value in values:
             if value.HasField("blobFileValue"):
                 tensor = value.type.tensorType
-                dtype, count = _enum_name(tensor, "dataType"), 1
+                dtype, count = enum_name(tensor, "dataType"), 1
                 for dimension in tensor.dimensions:
-                    count = min(count * dimension.constant.size, LARGEST)
+                    count = min(count * dimension.constant.size, LARGEST_PROTOBUF)
                 yield dtype.lower(), stored, int(count * BYTES.get(dtype.removeprefix("U"), 0))
 
 
 def _classes(operations: list[Any]) -> int | None:
-    """Return how many labels the ML Program's ``classify`` chooses among."""
+    """Return how many labels the ML Program's ``classify`` has; None where there is no such operation."""
     for operation in operations:
         if operation.type == "classify" and "classes" in operation.inputs:
             values = [each.value.immediateValue for each in operation.inputs["classes"].arguments]
@@ -153,15 +157,18 @@ def _tensor(feature: Any) -> Tensor:
     kind = feature.type.WhichOneof("Type")
     if kind == "imageType":
         image = feature.type.imageType
-        channels = 1 if "GRAY" in _enum_name(image, "colorSpace") else 3
+        channels = 1 if "GRAY" in enum_name(image, "colorSpace") else 3
         return Tensor(feature.name, (image.height, image.width, channels), "image")
     if kind == "multiArrayType":
         array = feature.type.multiArrayType
-        return Tensor(feature.name, tuple(array.shape), _enum_name(array, "dataType").lower())
+        return Tensor(feature.name, tuple(array.shape), enum_name(array, "dataType").lower())
     return Tensor(feature.name, (), (kind or "unknown").removesuffix("Type"))
 
 
-def _enum_name(message: Any, field: str) -> str:
-    number = getattr(message, field)
-    value = message.DESCRIPTOR.fields_by_name[field].enum_type.values_by_number.get(number)
-    return str(number) if value is None else str(value.name)
+def _matches(path: Path) -> bool:
+    if path.is_dir():
+        return (path / DATA).is_dir() and (path / MANIFEST).is_file()
+    return path.suffix == SUFFIX and first_bytes(path)[:1] == PROTOBUF_FIELD_1
+
+
+READERS = (Reader("coreml", "Core ML", _matches, read_coreml),)

@@ -1,147 +1,105 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the Edge TPU compiler put into the one operation that it leaves behind.
+"""Reads a .tflite file that is compiled for the Edge TPU: what it sends to the chip, and what it leaves to the CPU."""
 
-The operation's options are a FlexBuffer map; its entry "4" is a FlatBuffer ``DWN1``, a package of executables. Field numbers:
-libedgetpu, ``executable/executable.fbs``. Texts there may be any bytes: an executable is declared a string.
-"""
-
-import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
-from edgeferry.exporters.readers.flatbuffer import Table, flexbuffer_entry
+from edgeferry.exporters.readers.edgetpu_package import EdgeTpuPackage, read_package
+from edgeferry.exporters.readers.reader import Reader
+from edgeferry.exporters.readers.record import Inspection
+from edgeferry.exporters.readers.tflite import is_tflite, names_compiled_operation, read_graph, read_tflite
+from edgeferry.exporters.readers.tflite_graph import EDGETPU_OPERATION, FileOperation, Graph
 from edgeferry.models.artifact import Tensor
 from edgeferry.models.system.errors import EdgeError
 
-OPERATION: Final = "edgetpu-custom-op"
-IDENTIFIER: Final = b"DWN1"
-PACKAGE_KEY: Final = b"4"
-# The enumeration ExecutableType. Beside a PARAMETER_CACHING executable stands an EXECUTION_ONLY one.
-TYPES: Final = ("STAND_ALONE", "PARAMETER_CACHING", "EXECUTION_ONLY")
-CACHING: Final = "PARAMETER_CACHING"
-# The enumeration DataType: a number is "fixed point" where it has a zero point, "signed" where it has none.
-DTYPES: Final = {0: "uint8", 1: "uint16", 2: "int32", 3: "bfloat16", 4: "float16", 5: "float32", 8: "int8", 9: "int16"}
-LONGEST_TEXT: Final = 1024
+KIND: Final = "edgetpu"
 
 
 @dataclass(frozen=True)
-class Executable:
-    """One program for the Edge TPU with its parameters; ``token`` is 0 where nothing is cached under one."""
+class EdgeTpuFacts:
+    """Of a compiled file: what the Edge TPU receives, in bytes, and what is left to the CPU.
 
-    type: str
-    chip: str
-    batch: int
-    parameters: memoryview
-    instruction_bytes: int
-    instruction_chunks: int
-    scratch_bytes: int
-    token: int
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
+    ``instruction_bytes`` run for every image, ``caching_instruction_bytes`` once, to load the parameters that stay on the chip.
+    Files compiled together have one ``caching_token``.
+    """
 
-
-@dataclass(frozen=True)
-class Package:
-    """All that one operation runs; on-chip parameters stay between images, off-chip ones are sent for each."""
-
+    cpu_operations: tuple[str, ...]
     min_runtime_version: int
-    executables: tuple[Executable, ...]
-
-    @property
-    def on_chip_bytes(self) -> int:
-        """Return the bytes of parameters that stay on the chip."""
-        return sum(each.parameters.nbytes for each in self.executables if each.type == CACHING)
-
-    @property
-    def off_chip_bytes(self) -> int:
-        """Return the bytes of parameters that are sent for every image."""
-        return sum(each.parameters.nbytes for each in self.executables if each.type != CACHING)
-
-    @property
-    def instruction_bytes(self) -> int:
-        """Return the bytes of instructions that run for every image."""
-        return sum(each.instruction_bytes for each in self.executables if each.type != CACHING)
-
-    @property
-    def caching_instruction_bytes(self) -> int:
-        """Return the bytes of instructions that run once, to load the parameters that stay on the chip."""
-        return sum(each.instruction_bytes for each in self.executables if each.type == CACHING)
-
-    @property
-    def scratch_bytes(self) -> int:
-        """Return the memory of the host that it needs while it runs."""
-        return sum(each.scratch_bytes for each in self.executables)
-
-    @property
-    def token(self) -> int:
-        """Return what models compiled together have in common; 0 where there is none."""
-        return next((each.token for each in self.executables if each.token), 0)
-
-    @property
-    def inputs(self) -> tuple[Tensor, ...]:
-        """Return the layers that are fed, as the runtime is told of them."""
-        return next((each.inputs for each in self.executables if each.inputs), ())
-
-    @property
-    def outputs(self) -> tuple[Tensor, ...]:
-        """Return the layers that are answered."""
-        return next((each.outputs for each in self.executables if each.outputs), ())
+    chips: tuple[str, ...]
+    executables: tuple[str, ...]
+    on_chip_bytes: int
+    off_chip_bytes: int
+    instruction_bytes: int
+    caching_instruction_bytes: int
+    scratch_bytes: int
+    caching_token: str | None
+    layer_inputs: tuple[Tensor, ...]
+    layer_outputs: tuple[Tensor, ...]
+    description: str
+    metadata: tuple[str, ...]
+    labels: int | None
 
 
-def read_package(options: bytes | memoryview) -> Package:
-    """Return the package in the options of an ``edgetpu-custom-op``.
+def read_edgetpu(path: Path) -> Inspection:
+    """Return what inspect shows of a compiled file.
 
     Raises:
-        EdgeError: there is none, or it is damaged.
+        EdgeError: the file, or a package compiled into it, is damaged.
     """
-    try:
-        return _package(memoryview(options))
-    except ValueError as error:
-        raise EdgeError(f"what is compiled in {OPERATION} is damaged: {error}; compile or copy the file anew") from None
+    graph = read_graph(path)
+    if not graph.is_compiled:
+        raise EdgeError(
+            "EF-file-damaged", f"{path} names {EDGETPU_OPERATION}, but no operation is one; compile or copy the file again"
+        )
+    found = read_tflite(path)
+    return replace(found, kind=KIND, facts=_facts(graph, found.facts.labels))
 
 
-def _package(options: memoryview) -> Package:
-    held = flexbuffer_entry(options, PACKAGE_KEY)
-    if held is None:
-        raise ValueError(f"the map has no entry {PACKAGE_KEY.decode()!r}")
-    package = Table.root(held, IDENTIFIER)
-    executables = tuple(_executable(Table.root(part)) for part in Table.root(package.bytes(1)).parts(0))
-    if not executables:
-        raise ValueError("no executables")
-    return Package(package.number(0), executables)
+def packages_of(graph: Graph) -> tuple[EdgeTpuPackage, ...]:
+    """Return the packages compiled into a graph, one per ``edgetpu-custom-op``.
+
+    Raises:
+        EdgeError: one is damaged.
+    """
+    return tuple(read_package(each.options) for each in graph.operations if each.is_compiled)
 
 
-def _executable(table: Table) -> Executable:
-    chunks = [len(chunk.bytes(0)) for chunk in table.tables(5)]
-    kind = table.number(13, "<h")
-    return Executable(
-        type=TYPES[kind] if 0 <= kind < len(TYPES) else f"type number {kind}",
-        chip=_text(table.bytes(10)),
-        batch=table.number(3),
-        parameters=table.bytes(6),
-        instruction_bytes=sum(chunks),
-        instruction_chunks=len(chunks),
-        scratch_bytes=table.number(4),
-        token=table.number(14, "<Q"),
-        inputs=tuple(_layers(table, 8)),
-        outputs=tuple(_layers(table, 9)),
+def left_to_cpu(graph: Graph) -> tuple[FileOperation, ...]:
+    """Return the operations of a compiled file that the Edge TPU does not compute."""
+    return tuple(each for each in graph.operations if not each.is_compiled)
+
+
+def _facts(graph: Graph, labels: int | None) -> EdgeTpuFacts:
+    packages = packages_of(graph)
+    executables = [executable for package in packages for executable in package.executables]
+    tokens = sorted({package.token for package in packages if package.token})
+    return EdgeTpuFacts(
+        cpu_operations=tuple(each.custom or each.name for each in left_to_cpu(graph)),
+        min_runtime_version=max(package.min_runtime_version for package in packages),
+        chips=_different(each.chip for each in executables),
+        executables=tuple(each.type for each in executables),
+        on_chip_bytes=sum(package.on_chip_bytes for package in packages),
+        off_chip_bytes=sum(package.off_chip_bytes for package in packages),
+        instruction_bytes=sum(package.instruction_bytes for package in packages),
+        caching_instruction_bytes=sum(package.caching_instruction_bytes for package in packages),
+        scratch_bytes=sum(package.scratch_bytes for package in packages),
+        caching_token=", ".join(f"{token:#018x}" for token in tokens) or None,
+        layer_inputs=tuple(layer for package in packages for layer in package.inputs),
+        layer_outputs=tuple(layer for package in packages for layer in package.outputs),
+        description=graph.description,
+        metadata=graph.metadata,
+        labels=labels,
     )
 
 
-def _layers(table: Table, field: int) -> Iterator[Tensor]:
-    for layer in table.tables(field):
-        numerics = layer.table(5)
-        kind = layer.number(6, "<h")
-        scale = None if numerics is None else numerics.real(1)
-        yield Tensor(
-            name=_text(layer.bytes(0)),
-            shape=(layer.number(2), layer.number(3), layer.number(4)),
-            dtype=DTYPES.get(kind, f"type number {kind}"),
-            scale=scale if scale is not None and math.isfinite(scale) else None,
-            zero_point=None if numerics is None else numerics.number(0),
-        )
+def _different(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(text for text in texts if text))
 
 
-def _text(text: memoryview) -> str:
-    return bytes(text[:LONGEST_TEXT]).decode("utf-8", "replace")
+def _matches(path: Path) -> bool:
+    return is_tflite(path) and names_compiled_operation(path)
+
+
+READERS = (Reader(KIND, "TF Lite compiled for the Edge TPU", _matches, read_edgetpu),)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The few reads of FlatBuffers and FlexBuffers that a compiled Edge TPU file needs, none of which leaves its bytes.
+"""Reads what a compiled Edge TPU file needs of FlatBuffers and FlexBuffers; no read leaves the bytes it was given.
 
-Layouts: FlatBuffers' "internals" page, and its ``flexbuffers.h``. Damage raises ValueError.
+Layouts: FlatBuffers' "internals" page, and its ``flexbuffers.h``. Damaged bytes raise ValueError.
 """
 
 import struct
@@ -19,7 +19,7 @@ def value_at(data: memoryview, form: str, at: int) -> int | float:
     """Return the number of a struct format at an offset.
 
     Raises:
-        ValueError: it does not stand within the bytes.
+        ValueError: it is not within the bytes.
     """
     if at < 0 or at + struct.calcsize(form) > len(data):
         raise ValueError(f"offset {at} is outside of {len(data)} bytes")
@@ -38,21 +38,21 @@ def _part(data: memoryview, at: int, size: int) -> memoryview:
 
 
 @dataclass(frozen=True)
-class Table:
-    """One FlatBuffers table; fields are asked for by their number in the schema, absent ones give the default."""
+class FlatbufferTable:
+    """One FlatBuffers table; fields are read by their number in the schema, and absent ones give the default."""
 
     data: memoryview
     at: int
 
     @classmethod
     def root(cls, data: memoryview, identifier: bytes | None = None) -> Self:
-        """Return the table that the bytes begin with; where an identifier is given, it must be theirs.
+        """Return the root table of the bytes; where an identifier is given, it must be theirs.
 
         Raises:
             ValueError: the identifier is another, or the offset leaves the bytes.
         """
         if identifier is not None and bytes(_part(data, 4, 4)) != identifier:
-            raise ValueError(f"{identifier!r} does not stand at the fifth byte")
+            raise ValueError(f"expected {identifier!r} at the fifth byte")
         return cls(data, _whole(data, "<I", 0))
 
     def _field(self, number: int) -> int | None:
@@ -78,7 +78,7 @@ class Table:
         return 0.0 if at is None else float(value_at(self.data, "<f", at))
 
     def bytes(self, field: int) -> memoryview:
-        """Return the bytes of a string or of a vector of bytes, not copied; none where it is absent."""
+        """Return the bytes of a string or of a vector of bytes, not copied; no bytes where it is absent."""
         at = self._target(field)
         return self.data[:0] if at is None else _part(self.data, at + 4, _whole(self.data, "<I", at))
 
@@ -112,16 +112,16 @@ def flexbuffer_entry(data: memoryview, key: bytes) -> memoryview | None:
     """Return the text or bytes that a FlexBuffer map holds under a key, or None where it has no such key.
 
     Raises:
-        ValueError: the bytes are no such map, or the entry is of another kind.
+        ValueError: the bytes are not such a map, or the entry is of another type.
     """
     width, kind = _whole(data, "<B", len(data) - 1), _whole(data, "<B", len(data) - 2)
     if kind >> 2 != FLEX_MAP:
-        raise ValueError("the root is no map")
+        raise ValueError("the root is not a map")
     at = _follow(data, len(data) - 2 - width, width)
     width = 1 << (kind & 3)
     count = _flex(data, at - width, width)
     if count > MOST_ENTRIES:
-        raise ValueError(f"a map of {count} entries")
+        raise ValueError(f"a map of {count} entries; expected at most {MOST_ENTRIES}")
     for number, name in enumerate(_keys(data, at, width, count)):
         if name == key:
             packed = _whole(data, "<B", at + count * width + number)
@@ -133,7 +133,7 @@ def _keys(data: memoryview, at: int, width: int, count: int) -> Iterator[bytes]:
     keys, key_width = _follow(data, at - 3 * width, width), _flex(data, at - 2 * width, width)
     for number in range(count):
         name = _follow(data, keys + number * key_width, key_width)
-        # A key ends in a zero byte; those looked for are short.
+        # A key ends in a zero byte; the keys that are read here are short.
         yield bytes(_part(data, name, min(8, len(data) - name))).partition(b"\0")[0]
 
 

@@ -1,45 +1,62 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an .onnx file holds; data that stands outside of it is not opened."""
+"""Reads an .onnx file; data that it keeps in other files is not opened."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from edgeferry.exporters.inspect.record import Inspection, OnnxFacts, counted, weighed
+from edgeferry.exporters.readers.reader import LARGEST_PROTOBUF, PROTOBUF_FIELD_1, Reader, first_bytes
+from edgeferry.exporters.readers.record import AS_IS, Inspection, counted, weighed
 from edgeferry.models.artifact import Tensor
 from edgeferry.models.system.errors import EdgeError
 
 if TYPE_CHECKING:
     import onnx
 
-# protobuf's own limit on a message.
-LARGEST: Final = 2**31 - 1
+# Other protobuf files begin with the same byte, so the suffix decides.
+SUFFIXES: Final = (".onnx", "")
 # Bytes of one entry of the fields that hold numbers one by one.
 ENTRY_BYTES: Final = {"float_data": 4, "int32_data": 4, "int64_data": 8, "double_data": 8, "uint64_data": 8}
+
+
+@dataclass(frozen=True)
+class OnnxFacts:
+    """Of an ONNX file; ``external`` is how many initializers keep their data in other files, which are not opened."""
+
+    ir_version: int
+    opsets: dict[str, int]
+    producer: str
+    metadata: tuple[str, ...]
+    external: int
 
 
 def read_onnx(path: Path) -> Inspection:
     """Return what an .onnx file holds.
 
     Raises:
-        EdgeError: it is larger than protobuf reads, damaged, or something else.
+        EdgeError: it is larger than protobuf reads, damaged, or not ONNX.
     """
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     from onnx import ModelProto
 
     size = path.stat().st_size
-    if size > LARGEST:
-        raise EdgeError(f"{path} has {size} bytes; protobuf, which ONNX is, reads {LARGEST} at most.")
+    if size > LARGEST_PROTOBUF:
+        raise EdgeError(
+            "EF-file-too-large", f"{path} has {size} bytes; ONNX files are protobuf, which reads {LARGEST_PROTOBUF} at most."
+        )
     try:
         return _read(ModelProto.FromString(path.read_bytes()), size)
     except (DecodeError, ValueError, RecursionError, MemoryError) as error:
-        raise EdgeError(f"{path} cannot be read as ONNX ({type(error).__name__}: {error}); export or copy it anew.") from None
+        raise EdgeError(
+            "EF-file-damaged", f"{path} cannot be read as ONNX ({type(error).__name__}: {error}); export or copy it again."
+        ) from None
 
 
 def _read(model: "onnx.ModelProto", size: int) -> Inspection:
     graphs = list(_graphs(model))
     if not model.opset_import or not any(graph.node for graph in graphs):
-        raise ValueError("it names no operator set, or holds no nodes")
+        raise ValueError("it names no operator set, or has no nodes")
     constants = {constant.name for constant in model.graph.initializer}
     initializers = [constant for graph in graphs for constant in graph.initializer]
     return Inspection(
@@ -48,7 +65,7 @@ def _read(model: "onnx.ModelProto", size: int) -> Inspection:
         operations=counted((_operation(node), None) for graph in graphs for node in graph.node),
         inputs=tuple(_tensor(each) for each in model.graph.input if each.name not in constants),
         outputs=tuple(map(_tensor, model.graph.output)),
-        weights=weighed((_type_name(each.data_type), "as they are", _bytes_of(each)) for each in initializers),
+        weights=weighed((_type_name(each.data_type), AS_IS, _bytes_of(each)) for each in initializers),
         facts=OnnxFacts(
             ir_version=model.ir_version,
             opsets={_text(each.domain) or "ai.onnx": each.version for each in model.opset_import},
@@ -74,7 +91,7 @@ def _graphs(model: "onnx.ModelProto") -> Iterator[Any]:
 
 
 class _Function:
-    """A function's nodes where a graph's are looked for."""
+    """A function's nodes with the fields of a graph."""
 
     def __init__(self, nodes: Any) -> None:
         self.node, self.initializer = nodes, ()
@@ -85,14 +102,14 @@ def _operation(node: Any) -> str:
     return name if domain in {"", "ai.onnx"} else f"{domain}::{name}"
 
 
-def _tensor(told: Any) -> Tensor:
-    described = told.type.tensor_type
+def _tensor(value: Any) -> Tensor:
+    described = value.type.tensor_type
     sizes = (size.dim_value if size.HasField("dim_value") else None for size in described.shape.dim)
-    return Tensor(_text(told.name), tuple(sizes), _type_name(described.elem_type))
+    return Tensor(_text(value.name), tuple(sizes), _type_name(described.elem_type))
 
 
 def _text(text: str | bytes) -> str:
-    # Of a text that is no UTF-8 protobuf gives the bytes, by the schema's older syntax.
+    # protobuf returns a string that is not UTF-8 as bytes, by the schema's older syntax.
     return text.decode("utf-8", "replace") if isinstance(text, bytes) else text
 
 
@@ -106,3 +123,10 @@ def _type_name(number: int) -> str:
 
     name = TensorProto.DataType.Name(number) if number in TensorProto.DataType.values() else f"type number {number}"
     return {"FLOAT": "float32", "DOUBLE": "float64"}.get(name, name.lower())
+
+
+def _matches(path: Path) -> bool:
+    return first_bytes(path)[:1] == PROTOBUF_FIELD_1 and path.suffix in SUFFIXES
+
+
+READERS = (Reader("onnx", "ONNX", _matches, read_onnx),)

@@ -1,16 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A .tflite file's operations and tensors as plain records; a file that is damaged is refused, whatever stands in it."""
+"""Reads a .tflite file: its graph as records, for the exporters and lint, and what inspect shows; a damaged file is refused."""
 
-import re
+import io
+import mmap
 import struct
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cache
-from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from edgeferry.exporters.readers.reader import Reader, first_bytes
+from edgeferry.exporters.readers.record import AS_IS, Inspection, Weights, counted, weighed
+from edgeferry.exporters.readers.tflite_graph import EDGETPU_OPERATION, NOTHING, FileOperation, FileTensor, Graph
 from edgeferry.exporters.readers.tflite_options import builtin_options
+from edgeferry.exporters.readers.tflite_schema import tflite_schema
+from edgeferry.models.artifact import Tensor
 from edgeferry.models.system.errors import EdgeError
 
 IDENTIFIER: Final = b"TFL3"
@@ -20,142 +27,126 @@ DAMAGE: Final = (struct.error, IndexError, ValueError, TypeError, AttributeError
 HIGHEST_RANK: Final = 16
 # Entries that a file may make us read for each of its bytes; parts are not shared, so 1 would do.
 READS_PER_BYTE: Final = 2
-
-# How Keras' weights end in a converted file, and those of one group in groups.py.
-KERAS_WEIGHTS: Final = re.compile(r"/(convolution|depthwise|MatMul|group_\d+)$")
-# Scopes that Keras opens within a layer.
-INNER_SCOPES: Final = ("batchnorm", "moments", "separable_conv2d")
-NOTHING: Final = memoryview(b"")
+# The name of the compiled operation as a flatbuffer holds a string: its length, its bytes, a zero.
+COMPILED_MARK: Final = len(EDGETPU_OPERATION).to_bytes(4, "little") + EDGETPU_OPERATION.encode() + b"\0"
+# The entry in the zip archive that follows the model.
+LABELS_FILE: Final = "labels.txt"
+# Far more than any classifier's; an archive may claim a file that is larger than all memory.
+LARGEST_LABELS: Final = 2**24
 
 Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
-class Tensor:
-    """One tensor; ``scales`` is how many it has (0 of a float), ``constant_bytes`` how many the file holds of it.
+class TfliteFacts:
+    """Of a TF Lite file: ``metadata`` are names of entries, ``labels`` how many its archive holds (None: it holds none)."""
 
-    ``scale`` and ``zero_point`` are the first of each; ``constant`` is those bytes themselves, and tensors of one ``buffer``
-    share them. A constant behind the flatbuffer, as of files above 2 GB, is counted, not shown.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    signature: tuple[int, ...]
-    dtype: str
-    scales: int
-    constant_bytes: int
-    scale: float | None = None
-    zero_point: int | None = None
-    buffer: int = 0
-    constant: memoryview = field(default=NOTHING, compare=False, repr=False)
-
-    @property
-    def is_float(self) -> bool:
-        """Say whether it holds floating-point numbers."""
-        return self.dtype in {"float16", "float32", "float64", "bfloat16"}
-
-
-@dataclass(frozen=True)
-class Operation:
-    """One operation; an optional input that is left out is None.
-
-    ``custom`` is the name of one that is not TF Lite's own, ``options`` what such a one is told, in its own form. ``builtin`` are
-    the options of TF Lite's own, as tflite_options.py reads them.
-    """
-
-    name: str
-    version: int
-    inputs: tuple[Tensor | None, ...]
-    outputs: tuple[Tensor, ...]
-    custom: str | None
-    options: memoryview = field(default=NOTHING, compare=False, repr=False)
-    builtin: Mapping[str, int] = field(default_factory=dict, compare=False)
-
-    @property
-    def layer(self) -> str:
-        """Return the Keras layer it comes from where its tensors tell, else its answer's name.
-
-        Weights keep their layer's name where the answer has taken that of the batch normalisation or activation after it.
-        """
-        weights = self.inputs[1] if len(self.inputs) > 1 else None
-        if weights is not None and weights.constant_bytes and KERAS_WEIGHTS.search(weights.name):
-            return layer_of(weights.name)
-        return layer_of(self.outputs[0].name) if self.outputs else ""
-
-    @property
-    def tensors(self) -> tuple[Tensor, ...]:
-        """Return its inputs and outputs."""
-        return (*(each for each in self.inputs if each is not None), *self.outputs)
-
-    @property
-    def is_grouped_convolution(self) -> bool:
-        """Say whether it is a CONV_2D whose filter takes fewer channels than its input has."""
-        image, weights = (*self.inputs[:2], None, None)[:2]
-        if self.name != "CONV_2D" or image is None or weights is None or len(image.shape) != 4 or len(weights.shape) != 4:
-            return False
-        return image.shape[3] != weights.shape[3]
-
-    @property
-    def is_per_channel_dense(self) -> bool:
-        """Say whether it is a FULLY_CONNECTED whose weights have more than one scale."""
-        weights = self.inputs[1] if self.name == "FULLY_CONNECTED" and len(self.inputs) > 1 else None
-        return weights is not None and weights.scales > 1
-
-
-@dataclass(frozen=True)
-class Graph:
-    """The operations of a file in the order they run, those of the first graph before those it calls.
-
-    ``first`` is how many stand in the first graph; ``inputs`` and ``outputs`` are its own. ``parameter_bytes`` is what the file
-    holds of constants that operations use, each counted once. ``metadata`` are the names of what else it holds.
-    """
-
-    operations: tuple[Operation, ...]
-    first: int
-    inputs: tuple[Tensor, ...]
-    parameter_bytes: int
-    outputs: tuple[Tensor, ...] = ()
-    description: str = ""
-    metadata: tuple[str, ...] = ()
-
-
-def layer_of(tensor: str) -> str:
-    """Return the layer in a tensor's name: 'conv2d_1' of 'digits_1/conv2d_1/Relu;digits_1/conv2d_1/BiasAdd'."""
-    parts = [part for part in tensor.split(";", 1)[0].split("/") if part and not part.startswith("StatefulPartitionedCall")]
-    # A TensorFlow function inside a layer begins with a capital ('Gelu'); Keras' own names do not.
-    layers = [part for part in parts[1:-1] if part[0].islower() and part not in INNER_SCOPES]
-    return layers[-1] if layers else parts[-2] if len(parts) > 1 else tensor
+    description: str
+    metadata: tuple[str, ...]
+    labels: int | None
+    tensor_types: dict[str, int]
 
 
 def read_graph(path: Path) -> Graph:
     """Return what a .tflite file holds.
 
     Raises:
-        EdgeError: there is no such file, it is not TF Lite's, or it is cut short or damaged.
+        EdgeError: there is no such file, it is not a TF Lite file, or it is truncated or damaged.
     """
     try:
         model = path.read_bytes()
     except FileNotFoundError:
-        raise EdgeError(f"{path}: no such file; expected a .tflite file") from None
+        raise EdgeError("EF-file-missing", f"{path}: no such file; expected a .tflite file") from None
     except OSError as error:
-        raise EdgeError(f"{path} cannot be read: {error.strerror}") from None
+        raise EdgeError("EF-file-unreadable", f"{path} cannot be read: {error.strerror}") from None
     if model[4:8] != IDENTIFIER:
-        raise EdgeError(f"{path} is not a TF Lite file: {IDENTIFIER.decode()} does not stand at its fifth byte")
+        raise EdgeError("EF-file-kind", f"{path} is not a TF Lite file; expected {IDENTIFIER.decode()} at its fifth byte")
     try:
-        return _Reader(model).graph()
+        return _Parser(model).graph()
     except DAMAGE:
         raise EdgeError(
-            f"{path} is cut short or damaged: what it says of itself does not fit its {len(model)} bytes; export or copy it anew"
+            "EF-file-damaged",
+            f"{path} is truncated or damaged: its offsets leave its {len(model)} bytes; export or copy it again",
         ) from None
 
 
-class _Reader:
-    """Reads one file, and no more entries than a file of its size can hold."""
+def read_tflite(path: Path) -> Inspection:
+    """Return what inspect shows of a .tflite file.
+
+    Raises:
+        EdgeError: it is damaged.
+    """
+    graph = read_graph(path)
+    return Inspection(
+        kind="tflite",
+        bytes=path.stat().st_size,
+        operations=counted((each.custom or each.name, each.version) for each in graph.operations),
+        inputs=tuple(map(declared, graph.inputs)),
+        outputs=tuple(map(declared, graph.outputs)),
+        weights=weights_of(graph),
+        facts=TfliteFacts(
+            description=graph.description,
+            metadata=graph.metadata,
+            labels=count_of_labels(path),
+            tensor_types=dict(Counter(tensor.dtype for each in graph.operations for tensor in each.outputs).most_common()),
+        ),
+    )
+
+
+def declared(tensor: FileTensor) -> Tensor:
+    """Return a graph's tensor as a manifest declares it; a dynamic size is None."""
+    signature = tensor.signature if len(tensor.signature) == len(tensor.shape) else tensor.shape
+    shape = tuple(None if size < 0 else size for size in signature)
+    return Tensor(tensor.name, shape, tensor.dtype, tensor.scale, tensor.zero_point)
+
+
+def weights_of(graph: Graph) -> tuple[Weights, ...]:
+    """Return the constants that operations use, summed by type and by how they are stored."""
+    tensors = {
+        tensor.buffer: tensor
+        for operation in graph.operations
+        for tensor in operation.inputs
+        if tensor is not None and tensor.constant_bytes
+    }
+    stored = (AS_IS, "per-tensor", "per-channel")
+    return weighed((tensor.dtype, stored[min(tensor.scales, 2)], tensor.constant_bytes) for tensor in tensors.values())
+
+
+def count_of_labels(path: Path) -> int | None:
+    """Return how many labels the archive behind the model holds; None where there is none, or it is damaged."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as archive:
+            entry = archive.getinfo(LABELS_FILE)
+            if entry.file_size > LARGEST_LABELS:
+                return None
+            with archive.open(entry) as file:
+                return len(file.read(LARGEST_LABELS).splitlines())
+    except Exception:  # noqa: BLE001 - zipfile raises a dozen kinds, zlib's and struct's among them
+        return None
+
+
+def is_tflite(path: Path) -> bool:
+    """Return whether a file begins as a .tflite file does."""
+    return first_bytes(path)[4:] == IDENTIFIER
+
+
+def names_compiled_operation(path: Path) -> bool:
+    """Return whether a .tflite file names the operation that the Edge TPU compiler leaves."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return data.find(COMPILED_MARK) >= 0
+
+
+def _matches(path: Path) -> bool:
+    return is_tflite(path) and not names_compiled_operation(path)
+
+
+class _Parser:
+    """Parses one file, and no more entries than a file of its size can hold."""
 
     def __init__(self, model: bytes) -> None:
         self._size = len(model)
         self._left = READS_PER_BYTE * len(model)
-        self._root = _schema().Model.GetRootAsModel(model, 0)
+        self._root = tflite_schema().Model.GetRootAsModel(model, 0)
 
     def graph(self) -> Graph:
         root = self._root
@@ -182,16 +173,16 @@ class _Reader:
             metadata=tuple(self._text(root.Metadata(at).Name()) for at in self._each(root.MetadataLength())),
         )
 
-    def _tensors(self, graph: Any, buffers: list[tuple[int, memoryview]]) -> list[Tensor]:
+    def _tensors(self, graph: Any, buffers: list[tuple[int, memoryview]]) -> list[FileTensor]:
         return [self._tensor(graph.Tensors(at), buffers) for at in self._each(graph.TensorsLength())]
 
-    def _tensor(self, tensor: Any, buffers: list[tuple[int, memoryview]]) -> Tensor:
+    def _tensor(self, tensor: Any, buffers: list[tuple[int, memoryview]]) -> FileTensor:
         quantization = tensor.Quantization()
         scales = 0 if quantization is None else quantization.ScaleLength()
         zero_points = 0 if quantization is None else quantization.ZeroPointLength()
         constant_bytes, constant = _at(buffers, tensor.Buffer())
         shape = self._numbers(tensor.Shape, tensor.ShapeLength(), HIGHEST_RANK)
-        return Tensor(
+        return FileTensor(
             name=self._text(tensor.Name()),
             shape=shape,
             signature=self._numbers(tensor.ShapeSignature, tensor.ShapeSignatureLength(), HIGHEST_RANK) or shape,
@@ -204,10 +195,10 @@ class _Reader:
             constant=constant,
         )
 
-    def _operations(self, graph: Any, tensors: list[Tensor]) -> list[Operation]:
+    def _operations(self, graph: Any, tensors: list[FileTensor]) -> list[FileOperation]:
         return [self._operation(graph.Operators(at), tensors) for at in self._each(graph.OperatorsLength())]
 
-    def _operation(self, operator: Any, tensors: list[Tensor]) -> Operation:
+    def _operation(self, operator: Any, tensors: list[FileTensor]) -> FileOperation:
         if operator.OpcodeIndex() >= self._root.OperatorCodesLength():
             raise IndexError(operator.OpcodeIndex())
         code = self._root.OperatorCodes(operator.OpcodeIndex())
@@ -215,23 +206,23 @@ class _Reader:
         name = _names("BuiltinOperator").get(number, f"operation number {number}")
         inputs = self._numbers(operator.Inputs, operator.InputsLength())
         outputs = self._numbers(operator.Outputs, operator.OutputsLength())
-        return Operation(
+        return FileOperation(
             name=name,
             version=code.Version(),
             inputs=tuple(None if at == -1 else _at(tensors, at) for at in inputs),
             outputs=tuple(_at(tensors, at) for at in outputs),
             custom=self._text(code.CustomCode()) if name == "CUSTOM" else None,
             options=NOTHING if operator.CustomOptionsIsNone() else memoryview(operator.CustomOptionsAsNumpy()),
-            builtin=builtin_options(operator, _schema()),
+            builtin=builtin_options(operator, tflite_schema()),
         )
 
     def _constant(self, buffer: Any) -> tuple[int, memoryview]:
-        # Of a file above 2 GB the data stands behind the flatbuffer.
+        # In a file above 2 GB the data is behind the flatbuffer.
         if buffer.Offset() > 1:
             if buffer.Offset() + buffer.Size() > self._size:
                 raise ValueError("data behind the file")
             return int(buffer.Size()), NOTHING
-        # No copy; raises where the data would end behind the file.
+        # No copy; raises where the data would end behind the end of the file.
         data = NOTHING if buffer.DataIsNone() else memoryview(buffer.DataAsNumpy())
         return data.nbytes, data
 
@@ -262,19 +253,7 @@ def _at(values: list[Value], number: int) -> Value:
 
 @cache
 def _names(kind: str) -> dict[int, str]:
-    return {number: name for name, number in vars(getattr(_schema(), kind)).items() if isinstance(number, int)}
+    return {number: name for name, number in vars(getattr(tflite_schema(), kind)).items() if isinstance(number, int)}
 
 
-@cache
-def _schema() -> Any:
-    """Return TensorFlow's reader of .tflite files without the rest of it, which takes seconds to import and prints."""
-    tensorflow = find_spec("tensorflow")
-    if tensorflow is None or tensorflow.origin is None:
-        raise EdgeError("TensorFlow is not installed, which holds the schema of .tflite files: `make install` installs it")
-    place = Path(tensorflow.origin).parent / "lite" / "python" / "schema_py_generated.py"
-    spec = spec_from_file_location("tflite_schema", place)
-    if spec is None or spec.loader is None or not place.is_file():
-        raise EdgeError(f"{place} is not there; expected in TensorFlow 2.21: `make install` installs it")
-    schema = module_from_spec(spec)
-    spec.loader.exec_module(schema)
-    return schema
+READERS = (Reader("tflite", "TF Lite", _matches, read_tflite),)

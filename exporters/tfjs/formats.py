@@ -2,7 +2,7 @@
 """TensorFlow.js graph models: float32, and weights stored in float16, uint16 or uint8.
 
 The converter's modules are loaded one by one: its package imports jax and decision forests, which a classifier does not need
-(half a gigabyte, and they exclude current TensorFlow).
+(half a gigabyte, and incompatible with current TensorFlow).
 """
 
 import contextlib
@@ -12,13 +12,14 @@ import importlib.util
 import json
 import sys
 import types
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from edgeferry.exporters.format import Format, Written
 from edgeferry.exporters.graph.source import INPUT, Source, without_loops
+from edgeferry.exporters.options import option
 from edgeferry.exporters.tfjs.graph import finished, prepared
 from edgeferry.models.artifact import Tensor, Tolerance
 from edgeferry.models.system.errors import EdgeError
@@ -26,27 +27,41 @@ from edgeferry.models.system.errors import EdgeError
 FILE: Final = "model.json"
 VERSION: Final = "4.22.0"
 CONVERSION: Final = "tensorflowjs.converters.tf_saved_model_conversion_v2"
-# Names the converter imports and uses only for models that are not classifiers.
+# Modules that the converter imports, but uses only for models that are not classifiers.
 UNUSED: Final = ("tensorflow_decision_forests", "tensorflow_hub")
 
 
-def write(source: Source, folder: Path, precision: str) -> Written:
-    """Write a graph model whose inputs and outputs keep their names, labels and preprocessing in its metadata.
+@dataclass(frozen=True)
+class TfjsOptions:
+    """The options of TensorFlow.js formats."""
 
-    ``precision`` is that of the stored weights; a browser computes in float32 whatever it is. Recurrent layers are written out
-    step by step: TensorFlow.js answers a graph with loops through ``executeAsync`` alone, if at all.
+    shard_bytes: int = option(
+        "the largest weight file, in bytes, at least 65536; browsers cache files of up to 4 MiB",
+        default=4 * 1024 * 1024,
+        least=64 * 1024,
+        reason="since each shard is a request of its own",
+    )
+    structured_output: bool = option(
+        "`model.predict()` in TensorFlow.js returns `{probabilities: tensor}` (or `logits`) instead of a tensor", default=False
+    )
+
+
+def write(source: Source, folder: Path, options: TfjsOptions, precision: str) -> Written:
+    """Write a graph model that keeps the names of inputs and outputs, with labels and preprocessing in its metadata.
+
+    ``precision`` is that of the stored weights; a browser always computes in float32. Recurrent layers are unrolled:
+    TensorFlow.js runs a graph with loops only through ``executeAsync``, if at all.
 
     Raises:
-        EdgeError: TensorFlow.js lacks an operation of the model, or the converter is not there.
+        EdgeError: TensorFlow.js lacks an operation of the model, or the converter is not installed.
     """
     import tensorflow as tf
 
     converter = conversion()
-    straight = without_loops(source)
-    graph, signature = _optimized(converter, straight)
-    # Takes the weights out of the graph; before the graph is written, or they would stand in both files.
+    unrolled = without_loops(source)
+    graph, signature = _optimized(converter, unrolled)
+    # Moves the weights out of the graph; before the graph is written, or both files would contain them.
     weights = converter.extract_weights(graph)
-    options = source.spec.options
     converter.write_artifacts(
         converter.MessageToDict(graph),
         weights,
@@ -54,51 +69,52 @@ def write(source: Source, folder: Path, precision: str) -> Written:
         tf.__version__,
         signature,
         quantization_dtype_map=_stored_as(precision, weights, graph),
-        weight_shard_size_bytes=options.tfjs_shard_bytes,
-        metadata=_metadata(source),
+        weight_shard_size_bytes=options.shard_bytes,
+        metadata=_metadata(source, options),
     )
-    told = {
+    recorded = {
         "weights": precision,
-        "shard_bytes": options.tfjs_shard_bytes,
-        "structured_output": options.tfjs_structured_output,
+        "shard_bytes": options.shard_bytes,
+        "structured_output": options.structured_output,
     }
-    notes = () if straight is source else ("recurrent layers are written out step by step",)
-    return Written(FILE, *_read(folder / FILE), notes=notes, options=told)
+    notes = () if unrolled is source else ("recurrent layers are unrolled",)
+    return Written(FILE, *_read(folder / FILE), notes=notes, options=recorded)
 
 
 def _optimized(converter: Any, source: Source) -> tuple[Any, Any]:
-    """Return the graph as it is to be written, weights in it, and its signature."""
+    """Return the graph in its final form, with its weights, and its signature."""
     import tensorflow as tf
 
     with tf.Graph().as_default() as frozen:
         tf.import_graph_def(prepared(source.graph_of(None), source.output), name="")
     signature = _signature(frozen, source)
-    # It knows fused depthwise convolutions by another name than TensorFlow; its check is made after they have theirs.
+    # The converter's names for fused depthwise convolutions differ from TensorFlow's; its check runs after they are renamed.
     fused = finished(converter.optimize_graph(frozen, signature, skip_op_check=True), source.output)
     graph = converter.fuse_prelu.fuse_prelu_with_fused_conv2d_or_matmul(fused)
     if missing := converter.validate(graph, skip_op_check=False, strip_debug_ops=False):
         found = next(node for node in graph.node if node.op in missing)
-        raise EdgeError(f"TensorFlow.js has no operation {found.op}, which {found.name} needs.")
+        raise EdgeError("EF-tfjs-operation", f"TensorFlow.js has no operation {found.op}, which {found.name} needs.")
     return graph, signature
 
 
-def _metadata(source: Source) -> dict[str, Any]:
-    told = {
+def _metadata(source: Source, options: TfjsOptions) -> dict[str, Any]:
+    fields = {
         "labels": list(source.spec.labels),
         "preprocessing": asdict(source.spec.preprocessing),
         "output": source.output,
         "source_sha256": source.reference.source_sha256,
     }
-    # The key TensorFlow.js looks for.
-    return told | ({"structuredOutputKeys": [source.output]} if source.spec.options.tfjs_structured_output else {})
+    # The key that TensorFlow.js reads.
+    return fields | ({"structuredOutputKeys": [source.output]} if options.structured_output else {})
 
 
 def _stored_as(precision: str, weights: Any, graph: Any) -> dict[str, Any] | None:
-    """Return which weights are stored in which type.
+    """Return which weights are stored in which type, as the converter expects it.
 
-    One range of 256 steps for a whole tensor costs depthwise weights most, whose channels differ by orders of magnitude once
-    batch normalisation is in them, and biases gain nothing: both stay in float16. On EfficientNet-Lite0 that is 96.4 %
-    agreement for 88.2 %, and a file larger by 4 %. 65536 steps are enough for all: float16 for some doubles the difference.
+    uint8 quantizes a whole tensor to one range of 256 steps. Depthwise weights lose most by it, since their channels differ by
+    orders of magnitude once batch normalisation is folded into them, and biases gain nothing: both stay in float16. On
+    EfficientNet-Lite0 agreement is 96.4 % instead of 88.2 %, and the file 4 % larger. With uint16, 65536 steps are enough for
+    all weights: float16 for some of them would double the difference.
     """
     if precision == "float32":
         return None
@@ -106,22 +122,22 @@ def _stored_as(precision: str, weights: Any, graph: Any) -> dict[str, Any] | Non
         return {precision: True}
     depthwise = {node.input[1] for node in graph.node if "DepthwiseConv2d" in node.op}
     held = [each for group in weights for each in group if each["data"].dtype == "float32"]
-    # Names are patterns to the converter.
+    # The converter reads names as glob patterns.
     kept = [glob.escape(each["name"]) for each in held if each["name"] in depthwise or each["data"].ndim < 2]
     return {"float16": kept, "uint8": True} if kept else {"uint8": True}
 
 
 def conversion() -> Any:
-    """Return the converter's module, loaded without the package around it.
+    """Return the converter's module, loaded without the rest of its package.
 
     Raises:
-        EdgeError: tensorflowjs is absent, or another version (private names of it are used).
+        EdgeError: tensorflowjs is not installed, or in another version (its private names are used).
     """
     if CONVERSION in sys.modules:
         return sys.modules[CONVERSION]
     spec = importlib.util.find_spec("tensorflowjs")
     if spec is None or not spec.submodule_search_locations:
-        raise EdgeError(f"tensorflowjs is not installed; `make install` brings {VERSION}.")
+        raise EdgeError("EF-package-missing", "the Python package tensorflowjs is not installed: `make install` installs it.")
     root = Path(spec.submodule_search_locations[0])
     for name, place in (("tensorflowjs", root), ("tensorflowjs.converters", root / "converters")):
         if name not in sys.modules:
@@ -130,14 +146,14 @@ def conversion() -> Any:
             sys.modules[name] = module
     version = importlib.import_module("tensorflowjs.version").version
     if version != VERSION:
-        raise EdgeError(f"tensorflowjs {version} is installed, {VERSION} is needed; `make install` brings it.")
+        raise EdgeError("EF-package-version", f"tensorflowjs is {version}; expected {VERSION}, which `make install` installs.")
     with _stubs():
         return importlib.import_module(CONVERSION)
 
 
 @contextlib.contextmanager
 def _stubs() -> Any:
-    # Also where they are installed: importing them takes seconds, and TensorFlow of the version they were built for.
+    # Also where they are installed: importing them takes seconds, and needs the TensorFlow version they were built for.
     added = [name for name in UNUSED if name not in sys.modules]
     sys.modules.update({name: types.ModuleType(name) for name in added})
     try:
@@ -161,32 +177,34 @@ def _signature(graph: Any, source: Source) -> Any:
 
 def _read(path: Path) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     signature = json.loads(path.read_text(encoding="utf-8"))["signature"]
-    inputs, outputs = (tuple(_tensor(name, told) for name, told in signature[side].items()) for side in ("inputs", "outputs"))
+    inputs, outputs = (tuple(_tensor(name, info) for name, info in signature[side].items()) for side in ("inputs", "outputs"))
     return inputs, outputs
 
 
-def _tensor(name: str, told: dict[str, Any]) -> Tensor:
-    sizes = [int(size["size"]) for size in told["tensorShape"]["dim"]]
-    kind = "float32" if told["dtype"] == "DT_FLOAT" else told["dtype"].removeprefix("DT_").lower()
+def _tensor(name: str, info: dict[str, Any]) -> Tensor:
+    sizes = [int(size["size"]) for size in info["tensorShape"]["dim"]]
+    kind = "float32" if info["dtype"] == "DT_FLOAT" else info["dtype"].removeprefix("DT_").lower()
     return Tensor(name, tuple(None if size < 0 else size for size in sizes), kind)
 
 
 def _format(precision: str, summary: str, tolerance: Tolerance) -> Format:
     tools = ("tensorflowjs", "tensorflow-cpu", "tensorflow", "keras")
-    return Format(f"tfjs-{precision}", "tfjs", summary, tolerance, partial(write, precision=precision), tools)
+    return Format(
+        f"tfjs-{precision}", "tfjs", summary, tolerance, partial(write, precision=precision), tools, options=TfjsOptions
+    )
 
 
 FORMATS = (
     _format(
         "float32",
         "TensorFlow.js graph model",
-        Tolerance(1.0, 1e-3, 1e-4, "the same float32 arithmetic in another order; MobileNetV2 moves by 1e-5"),
+        Tolerance(1.0, 1e-3, 1e-4, "the same float32 arithmetic in another order; MobileNetV2 differs by 1e-5"),
     ),
     _format(
         "float16",
         "TensorFlow.js, float16 weights",
         Tolerance(
-            0.995, 0.03, 0.005, "weights rounded to 11 bits; EfficientNet-Lite0 agrees on 219 of 220 images, moves by 0.007"
+            0.995, 0.03, 0.005, "weights rounded to 11 bits; EfficientNet-Lite0 agrees on 219 of 220 images, differs by 0.007"
         ),
     ),
     _format(
@@ -196,8 +214,8 @@ FORMATS = (
             0.995,
             0.015,
             0.002,
-            "one range of 65536 steps for all weights of a layer; EfficientNet-Lite0 agrees on all of 220 images, one moves by "
-            "0.0026, all by 0.0004 in the mean: a third of float16's, at the same size",
+            "one range of 65536 steps per weight tensor; EfficientNet-Lite0 agrees on all of 220 images, differs by at most "
+            "0.0026, 0.0004 on average: a third of float16's difference, at the same size",
         ),
     ),
     _format(
@@ -207,8 +225,8 @@ FORMATS = (
             0.95,
             0.50,
             0.10,
-            "one range of 256 steps for all weights of a layer, depthwise ones and biases in float16; EfficientNet-Lite0 agrees "
-            "on 96.4 % of 220 images, one moves by 0.32, all by 0.05 in the mean",
+            "one range of 256 steps per weight tensor, depthwise weights and biases in float16; EfficientNet-Lite0 agrees "
+            "on 96.4 % of 220 images, differs by at most 0.32, 0.05 on average",
         ),
     ),
 )

@@ -1,15 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A frozen graph in the operations that TensorFlow.js runs, as few of them as it can.
+"""A frozen graph rewritten to operations that TensorFlow.js supports, as few as possible.
 
-What its converter leaves to TensorFlow's own optimizer depends on the machine that exports (oneDNN fuses activations that no
-browser knows: MobileNetV3's hard swish, tanh), and its own passes take any addition after a bare convolution for a bias, and fuse
-an activation whose input something else needs too. So biases and activations are fused here, before it sees them.
+The TensorFlow.js converter runs TensorFlow's optimizer, whose result depends on the exporting machine (oneDNN fuses activations
+that no browser supports: MobileNetV3's hard swish, tanh). The converter's own passes treat any addition after a convolution
+without a bias as a bias, and fuse an activation even if another node reads its input. So biases and activations are fused here,
+before the converter runs.
 """
 
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
-from edgeferry.exporters.graph.fold import LINEAR, constant_node, copy_of, node_of, reachable, spell_out_erfc, value_of
+from edgeferry.exporters.graph.fold import (
+    ADDITIONS,
+    LINEAR,
+    constant_node,
+    copy_of,
+    is_channels_last,
+    node_of,
+    reachable,
+    spell_out_erfc,
+    value_of,
+)
 
 if TYPE_CHECKING:
     from tensorflow.core.framework.graph_pb2 import GraphDef
@@ -17,9 +28,9 @@ if TYPE_CHECKING:
 
     Consumers = dict[str, list[NodeDef]]
 
-ADDITIONS: Final = ("Add", "AddV2")
-# What every backend of TensorFlow.js fuses; it would lose a leaky slope in a depthwise convolution.
+# The activations that every backend of TensorFlow.js fuses.
 ACTIVATIONS: Final = ("Relu", "Relu6", "Elu")
+# Fused too, but not into depthwise convolutions: there TensorFlow.js would ignore the slope.
 LEAKY: Final = "LeakyRelu"
 FUSED: Final = {"Conv2D": "_FusedConv2D", "DepthwiseConv2dNative": "_FusedDepthwiseConv2dNative", "MatMul": "_FusedMatMul"}
 KEPT_ATTRIBUTES: Final = {
@@ -27,15 +38,15 @@ KEPT_ATTRIBUTES: Final = {
     "DepthwiseConv2dNative": ("T", "strides", "padding", "data_format", "dilations"),
     "MatMul": ("T", "transpose_a", "transpose_b"),
 }
-# The one name that TensorFlow.js has otherwise.
+# The one fused operation that TensorFlow.js calls by another name than TensorFlow.
 DEPTHWISE: Final = "FusedDepthwiseConv2dNative"
 CONVOLUTIONS: Final = ("Conv2D", "_FusedConv2D", "DepthwiseConv2dNative", DEPTHWISE)
 
 
 def prepared(graph: "GraphDef", output: str) -> "GraphDef":
-    """Return the graph with biases and activations fused, and without what TensorFlow.js lacks a kernel for.
+    """Return the graph with biases and activations fused, and operations that TensorFlow.js lacks replaced.
 
-    Expects constants folded, and biases written as BiasAdd.
+    Expects folded constants, and biases added by BiasAdd.
     """
     changed = copy_of(graph)
     _state_shapes(changed)
@@ -46,7 +57,7 @@ def prepared(graph: "GraphDef", output: str) -> "GraphDef":
 
 
 def finished(graph: "GraphDef", output: str) -> "GraphDef":
-    """Return an optimized graph under the names of TensorFlow.js, zero padding within the convolutions it precedes."""
+    """Return an optimized graph with TensorFlow.js's operation names, and zero padding merged into the following convolutions."""
     named = copy_of(graph)
     for node in named.node:
         if node.op == FUSED["DepthwiseConv2dNative"]:
@@ -56,9 +67,9 @@ def finished(graph: "GraphDef", output: str) -> "GraphDef":
 
 
 def _state_shapes(graph: "GraphDef") -> None:
-    """Write the shapes of reshapes as constants: where one size is open, it follows from the others.
+    """Replace the computed shapes of reshapes by constants: where one size is unknown, it follows from the others.
 
-    Flattening and squeeze-and-excitation ask for the batch size; that is three operations on the CPU each, whatever the backend.
+    Flattening and squeeze-and-excitation compute the batch size; that takes three operations each, on the CPU with every backend.
     """
     import numpy as np
 
@@ -75,7 +86,7 @@ def _state_shapes(graph: "GraphDef") -> None:
 
 
 def _give_biases(graph: "GraphDef") -> None:
-    """Give linear operations without a bias one of zeros where something is added to them or an activation follows."""
+    """Add a bias of zeros to linear operations without one where an addition or an activation follows."""
     import numpy as np
     import tensorflow as tf
 
@@ -106,7 +117,7 @@ def _fuse(graph: "GraphDef") -> None:
 
 
 def _become_fused(node: "NodeDef", linear: "NodeDef", inputs: list[str], activation: str | None) -> None:
-    """Make the last node of a chain do the work of all; the others are used no more."""
+    """Turn the last node of a chain into the fused operation; nothing reads the others any more."""
     alpha = node.attr["alpha"].f if activation == LEAKY else None
     node.op = FUSED[linear.op]
     node.input[:] = inputs
@@ -137,10 +148,8 @@ def _pad_within(graph: "GraphDef") -> None:
 
 
 def _is_plain(node: "NodeDef") -> bool:
-    """Return whether channels stand last, and float32 goes in and out."""
-    # Asking a protobuf map for a key that it lacks would put it there.
-    layout = node.attr["data_format"].s if "data_format" in node.attr else b"NHWC"
-    return bool(layout == b"NHWC" and node.attr["T"].type == 1)
+    """Return whether channels are the last axis, and inputs and outputs are float32."""
+    return is_channels_last(node) and bool(node.attr["T"].type == 1)
 
 
 def _added(node: "NodeDef", graph: "GraphDef") -> str:
@@ -149,7 +158,7 @@ def _added(node: "NodeDef", graph: "GraphDef") -> str:
 
 
 def _consumers(graph: "GraphDef") -> "Consumers":
-    """Return who takes each node's output, once for every input that does."""
+    """Return the nodes that read each node's output, one entry per reading input."""
     found: Consumers = defaultdict(list)
     for node in graph.node:
         for name in node.input:

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TF Lite files."""
+"""Export to TF Lite files."""

@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """TF Lite files: float32, float16 weights, dynamic range, and full integer."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from edgeferry.exporters.format import Format, Written
+from edgeferry.exporters.format import WITH_AUTHOR, Format, Written
 from edgeferry.exporters.graph.groups import without_groups
 from edgeferry.exporters.graph.source import Source
 from edgeferry.exporters.lint.lint import lint
+from edgeferry.exporters.options import NoOptions, option
+from edgeferry.exporters.readers.tflite import declared, read_graph
+from edgeferry.exporters.readers.tflite_graph import Graph
 from edgeferry.exporters.tflite.metadata import with_metadata
 from edgeferry.exporters.tflite.rewrite import dense_as_convolution
-from edgeferry.models.artifact import Tensor, Tolerance
+from edgeferry.models.artifact import Tolerance
 from edgeferry.models.preprocessing import normalise
 from edgeferry.models.reference import BATCH
 from edgeferry.models.system.errors import EdgeError
@@ -26,19 +29,19 @@ if TYPE_CHECKING:
 FILE: Final = "model.tflite"
 TOOLS: Final = ("tensorflow-cpu", "tensorflow", "keras", "flatbuffers")
 PER_TENSOR_FLAG: Final = "_experimental_disable_per_channel_quantization_for_dense_layers"
-# What Coral boards have.
+# The runtime that Coral boards have.
 BOARDS: Final = "tflite-2.5"
-# Operations that read variables: the mark of a file written without its weights, which loads and answers NaN.
-VARIABLE_OPERATIONS: Final = ("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE")
+# Operations that read variables: the mark of a file written without its weights, which loads and outputs NaN.
+VARIABLE_OPERATIONS: Final = frozenset({"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE"})
 
 
 def float32(source: Source, folder: "Path") -> Written:
-    """Write the model as it is."""
+    """Write the model in float32."""
     return _write(source, folder, _converter(source).convert(), {})
 
 
 def float16(source: Source, folder: "Path") -> Written:
-    """Write weights in half precision; a CPU computes in float32, a GPU may compute in half."""
+    """Write weights in float16; a CPU computes in float32, a GPU may compute in float16."""
     import tensorflow as tf
 
     converter = _converter(source)
@@ -48,7 +51,7 @@ def float16(source: Source, folder: "Path") -> Written:
 
 
 def dynamic(source: Source, folder: "Path") -> Written:
-    """Write weights as int8, activations quantized as they come: small, but slow where depthwise layers rule."""
+    """Write int8 weights, with activations quantized at run time: small, but slow where most layers are depthwise."""
     import tensorflow as tf
 
     converter = _converter(source)
@@ -56,17 +59,30 @@ def dynamic(source: Source, folder: "Path") -> Written:
     return _write(source, folder, converter.convert(), {})
 
 
-def int8(source: Source, folder: "Path") -> Written:
-    """Write the model in integers throughout, ranges found on the calibration images.
+@dataclass(frozen=True)
+class Int8Options:
+    """The options of ``tflite-int8``."""
+
+    dense: str = option(
+        "how Dense weights are held: one scale per layer; one per class, finer, but TF Lite runtimes before 2.10 load such a "
+        "file and return a constant; or one per class as a 1 x 1 convolution between two reshapes, the same integers on every "
+        "runtime since 2.5",
+        default="per-tensor",
+        choices=("per-tensor", "per-channel", "convolution"),
+    )
+    input_output: str = option("the integers the file takes and returns", default="uint8", choices=("uint8", "int8"))
+
+
+def int8(source: Source, folder: "Path", options: Int8Options = Int8Options()) -> Written:
+    """Write a full-integer model; ranges come from the calibration images.
 
     Raises:
         EdgeError: there are no calibration images, or an operation stayed in float.
     """
     import tensorflow as tf
 
-    options = source.spec.options
     pixels = source.calibration
-    integer = tf.dtypes.as_dtype(options.int8_input_output)
+    integer = tf.dtypes.as_dtype(options.input_output)
     ungrouped, groups = without_groups(source)
     converter = _converter(ungrouped)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -76,26 +92,31 @@ def int8(source: Source, folder: "Path") -> Written:
     if options.dense == "per-tensor":
         if not hasattr(converter, PER_TENSOR_FLAG):
             raise EdgeError(
-                f"TensorFlow {tf.__version__} has no {PER_TENSOR_FLAG}; set export.dense = 'convolution', or use TensorFlow 2.21."
+                "EF-tensorflow-version",
+                f"TensorFlow {tf.__version__} has no {PER_TENSOR_FLAG}; use 2.21, or "
+                "set dense = 'convolution' in [export.tflite-int8].",
             )
         setattr(converter, PER_TENSOR_FLAG, True)
-    told = {"calibration_images": len(pixels), "input_output": options.int8_input_output, "dense": options.dense}
+    recorded = {"calibration_images": len(pixels), "input_output": options.input_output, "dense": options.dense}
     converted = converter.convert()
-    written = _write(source, folder, dense_as_convolution(converted) if options.dense == "convolution" else converted, told)
-    _check_integer(folder / FILE, per_channel_dense=options.dense == "per-channel")
-    notes = (f"{groups} convolutions in groups written as one a group, or depthwise",) if groups else ()
+    written = _write(source, folder, dense_as_convolution(converted) if options.dense == "convolution" else converted, recorded)
+    graph = read_graph(folder / FILE)
+    _refuse_float(graph)
+    if options.dense != "per-channel":
+        _refuse_per_channel_dense(graph)
+    notes = (f"{groups} grouped convolutions written as one per group, or depthwise",) if groups else ()
     return replace(written, notes=(*notes, *_wrong_on_boards(folder / FILE)))
 
 
 def _wrong_on_boards(path: "Path") -> tuple[str, ...]:
     report = lint(path, BOARDS)
-    return tuple(f"for {report.runtime.told}: {each.operation} {each.layer}: {each.found}; {each.fix}" for each in report.errors)
+    return tuple(f"for {report.runtime.title}: {each.operation} {each.layer}: {each.found}; {each.fix}" for each in report.errors)
 
 
 def _converter(source: Source) -> Any:
     import tensorflow as tf
 
-    # No trackable beside it: with a Keras 3 model there the file is written without its weights.
+    # Without a trackable: with a Keras 3 model as that argument the file is written without its weights.
     return tf.lite.TFLiteConverter.from_concrete_functions([source.function(1)])
 
 
@@ -106,90 +127,53 @@ def _one_by_one(pixels: "NDArray[np.uint8]", source: Source) -> "Iterator[list[N
 
 
 def _write(source: Source, folder: "Path", converted: bytes, options: dict[str, Any]) -> Written:
-    model = with_metadata(converted, source.spec)
-    write_whole(folder / FILE, model)
-    inputs, outputs = read_tensors(model)
-    variables = sorted({name for name in _operations(model) if name in VARIABLE_OPERATIONS})
+    write_whole(folder / FILE, with_metadata(converted, source.spec))
+    graph = read_graph(folder / FILE)
+    variables = sorted({operation.name for operation in graph.operations} & VARIABLE_OPERATIONS)
     if variables:
-        raise EdgeError(f"the converter left {', '.join(variables)} in the file: it holds no weights and would answer NaN")
-    return Written(FILE, inputs, outputs, options=options)
+        raise EdgeError(
+            "EF-tflite-variables",
+            f"the converter left {', '.join(variables)} in the file: it has no weights and would output NaN",
+        )
+    return Written(FILE, tuple(map(declared, graph.inputs)), tuple(map(declared, graph.outputs)), options=options)
 
 
-def read_tensors(model: bytes) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """Return the inputs and outputs a .tflite file declares."""
-    graph = _model(model).Subgraphs(0)
-    return (
-        tuple(_tensor(graph.Tensors(graph.Inputs(at))) for at in range(graph.InputsLength())),
-        tuple(_tensor(graph.Tensors(graph.Outputs(at))) for at in range(graph.OutputsLength())),
-    )
+def _refuse_float(graph: Graph) -> None:
+    """Refuse a graph with a float tensor.
 
-
-def _tensor(tensor: Any) -> Tensor:
-    quantization = tensor.Quantization()
-    quantized = quantization is not None and quantization.ScaleLength() == 1
-    return Tensor(
-        name=tensor.Name().decode(),
-        shape=tuple(int(tensor.Shape(at)) for at in range(tensor.ShapeLength())),
-        dtype=_type_name(tensor.Type()),
-        scale=float(quantization.Scale(0)) if quantized else None,
-        zero_point=int(quantization.ZeroPoint(0)) if quantized else None,
-    )
-
-
-def _check_integer(path: "Path", *, per_channel_dense: bool) -> None:
-    graph = _model(path.read_bytes()).Subgraphs(0)
-    floats = [
-        tensor
-        for tensor in map(graph.Tensors, range(graph.TensorsLength()))
-        if _type_name(tensor.Type()) in {"float32", "float16"}
-    ]
+    Raises:
+        EdgeError: names one of them.
+    """
+    tensors = {tensor.name: tensor for operation in graph.operations for tensor in operation.tensors}
+    floats = [tensor for tensor in tensors.values() if tensor.is_float]
     if floats:
         raise EdgeError(
-            f"{len(floats)} tensors stayed in float ({floats[0].Name().decode()} is one): "
-            "an operation has no integer form in TF Lite"
+            "EF-tflite-float",
+            f"{len(floats)} tensors stayed in float ({floats[0].name} is one): "
+            "an operation has no integer implementation in TF Lite",
         )
-    if not per_channel_dense:
-        for tensor in _dense_weights(path.read_bytes()):
-            if tensor.Quantization().ScaleLength() != 1:
-                raise EdgeError(
-                    f"the Dense weights {tensor.Name().decode()} came out per channel, which runtimes before 2.10 answer wrongly"
-                )
 
 
-def _dense_weights(model: bytes) -> list[Any]:
-    root = _model(model)
-    graph = root.Subgraphs(0)
-    operators = [graph.Operators(at) for at in range(graph.OperatorsLength())]
-    dense = [each for each in operators if _operation_name(root.OperatorCodes(each.OpcodeIndex())) == "FULLY_CONNECTED"]
-    return [graph.Tensors(each.Inputs(1)) for each in dense]
+def _refuse_per_channel_dense(graph: Graph) -> None:
+    """Refuse a graph whose Dense weights have more than one scale.
+
+    Raises:
+        EdgeError: names them.
+    """
+    for operation in graph.operations:
+        if operation.is_per_channel_dense:
+            raise EdgeError(
+                "EF-tflite-dense-per-channel",
+                f"the Dense layer {operation.layer} is quantized per-channel, which runtimes before 2.10 compute wrongly",
+            )
 
 
-def _operations(model: bytes) -> list[str]:
-    root = _model(model)
-    return [_operation_name(root.OperatorCodes(at)) for at in range(root.OperatorCodesLength())]
-
-
-def _operation_name(code: Any) -> str:
-    from tensorflow.lite.python import schema_py_generated as schema
-
-    number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
-    return next(str(name) for name, value in vars(schema.BuiltinOperator).items() if value == number)
-
-
-def _type_name(number: int) -> str:
-    from tensorflow.lite.python import schema_py_generated as schema
-
-    return next(str(name) for name, value in vars(schema.TensorType).items() if value == number).lower()
-
-
-def _model(model: bytes) -> Any:
-    from tensorflow.lite.python import schema_py_generated as schema
-
-    return schema.Model.GetRootAsModel(bytearray(model), 0)
-
-
-def _format(name: str, summary: str, write: Any, tolerance: Tolerance, *, calibrated: bool = False) -> Format:
-    return Format(f"tflite-{name}", "tflite", summary, tolerance, write, TOOLS, calibrated=calibrated)
+def _format(  # noqa: PLR0913 - what differs between the four
+    name: str, summary: str, write: Any, tolerance: Tolerance, *, calibrated: bool = False, options: type = NoOptions
+) -> Format:
+    return Format(
+        f"tflite-{name}", "tflite", summary, tolerance, write, TOOLS, calibrated=calibrated, options=options, uses=WITH_AUTHOR
+    )
 
 
 FORMATS = (
@@ -197,14 +181,14 @@ FORMATS = (
         "float32",
         "TF Lite, float32",
         float32,
-        Tolerance(1.0, 1e-3, 1e-4, "the same float32 arithmetic in another order; kernels differ by some 1e-6"),
+        Tolerance(1.0, 1e-3, 1e-4, "the same float32 arithmetic in another order; kernels differ by about 1e-6"),
     ),
     _format(
         "float16",
         "TF Lite, float16 weights",
         float16,
         Tolerance(
-            0.995, 0.03, 0.005, "weights rounded to 11 bits; EfficientNet-Lite0 agrees on 219 of 220 images, moves by 0.007"
+            0.995, 0.03, 0.005, "weights rounded to 11 bits; EfficientNet-Lite0 agrees on 219 of 220 images, max difference 0.007"
         ),
     ),
     _format(
@@ -215,21 +199,22 @@ FORMATS = (
             0.97,
             0.35,
             0.06,
-            "weights in 8 bits, activations in 8 bits as they come; EfficientNet-Lite0 agrees on 98.7 % of 1000 images, "
-            "one moves by 0.16, all by 0.018 in the mean",
+            "8-bit weights, activations quantized at run time; EfficientNet-Lite0 agrees on 98.7 % of 1000 images, "
+            "max difference 0.16, mean 0.018",
         ),
     ),
     _format(
         "int8",
-        "TF Lite, integers throughout",
+        "TF Lite, full integer",
         int8,
         Tolerance(
             0.97,
             0.40,
             0.08,
-            "weights and activations in 8 bits; EfficientNet-Lite0 agrees on 98.2 % of 1000 images (XNNPACK's kernels on 96.4 % "
-            "of 220), one moves by 0.23, all by 0.03 in the mean; channels swapped: 82.7 %, 0.93, 0.17",
+            "8-bit weights and activations; EfficientNet-Lite0 agrees on 98.2 % of 1000 images (XNNPACK's kernels on 96.4 % "
+            "of 220), max difference 0.23, mean 0.03; with channels swapped: 82.7 %, 0.93, 0.17",
         ),
         calibrated=True,
+        options=Int8Options,
     ),
 )

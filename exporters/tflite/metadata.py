@@ -2,38 +2,39 @@
 """Labels and preprocessing inside a .tflite file, as TF Lite Metadata.
 
 The format is TensorFlow's metadata_schema.fbs: a flatbuffer "M001" in the model's metadata "TFLITE_METADATA", and labels.txt in
-a zip archive that follows the model. The package that writes it has no wheel for the Pythons TensorFlow has; the few tables a
-classifier needs are built here, each field by its number in that schema.
+a zip archive that follows the model. The package that writes it has no wheel for TensorFlow's Python versions; the few tables
+that a classifier needs are built here, each field by its number in that schema.
 """
 
 import io
 import zipfile
 from typing import TYPE_CHECKING, Any, Final
 
+from edgeferry.exporters.readers.tflite import IDENTIFIER, LABELS_FILE
+from edgeferry.exporters.readers.tflite_schema import tflite_schema
+
 if TYPE_CHECKING:
     import flatbuffers
 
     from edgeferry.models.config.spec import ExportOptions, ModelSpec
 
-IDENTIFIER: Final = b"M001"
-MODEL_IDENTIFIER: Final = b"TFL3"
+METADATA_IDENTIFIER: Final = b"M001"
 NAME: Final = b"TFLITE_METADATA"
-LABELS_FILE: Final = "labels.txt"
 # Enumerations of metadata_schema.fbs.
 TENSOR_AXIS_LABELS: Final = 2
 IMAGE_PROPERTIES: Final = 2
 NORMALIZATION_OPTIONS: Final = 1
 COLOUR_SPACES: Final = {"rgb": 1, "gray": 2, "bgr": 0}
-# A moment the zip format can say; a real one would make every export differ.
+# A date that the zip format can hold; the real one would make every export differ.
 EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 
 
 def with_metadata(model: bytes, spec: "ModelSpec") -> bytes:
-    """Return the model with its labels and preprocessing inside; any TF Lite runtime still reads it."""
+    """Return a .tflite model with the labels and preprocessing inside; any TF Lite runtime still reads it."""
     import flatbuffers
     import numpy as np
-    from tensorflow.lite.python import schema_py_generated as schema
 
+    schema = tflite_schema()
     tree = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(bytearray(model), 0))
     tree.description = f"{spec.name}, exported by edgeferry".encode()
     buffer, entry = schema.BufferT(), schema.MetadataT()
@@ -42,7 +43,7 @@ def with_metadata(model: bytes, spec: "ModelSpec") -> bytes:
     tree.buffers.append(buffer)
     tree.metadata = [*(each for each in tree.metadata or [] if each.name != NAME), entry]
     builder = flatbuffers.Builder(len(model) + 4096)
-    builder.Finish(tree.Pack(builder), MODEL_IDENTIFIER)
+    builder.Finish(tree.Pack(builder), IDENTIFIER)
     return bytes(builder.Output()) + zip_of_labels(spec.labels)
 
 
@@ -61,13 +62,13 @@ def _metadata(spec: "ModelSpec") -> bytes:
     )
     least_parser = builder.CreateString("1.0.0")
     made_by = _made_by(builder, spec.options)
-    builder.Finish(_table(builder, 8, {0: name, 1: description, 3: graphs, 7: least_parser} | made_by), IDENTIFIER)
+    builder.Finish(_table(builder, 8, {0: name, 1: description, 3: graphs, 7: least_parser} | made_by), METADATA_IDENTIFIER)
     return bytes(builder.Output())
 
 
 def _made_by(builder: "flatbuffers.Builder", options: "ExportOptions") -> dict[int, int]:
-    told = {2: options.version, 4: options.author, 5: options.licence}
-    return {field: builder.CreateString(text) for field, text in told.items() if text}
+    texts = {2: options.version, 4: options.author, 5: options.licence}
+    return {field: builder.CreateString(text) for field, text in texts.items() if text}
 
 
 def _image_tensor(builder: "flatbuffers.Builder", spec: "ModelSpec") -> int:
@@ -90,7 +91,7 @@ def _scores_tensor(builder: "flatbuffers.Builder") -> int:
     builder.PrependUOffsetTRelativeSlot(0, file_name, 0)
     builder.PrependInt8Slot(2, TENSOR_AXIS_LABELS, 0)
     files = _vector(builder, [builder.EndObject()])
-    name, description = builder.CreateString("scores"), builder.CreateString("One score a label")
+    name, description = builder.CreateString("scores"), builder.CreateString("One score per label")
     return _table(builder, 7, {0: name, 1: description, 6: files})
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Dense layers of a .tflite file, quantized with a scale a channel, written as convolutions.
+"""Rewrites per-channel quantized Dense layers of a .tflite file as convolutions.
 
-TF Lite 2.5 and 2.7 load such a FULLY_CONNECTED, take its scales for 0 and answer a constant. They compute a CONV_2D with a scale
-a channel rightly, and a 1 x 1 convolution of one pixel is the same sum of the same integers, rounded by the same rule:
+TF Lite 2.5 and 2.7 load such a FULLY_CONNECTED, take its scales for 0 and output a constant. They compute a per-channel CONV_2D
+correctly, and a 1 x 1 convolution of one pixel is the same sum of the same integers, rounded by the same rule:
 
     FULLY_CONNECTED(x, w, b)    becomes    RESHAPE(CONV_2D(RESHAPE(x, [batch, 1, 1, in]), w as [out, 1, 1, in], b))
 """
@@ -10,27 +10,28 @@ a channel rightly, and a 1 x 1 convolution of one pixel is the same sum of the s
 from math import prod
 from typing import TYPE_CHECKING, Any, Final
 
+from edgeferry.exporters.readers.tflite import IDENTIFIER
+from edgeferry.exporters.readers.tflite_schema import tflite_schema
 from edgeferry.models.system.errors import EdgeError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-IDENTIFIER: Final = b"TFL3"
-# The first version of CONV_2D for int8 with a scale a channel (tensorflow/lite/tools/versioning/op_version.cc).
+# The first version of CONV_2D for per-channel int8 (tensorflow/lite/tools/versioning/op_version.cc).
 CONV_2D_VERSION: Final = 3
 RESHAPE_VERSION: Final = 1
 
 
 def dense_as_convolution(model: bytes) -> bytes:
-    """Return the model with each per-channel FULLY_CONNECTED as RESHAPE, CONV_2D and RESHAPE; the answers stay the same.
+    """Return the model with each per-channel FULLY_CONNECTED as RESHAPE, CONV_2D and RESHAPE; the outputs stay the same.
 
     Raises:
-        EdgeError: a Dense layer cannot be written so; it says which and why.
+        EdgeError: a Dense layer cannot be rewritten; names it and the reason.
     """
     import flatbuffers
-    from tensorflow.lite.python import schema_py_generated as schema
 
+    schema = tflite_schema()
     tree = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(bytearray(model), 0))
     codes = tree.operatorCodes
     changed = False
@@ -53,18 +54,17 @@ def dense_as_convolution(model: bytes) -> bytes:
 
 
 def _as_convolution(tree: Any, graph: Any, dense: Any) -> "list[Any]":
-    from tensorflow.lite.python import schema_py_generated as schema
-
+    schema = tflite_schema()
     image, weights = graph.tensors[dense.inputs[0]], graph.tensors[dense.inputs[1]]
-    answer = graph.tensors[dense.outputs[0]]
-    name = answer.name.decode()
+    scores = graph.tensors[dense.outputs[0]]
+    name = scores.name.decode()
     _refuse_what_differs(graph, dense, name)
     channels, depth = int(weights.shape[0]), int(weights.shape[-1])
     batch = prod(map(int, image.shape)) // depth
     weights.shape = [channels, 1, 1, depth]
     weights.shapeSignature = None
     pixel = _added(graph, _like(image, [batch, 1, 1, depth], f"{name}/pixel"))
-    classes = _added(graph, _like(answer, [batch, 1, 1, channels], f"{name}/convolution"))
+    classes = _added(graph, _like(scores, [batch, 1, 1, channels], f"{name}/convolution"))
     bias = dense.inputs[2] if len(dense.inputs) > 2 and dense.inputs[2] >= 0 else _zero_bias(tree, graph, dense, name)
     convolution = schema.OperatorT()
     convolution.opcodeIndex = _code(tree, schema.BuiltinOperator.CONV_2D, CONV_2D_VERSION)
@@ -78,45 +78,47 @@ def _as_convolution(tree: Any, graph: Any, dense: Any) -> "list[Any]":
 
 
 def _refuse_what_differs(graph: Any, dense: Any, name: str) -> None:
-    from tensorflow.lite.python import schema_py_generated as schema
-
+    schema = tflite_schema()
     image, weights = graph.tensors[dense.inputs[0]], graph.tensors[dense.inputs[1]]
     shuffled = dense.builtinOptions.weightsFormat != schema.FullyConnectedOptionsWeightsFormat.DEFAULT
     uses = [operator for operator in graph.operators if operator is not dense and dense.inputs[1] in list(operator.inputs)]
     if weights.type != schema.TensorType.INT8 or image.type != schema.TensorType.INT8:
         found = "its input or its weights are not int8"
     elif shuffled or len(weights.shape) != 2:
-        found = "its weights are laid out for one kernel alone"
+        found = "its weights are in a layout for one kernel alone"
     elif uses:
         found = "another operation reads its weights too"
     elif image.shapeSignature is not None and -1 in list(image.shapeSignature):
-        found = "a size of its input is open"
+        found = "a size of its input is dynamic"
     else:
         return
-    raise EdgeError(f"the Dense layer {name} cannot be written as a convolution: {found}; take export.dense = 'per-tensor'")
+    raise EdgeError(
+        "EF-tflite-dense-rewrite",
+        f"the Dense layer {name} cannot be written as a convolution: {found}; set export.dense = 'per-tensor'",
+    )
 
 
-def _reshape(tree: Any, graph: Any, image: int, answer: int) -> Any:
+def _reshape(tree: Any, graph: Any, image: int, output: int) -> Any:
     import numpy as np
-    from tensorflow.lite.python import schema_py_generated as schema
 
-    shape = np.asarray(graph.tensors[answer].shape, np.int32)
+    schema = tflite_schema()
+    shape = np.asarray(graph.tensors[output].shape, np.int32)
     wanted = schema.TensorT()
-    wanted.name = graph.tensors[answer].name + b"/shape"
+    wanted.name = graph.tensors[output].name + b"/shape"
     wanted.shape, wanted.type, wanted.buffer = [shape.size], schema.TensorType.INT32, _buffer(tree, shape)
     operator, options = schema.OperatorT(), schema.ReshapeOptionsT()
     operator.opcodeIndex = _code(tree, schema.BuiltinOperator.RESHAPE, RESHAPE_VERSION)
-    operator.inputs, operator.outputs = [image, _added(graph, wanted)], [answer]
+    operator.inputs, operator.outputs = [image, _added(graph, wanted)], [output]
     options.newShape = shape.tolist()
     operator.builtinOptionsType, operator.builtinOptions = schema.BuiltinOptions.ReshapeOptions, options
     return operator
 
 
 def _zero_bias(tree: Any, graph: Any, dense: Any, name: str) -> int:
-    # Convolutions must have one; FULLY_CONNECTED need not.
+    # A convolution must have a bias; FULLY_CONNECTED need not.
     import numpy as np
-    from tensorflow.lite.python import schema_py_generated as schema
 
+    schema = tflite_schema()
     image, weights = graph.tensors[dense.inputs[0]], graph.tensors[dense.inputs[1]]
     bias, quantization = schema.TensorT(), schema.QuantizationParametersT()
     scales = np.float32(image.quantization.scale[0]) * np.asarray(weights.quantization.scale, np.float32)
@@ -129,8 +131,7 @@ def _zero_bias(tree: Any, graph: Any, dense: Any, name: str) -> int:
 
 def _like(tensor: Any, shape: list[int], name: str) -> Any:
     """Return a tensor of the same type and scale without data."""
-    from tensorflow.lite.python import schema_py_generated as schema
-
+    schema = tflite_schema()
     copy = schema.TensorT()
     copy.name, copy.shape, copy.type = name.encode(), shape, tensor.type
     copy.buffer, copy.quantization = 0, tensor.quantization
@@ -144,8 +145,8 @@ def _added(graph: Any, tensor: Any) -> int:
 
 def _buffer(tree: Any, values: "NDArray[np.int32]") -> int:
     import numpy as np
-    from tensorflow.lite.python import schema_py_generated as schema
 
+    schema = tflite_schema()
     buffer = schema.BufferT()
     buffer.data = np.frombuffer(values.tobytes(), np.uint8)
     tree.buffers.append(buffer)
@@ -153,9 +154,8 @@ def _buffer(tree: Any, values: "NDArray[np.int32]") -> int:
 
 
 def _code(tree: Any, number: int, version: int) -> int:
-    """Return the place of an operation's code, put there where it is missing."""
-    from tensorflow.lite.python import schema_py_generated as schema
-
+    """Return the index of an operation's code, added where it is missing."""
+    schema = tflite_schema()
     for at, code in enumerate(tree.operatorCodes):
         if (code.builtinCode, code.version) == (number, version):
             return at

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Is the contract itself right? The labels of the golden images know: another reading of the pixels may be right far more often.
+"""Finds a config that does not fit its model, by the labels of the golden images: another preprocessing is right far more often.
 
-Every artifact agrees with an original that was asked wrongly, so this is seen here or nowhere.
+Every artifact agrees with a Keras model that was given wrong inputs, so no later check can see this mistake.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,21 +17,25 @@ if TYPE_CHECKING:
 
 RANGES: Final = ((0.0, 255.0), (0.0, 1.0), (-1.0, 1.0))
 OTHER_ORDER: Final = {"rgb": "bgr", "bgr": "rgb"}
-# McNemar's test: the images that one reading alone gets right, in standard deviations of a fair coin.
+# McNemar's test: the images that only one of two preprocessings gets right, in standard deviations of a fair coin.
 CERTAIN: Final = 3.0
 BATCH: Final = 32
 
 Predict = Callable[[Any], Any]
 
 
-def doubt_order(spec: ModelSpec, predict: Predict, pixels: "NDArray[np.uint8]", classes: "NDArray[np.int64]") -> str | None:
+def better_channel_order(
+    spec: ModelSpec, predict: Predict, pixels: "NDArray[np.uint8]", classes: "NDArray[np.int64]"
+) -> str | None:
     """Return a sentence where the other channel order is right on clearly more golden images, or None."""
-    return _doubt(spec, predict, pixels, classes, _other_order(spec.preprocessing))
+    return _better(spec, predict, pixels, classes, _other_order(spec.preprocessing))
 
 
-def doubt_all(spec: ModelSpec, predict: Predict, pixels: "NDArray[np.uint8]", classes: "NDArray[np.int64]") -> str | None:
+def better_preprocessing(
+    spec: ModelSpec, predict: Predict, pixels: "NDArray[np.uint8]", classes: "NDArray[np.int64]"
+) -> str | None:
     """Return a sentence where another channel order or value range is right on clearly more golden images, or None."""
-    return _doubt(spec, predict, pixels, classes, _all_others(spec.preprocessing))
+    return _better(spec, predict, pixels, classes, _all_others(spec.preprocessing))
 
 
 def _other_order(how: Preprocessing) -> "Iterator[tuple[str, Preprocessing, bool]]":
@@ -47,7 +51,7 @@ def _all_others(how: Preprocessing) -> "Iterator[tuple[str, Preprocessing, bool]
             yield f"input.range = [{low:g}, {high:g}]", replace(how, mean=mean, std=std), False
 
 
-def _doubt(
+def _better(
     spec: ModelSpec,
     predict: Predict,
     pixels: "NDArray[np.uint8]",
@@ -55,11 +59,11 @@ def _doubt(
     others: "Iterator[tuple[str, Preprocessing, bool]]",
 ) -> str | None:
     right = _right(predict, pixels, classes, spec.preprocessing)
-    for name, how, turned in others:
-        better = _right(predict, pixels[..., ::-1] if turned else pixels, classes, how)
+    for name, how, swapped in others:
+        better = _right(predict, pixels[..., ::-1] if swapped else pixels, classes, how)
         gained, lost = int((better & ~right).sum()), int((right & ~better).sum())
         if gained - lost > CERTAIN * (gained + lost) ** 0.5:
-            rates = f"{better.mean():.1%} of the golden images, as the contract stands on {right.mean():.1%}"
+            rates = f"{better.mean():.1%} of the golden images, with the config as it is on {right.mean():.1%}"
             return f"With {name} it is right on {rates}."
     return None
 
@@ -70,6 +74,6 @@ def _right(
     import numpy as np
 
     starts = range(0, len(pixels), BATCH)
-    answers = [np.asarray(predict(normalise(pixels[at : at + BATCH], how))).argmax(axis=1) for at in starts]
-    right: NDArray[np.bool_] = np.concatenate(answers) == classes
+    predicted = [np.asarray(predict(normalise(pixels[at : at + BATCH], how))).argmax(axis=1) for at in starts]
+    right: NDArray[np.bool_] = np.concatenate(predicted) == classes
     return right

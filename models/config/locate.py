@@ -1,33 +1,71 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The config of the model that a user names, by whichever of its files."""
+"""Finds the config of the model that a user names, by whichever of its files."""
 
+import difflib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from edgeferry.models.config.spec import ModelSpec, read_spec
+from edgeferry.models.keras_loader import HDF5_SUFFIXES, ZIP_SUFFIXES
+from edgeferry.models.reference import REFERENCE
 from edgeferry.models.system.errors import EdgeError
+
+CONFIG: Final = ".toml"
+EXPECTED: Final = "expected a model's config (.toml) or a Keras file saved with model.save('my.keras')"
 
 
 def find_config(model: str, note: Callable[[str], None]) -> ModelSpec:
-    """Return the config of a TOML file, or of the one beside a Keras file; a starter is written where there is none.
+    """Return the config of a TOML file, or of the one next to a Keras file; a starter is written where there is none.
 
-    ``note`` is called with each line a user should read: what was written, and what it assumes.
+    ``note`` is called with each line a user should read: the file that was written, and what it assumes.
 
     Raises:
         EdgeError: nothing is named, there is no such file, it is of another kind, or the starter still needs images.
     """
     if not model.strip():
-        raise EdgeError("MODEL is empty; name a model's TOML file or Keras file, such as MODEL=path/to/my.keras.")
+        raise EdgeError("EF-model-unnamed", "MODEL is empty; name a config or a Keras file, such as MODEL=path/to/my.keras.")
     path = Path(model).expanduser()
-    if path.suffix == ".toml" or (not path.suffix and not path.is_dir()):
-        return read_spec(path)
-    if path.is_dir():
-        kind = "a SavedModel folder" if (path / "saved_model.pb").exists() else "a folder"
-        raise EdgeError(f"{path}: is {kind}; expected a model's TOML file, or a file saved with model.save('my.keras').")
-    config = path.with_suffix(".toml")
-    if config.is_file():
+    place = path.absolute()
+    if place.is_dir():
+        raise EdgeError("EF-model-folder", f"{place} is {_kind_of(place)}; {EXPECTED}.")
+    if place.suffix == CONFIG and place.exists():
+        return read_spec(place)
+    config = place.with_suffix(CONFIG)
+    if place.suffix in {*ZIP_SUFFIXES, *HDF5_SUFFIXES} and config.is_file():
         return read_spec(config)
-    return _started(path, note)
+    if not place.exists():
+        raise EdgeError("EF-model-missing", f"{place}: there is no such file{_hint(path)}; {EXPECTED}.")
+    return _started(place, note)
+
+
+def config_of_same_name(spec: ModelSpec, recorded: object) -> Path | None:
+    """Return the config that a build folder was exported from, if it is not this one and still has the same model.name.
+
+    ``recorded`` is what the folder's reference names, of any type in a damaged one. Two such configs must not share the folder.
+    """
+    if not isinstance(recorded, str) or not Path(recorded).is_file() or Path(recorded).resolve() == spec.path.resolve():
+        return None
+    try:
+        return Path(recorded) if read_spec(Path(recorded)).name == spec.name else None
+    except EdgeError:
+        return None
+
+
+def _kind_of(folder: Path) -> str:
+    if (folder / "saved_model.pb").exists():
+        return "a SavedModel folder"
+    if (folder / REFERENCE).is_dir():
+        return "a build folder, which only `edgeferry check` and `edgeferry report` read"
+    return "a folder"
+
+
+def _hint(path: Path) -> str:
+    """Return what may be wrong with the name of a missing file: another name there, or the folder it is relative to."""
+    there = [each.name for each in path.absolute().parent.glob("*") if each.suffix in {CONFIG, *ZIP_SUFFIXES, *HDF5_SUFFIXES}]
+    close = difflib.get_close_matches(path.name, there, 1)
+    meant = f", did you mean {close[0]}?" if close else ""
+    return meant if path.is_absolute() else f" (a relative path starts at {Path.cwd()}){meant}"
 
 
 def _started(model: Path, note: Callable[[str], None]) -> ModelSpec:
@@ -40,7 +78,8 @@ def _started(model: Path, note: Callable[[str], None]) -> ModelSpec:
     spec = read_spec(path)
     if not spec.golden.exists():
         raise EdgeError(
-            f"{path} names golden images at {spec.golden}, which are not there. "
-            f"Add labelled images there, edit {path.name}, and run again."
+            "EF-golden-missing",
+            f"{path} names golden images at {spec.golden}, which do not exist. "
+            f"Add labelled images there, edit {path.name}, and run again.",
         )
     return spec

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The contract: what a classifier takes, what it answers, and what it is held to; read from a TOML file.
+"""The config: what a classifier takes, what it returns, and which images check it; read from a TOML file.
 
-Every key is described in docs/contract.md.
+Every key is described in docs/config.md.
 """
 
+import json
 import re
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from edgeferry.models.config.edgetpu_options import EdgeTpuOptions, read_edgetpu_options
 from edgeferry.models.config.table import Table
 from edgeferry.models.preprocessing import Preprocessing
 from edgeferry.models.system.errors import EdgeError
@@ -19,37 +19,38 @@ COLOURS: Final = ("rgb", "bgr", "gray")
 RESIZES: Final = ("nearest", "box", "bilinear", "bicubic", "lanczos")
 FITS: Final = ("stretch", "crop", "pad")
 OUTPUTS: Final = ("auto", "probabilities", "logits")
-INTEGER_TYPES: Final = ("uint8", "int8")
-DENSE: Final = ("per-tensor", "per-channel", "convolution")
-# Each shard is a request of its own; a smaller one costs more than it carries.
-LEAST_SHARD_BYTES: Final = 64 * 1024
 TOLERANCE_KEYS: Final = ("top1_agreement", "max_difference", "mean_difference")
 # Editors on Windows put a byte order mark before the text.
 UTF_8: Final = "utf-8-sig"
 
 
+# Where the options of a format are since release 0.2.
+MOVED: Final = {
+    "onnx_opset": "opset in [export.onnx]",
+    "dense": "dense in [export.tflite-int8]",
+    "int8_input_output": "input_output in [export.tflite-int8]",
+    "coreml_target": "target in [export.coreml]",
+    "tfjs_shard_bytes": "shard_bytes in [export.tfjs]",
+    "tfjs_structured_output": "structured_output in [export.tfjs]",
+}
+
+
 @dataclass(frozen=True)
 class ExportOptions:
-    """What a user may choose about the artifacts; the defaults are the safe ones."""
+    """What a user may choose about all artifacts; the defaults are the safe ones."""
 
     fold_batchnorm: bool = True
-    dense: str = "per-tensor"
-    int8_input_output: str = "uint8"
-    onnx_opset: int = 17
-    coreml_target: str = "iOS16"
-    tfjs_shard_bytes: int = 4 * 1024 * 1024
-    tfjs_structured_output: bool = False
     author: str = ""
     licence: str = ""
     version: str = ""
-    edgetpu: EdgeTpuOptions = field(default_factory=EdgeTpuOptions)
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A classifier and its contract; hashable.
+    """A classifier and its config; hashable.
 
-    ``tolerances`` holds what the contract sets itself: (format, key, value), the keys those of TOLERANCE_KEYS.
+    ``tolerances`` holds what the config sets itself: (format, key, value), the keys those of TOLERANCE_KEYS. ``format_options``
+    holds the tables below ``[export]`` by name, each as JSON: which keys they may have, the formats know.
     """
 
     name: str
@@ -63,11 +64,16 @@ class ModelSpec:
     trained_by: str | None = None
     formats: tuple[str, ...] | None = None
     options: ExportOptions = ExportOptions()
+    format_options: tuple[tuple[str, str], ...] = ()
     tolerances: tuple[tuple[str, str, float], ...] = ()
+
+    def export_table(self, name: str) -> dict[str, Any]:
+        """Return the table ``[export.<name>]``, empty where there is none."""
+        return dict(json.loads(dict(self.format_options).get(name, "{}")))
 
 
 def read_spec(path: Path) -> ModelSpec:
-    """Return the contract a TOML file states.
+    """Return the config that a TOML file holds.
 
     Raises:
         EdgeError: the file is absent or not TOML, or a key is unknown, missing, of the wrong type or impossible.
@@ -86,6 +92,7 @@ def read_spec(path: Path) -> ModelSpec:
         calibration=data.path("calibration") if data.has("calibration") else None,
         formats=_formats(export := table.table("export", optional=True)),
         options=_options(export),
+        format_options=_format_options(export),
         tolerances=_tolerances(table.table("parity", optional=True)),
     )
     table.refuse_unknown()
@@ -95,26 +102,35 @@ def read_spec(path: Path) -> ModelSpec:
 def _parsed(path: Path) -> dict[str, Any]:
     if not path.is_file():
         found = "it is a folder" if path.is_dir() else "there is no such file"
-        raise EdgeError(f"{path}: expected a model's TOML file, but {found}. Name one with MODEL=path/to/my.toml.")
+        raise EdgeError(
+            "EF-config-missing",
+            f"{path}: expected a model's TOML file, but {found} ({path.absolute()}). Name one with MODEL=path/to/my.toml.",
+        )
     try:
         return tomllib.loads(path.read_text(encoding=UTF_8))
     except tomllib.TOMLDecodeError as error:
-        raise EdgeError(f"{path}: not valid TOML: {error}.") from None
+        raise EdgeError("EF-config-toml", f"{path}: not valid TOML: {error}.") from None
     except UnicodeDecodeError:
-        raise EdgeError(f"{path}: not a text file in UTF-8, so not a model's TOML file.") from None
+        raise EdgeError("EF-config-toml", f"{path}: not a text file in UTF-8, so not a model's TOML file.") from None
 
 
 def _name(model: Table, path: Path) -> str:
     name = model.text("name", path.stem)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        model.fail("name", f"is {name!r}; it names the folder under build/: use letters, digits, '.', '_' and '-'")
+        model.fail(
+            "EF-config-name", "name", f"is {name!r}; it names the folder under build/: use letters, digits, '.', '_' and '-'"
+        )
     return name
 
 
 def _trained_by(model: Table) -> str | None:
     module = model.text("trained_by", "")
     if module and not re.fullmatch(r"edgeferry\.models\.[a-z_][a-z0-9_]*", module):
-        model.fail("trained_by", f"is {module!r}; expected a module of the models folder, such as 'edgeferry.models.digits'")
+        model.fail(
+            "EF-config-value",
+            "trained_by",
+            f"is {module!r}; expected a module of the models folder, such as 'edgeferry.models.digits'",
+        )
     return module or None
 
 
@@ -123,16 +139,20 @@ def _labels(model: Table) -> tuple[str, ...]:
     if isinstance(value, str):
         file = (model.file.parent / value).resolve()
         if not file.is_file():
-            model.fail("labels", f"names {file}, which is not there")
+            model.fail("EF-config-labels", "labels", f"names {file}, which does not exist")
         value = _lines(file, model)
     for number, label in enumerate(value, 1):
         if not isinstance(label, str) or not label.strip() or label.splitlines() != [label]:
-            model.fail("labels", f"has {label!r} as number {number}; expected one line of text a class, as the model orders them")
+            model.fail(
+                "EF-config-labels",
+                "labels",
+                f"has {label!r} as number {number}; expected one line of text per class, in the model's order",
+            )
     if len(value) < 2:
-        model.fail("labels", f"has {len(value)} labels; a classifier has at least 2 classes")
+        model.fail("EF-config-labels", "labels", f"has {len(value)} labels; a classifier has at least 2 classes")
     repeated = sorted({label for label in value if value.count(label) > 1})
     if repeated:
-        model.fail("labels", f"names {', '.join(map(repr, repeated))} more than once")
+        model.fail("EF-config-labels", "labels", f"names {', '.join(map(repr, repeated))} more than once")
     return tuple(value)
 
 
@@ -140,16 +160,16 @@ def _lines(file: Path, model: Table) -> list[str]:
     try:
         return file.read_text(encoding=UTF_8).rstrip().splitlines()
     except UnicodeDecodeError:
-        model.fail("labels", f"names {file}, which is not a text file in UTF-8")
+        model.fail("EF-config-labels", "labels", f"names {file}, which is not a text file in UTF-8")
 
 
 def _preprocessing(table: Table) -> Preprocessing:
     shape = table.take("shape", (list,))
     if len(shape) != 3 or not all(type(size) is int and size > 0 for size in shape):
-        table.fail("shape", f"is {shape}; expected [height, width, channels], three positive whole numbers")
+        table.fail("EF-config-shape", "shape", f"is {shape}; expected [height, width, channels], three positive whole numbers")
     colour = table.choice("colour", COLOURS, "gray" if shape[2] == 1 else "rgb")
     if shape[2] != (expected := 1 if colour == "gray" else 3):
-        table.fail("shape", f"has {shape[2]} channels, but colour {colour!r} has {expected}")
+        table.fail("EF-config-shape", "shape", f"has {shape[2]} channels, but colour {colour!r} has {expected}")
     mean, std = _normalisation(table, shape[2])
     return Preprocessing(
         height=shape[0],
@@ -165,12 +185,13 @@ def _preprocessing(table: Table) -> Preprocessing:
 def _normalisation(table: Table, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     if table.has("mean") or table.has("std"):
         if table.has("range"):
-            table.fail("range", "stands beside mean or std; keep one of the two ways to say it")
+            table.fail("EF-config-range", "range", "is given next to mean or std; keep one of the two")
         mean, std = table.numbers("mean", channels), table.numbers("std", channels)
         if not all(value > 0 for value in std):
-            table.fail("std", f"is {list(std)}; every number must be above 0")
+            table.fail("EF-config-range", "std", f"is {list(std)}; every number must be above 0")
         if all(value <= 1 for value in (*mean, *std)):
             table.fail(
+                "EF-config-range",
                 "std",
                 "and mean are at most 1; they are in pixel units (0 to 255) here: multiply both by 255, "
                 "or say range = [0, 255] if the model takes pixels as they are",
@@ -178,7 +199,7 @@ def _normalisation(table: Table, channels: int) -> tuple[tuple[float, ...], tupl
         return mean, std
     low, high = table.numbers("range", 2)
     if not low < high:
-        table.fail("range", f"is [{low}, {high}]; expected [lowest, highest], what black and white become")
+        table.fail("EF-config-range", "range", f"is [{low}, {high}]; expected [lowest, highest], what black and white become")
     return normalisation_of_range(low, high, channels)
 
 
@@ -187,34 +208,27 @@ def _formats(export: Table) -> tuple[str, ...] | None:
         return None
     formats = export.take("formats", (list,))
     if not formats or not all(isinstance(name, str) for name in formats):
-        export.fail("formats", "must be a list of format names; `python -m exporters list` names them")
+        export.fail("EF-config-value", "formats", "must be a list of format names; `edgeferry formats` lists them")
     return tuple(dict.fromkeys(formats))
 
 
 def _options(export: Table) -> ExportOptions:
+    for key, place in MOVED.items():
+        if key in export.values:
+            export.fail("EF-config-key-moved", key, f"was moved: write {place}")
     default = ExportOptions()
     return ExportOptions(
         fold_batchnorm=export.flag("fold_batchnorm", default.fold_batchnorm),
-        dense=export.choice("dense", DENSE, default.dense),
-        int8_input_output=export.choice("int8_input_output", INTEGER_TYPES, default.int8_input_output),
-        onnx_opset=export.whole("onnx_opset", default.onnx_opset),
-        coreml_target=export.text("coreml_target", default.coreml_target),
-        tfjs_shard_bytes=_shard_bytes(export, default.tfjs_shard_bytes),
-        tfjs_structured_output=export.flag("tfjs_structured_output", default.tfjs_structured_output),
         author=export.text("author", default.author),
         licence=export.text("licence", default.licence),
         version=export.text("version", default.version),
-        edgetpu=read_edgetpu_options(export.table("edgetpu", optional=True)),
     )
 
 
-def _shard_bytes(export: Table, default: int) -> int:
-    size = export.whole("tfjs_shard_bytes", default)
-    if size < LEAST_SHARD_BYTES:
-        export.fail(
-            "tfjs_shard_bytes", f"is {size}; expected at least {LEAST_SHARD_BYTES}, since each shard is a request of its own"
-        )
-    return size
+def _format_options(export: Table) -> tuple[tuple[str, str], ...]:
+    """Return the tables below [export]; that they are those of formats is checked where the formats are known."""
+    tables = {name: export.take(name, (dict,)) for name, value in export.values.items() if isinstance(value, dict)}
+    return tuple((name, json.dumps(table, default=str)) for name, table in tables.items())
 
 
 def _tolerances(parity: Table) -> tuple[tuple[str, str, float], ...]:

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A starter contract beside somebody's .keras file, and which of its lines are assumptions."""
+"""Writes a starter config next to a Keras file, and lists the lines that are assumptions."""
 
 import json
 import re
 from pathlib import Path
 from typing import Final
 
-from edgeferry.models.keras_loader import load_model
+from edgeferry.models.keras_loader import check_file, load_model
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.files import write_whole
 
@@ -14,32 +14,33 @@ MOST_IN_A_LIST: Final = 50
 
 
 def write_starter(model: Path) -> tuple[Path, tuple[str, ...]]:
-    """Return the TOML file written beside a model, and what it assumes.
+    """Return the TOML file that was written next to a model, and what it assumes.
 
     Raises:
-        EdgeError: the model cannot be loaded, or does not take one image, or the TOML file is there already.
+        EdgeError: the model cannot be loaded or is no image classifier, or the TOML file exists already.
     """
+    check_file(model)
     path = model.with_suffix(".toml")
     if path.exists():
-        raise EdgeError(f"{path} is there already and was left as it is; remove it for a new one.")
+        raise EdgeError("EF-config-exists", f"{path} exists already and was not changed; remove it to get a new one.")
     loaded = load_model(model)
     shape, classes = _shape(loaded, model)
     open_sides = [name for name, size in zip(("height", "width"), shape[:2], strict=True) if size is None]
     height, width, channels = (size or 224 for size in shape)
     assumed = [
-        f"labels are '0' to '{classes - 1}': put the real ones, in the order of the model's outputs",
+        f"labels are '0' to '{classes - 1}': replace them by the real ones, in the order of the model's outputs",
         "input.range is [0, 255]: right where the model scales pixels itself (a Rescaling layer), else often [0, 1] or [-1, 1]",
-        "images stand in golden/<label>/ and calibration/ beside this file, none in both",
+        "images are in golden/<label>/ and calibration/ next to this file, and no image is in both",
         *(["input.colour is 'rgb'"] if channels == 3 else []),
-        "input.resize is 'bilinear' and input.fit 'stretch': say how the training resized its images",
-        *(f"{side} is 224, which the model leaves open" for side in open_sides),
+        "input.resize is 'bilinear' and input.fit 'stretch': set them to what the training used",
+        *(f"{side} is 224, since the model takes any {side}" for side in open_sides),
     ]
     notes = "".join(f"# Assumed: {note}.\n" for note in assumed)
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", model.stem).lstrip("._-") or "model"
     labels = _labels(path, classes)
     write_whole(
         path,
-        f"# The contract of {model.name}. Every key is described in docs/contract.md.\n{notes}"
+        f"# The config of {model.name}. Every key is described in docs/config.md.\n{notes}"
         f'[model]\nname = "{name}"\nfile = {json.dumps(model.name, ensure_ascii=False)}\nlabels = {labels}\n\n'
         f'[input]\nshape = [{height}, {width}, {channels}]\ncolour = "{"gray" if channels == 1 else "rgb"}"\nrange = [0, 255]\n'
         'resize = "bilinear"\nfit = "stretch"\n\n'
@@ -49,7 +50,7 @@ def write_starter(model: Path) -> tuple[Path, tuple[str, ...]]:
 
 
 def _labels(path: Path, classes: int) -> str:
-    """Return the value of model.labels: a list, or beside the contract a file where a list would be unreadable."""
+    """Return the value of model.labels: a list, or the name of a file next to the config where a list would be too long."""
     if classes <= MOST_IN_A_LIST:
         return "[" + ", ".join(f'"{number}"' for number in range(classes)) + "]"
     file = path.with_suffix(".labels.txt")
@@ -59,9 +60,11 @@ def _labels(path: Path, classes: int) -> str:
 
 
 def _shape(loaded: "object", model: Path) -> tuple[tuple[int | None, int | None, int], int]:
-    taken, answered = loaded.input_shape, loaded.output_shape  # type: ignore[attr-defined]
+    taken, given = loaded.input_shape, loaded.output_shape  # type: ignore[attr-defined]
     if not isinstance(taken, tuple) or len(taken) != 4 or taken[3] not in {1, 3}:
-        raise EdgeError(f"{model}: takes {taken}; expected one image, (batch, height, width, 1 or 3).")
-    if not isinstance(answered, tuple) or len(answered) != 2 or not answered[1] or answered[1] < 2:
-        raise EdgeError(f"{model}: answers {answered}; expected one score a class, (batch, classes).")
-    return (taken[1], taken[2], taken[3]), answered[1]
+        raise EdgeError("EF-model-input", f"{model}: takes {taken}; expected one image, (batch, height, width, 1 or 3).")
+    if not isinstance(given, tuple) or len(given) != 2 or not given[1] or given[1] < 2:
+        raise EdgeError(
+            "EF-model-output", f"{model}: outputs {given}; expected one score per class, (batch, classes), at least 2."
+        )
+    return (taken[1], taken[2], taken[3]), given[1]

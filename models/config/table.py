@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One table of a TOML file, read key by key, every mistake told with the file and the key."""
+"""One table of a TOML file, read key by key; every mistake names the file and the key."""
 
 import difflib
 import math
@@ -10,34 +10,34 @@ from edgeferry.models.system.errors import EdgeError
 
 
 class Table:
-    """One table of the TOML file; remembers which keys were asked for, so that the others can be refused."""
+    """One table of the TOML file; remembers which keys were read, so that the others can be refused."""
 
     def __init__(self, file: Path, name: str, values: dict[str, Any]) -> None:
         """Hold the values of the table of that name in a file; '' is the file itself."""
         self.file, self.name, self.values = file, name, values
-        self._asked: set[str] = set()
+        self._read: set[str] = set()
         self._tables: list[Table] = []
 
-    def fail(self, key: str, problem: str) -> NoReturn:
+    def fail(self, code: str, key: str, problem: str) -> NoReturn:
         """Refuse the file for one of this table's keys."""
-        raise EdgeError(f"{self.file}: {'.'.join(filter(None, (self.name, key)))} {problem}.")
+        raise EdgeError(code, f"{self.file}: {'.'.join(filter(None, (self.name, key)))} {problem}.")
 
     def has(self, key: str) -> bool:
         """Say whether a key is there; it is known from now on."""
-        self._asked.add(key)
+        self._read.add(key)
         return key in self.values
 
     def take(self, key: str, kinds: tuple[type, ...], default: Any = None) -> Any:
         """Return a key's value of one of these types, or the default; a key without one must be there."""
         if not self.has(key):
             if default is None:
-                close = difflib.get_close_matches(key, set(self.values) - self._asked, 1)
+                close = difflib.get_close_matches(key, set(self.values) - self._read, 1)
                 hint = f"; is {close[0]!r} meant for it?" if close else ""
-                self.fail(key, f"is missing; expected {_names_of(kinds)}{hint}")
+                self.fail("EF-config-key-missing", key, f"is missing; expected {_names_of(kinds)}{hint}")
             return default
         value = self.values[key]
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            self.fail(key, f"is {value!r}; expected {_names_of(kinds)}")
+            self.fail("EF-config-value", key, f"is {value!r}; expected {_names_of(kinds)}")
         return value
 
     def text(self, key: str, default: str | None = None) -> str:
@@ -56,21 +56,21 @@ class Table:
         """Return one of a few texts."""
         value = self.text(key, default)
         if value not in choices:
-            self.fail(key, f"is {value!r}; expected one of {', '.join(map(repr, choices))}")
+            self.fail("EF-config-value", key, f"is {value!r}; expected one of {', '.join(map(repr, choices))}")
         return value
 
     def numbers(self, key: str, count: int) -> tuple[float, ...]:
         """Return so many finite numbers."""
         values = self.take(key, (list,))
         if len(values) != count or not all(type(value) in {int, float} and math.isfinite(value) for value in values):
-            self.fail(key, f"is {values!r}; expected {count} numbers")
+            self.fail("EF-config-value", key, f"is {values!r}; expected {count} numbers")
         return tuple(map(float, values))
 
     def fraction(self, key: str) -> float:
         """Return a number from 0 to 1."""
         value = float(self.take(key, (int, float)))
         if not 0 <= value <= 1:
-            self.fail(key, f"is {value}; expected a number from 0 to 1")
+            self.fail("EF-config-value", key, f"is {value}; expected a number from 0 to 1")
         return value
 
     def path(self, key: str) -> Path:
@@ -78,7 +78,7 @@ class Table:
         try:
             return (self.file.parent / Path(self.text(key)).expanduser()).resolve()
         except (RuntimeError, ValueError) as error:
-            self.fail(key, f"is {self.text(key)!r}: {error}")
+            self.fail("EF-config-value", key, f"is {self.text(key)!r}: {error}")
 
     def table(self, key: str, *, optional: bool = False) -> "Table":
         """Return a table below this one."""
@@ -88,14 +88,14 @@ class Table:
         return table
 
     def refuse_unknown(self) -> None:
-        """Refuse the file for a key that nothing asked for, here or below."""
+        """Refuse the file for a key that nothing read, here or below."""
         for table in self._tables:
             table.refuse_unknown()
         for key in self.values:
-            if key not in self._asked:
-                close = difflib.get_close_matches(key, self._asked, 1)
-                hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(sorted(self._asked))}"
-                self.fail(key, f"is not a key of this file; {hint}")
+            if key not in self._read:
+                close = difflib.get_close_matches(key, self._read, 1)
+                hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(sorted(self._read))}"
+                self.fail("EF-config-key-unknown", key, f"is not a key of this file; {hint}")
 
 
 def _names_of(kinds: tuple[type, ...]) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many cores this process may use: those of the machine, as far as affinity and a container's quota let it."""
+"""How many cores this process may use: the machine's, limited by its affinity and by a container's quota."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ ROOT: Final = Path("/")
 
 
 def cores_allowed(root: Path = ROOT) -> int:
-    """Return how many cores may be used here, one at the least; ``root`` is where /sys stands."""
+    """Return how many cores may be used here, at least one; ``root`` is the folder that holds /sys."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, int(min(cores, cpu_quota(root) or cores)))
 

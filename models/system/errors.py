@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one error a user is meant to read, and the codes it is known by."""
+"""The one error class whose messages are for the user, and its codes."""
 
 from typing import Final
 
-# Which extra of the edgeferry distribution brings a module; what none names is of the base installation.
+# The extra of the edgeferry distribution that installs a module.
 EXTRAS: Final = {
     "ai_edge_litert": "check",
     "onnxruntime": "check",
     "coremltools": "export",
     "flatbuffers": "export",
+    "h5py": "export",
     "keras": "export",
     "onnx": "export",
     "sklearn": "export",
@@ -22,16 +23,18 @@ EXTRAS: Final = {
     "urllib3": "serve",
     "uvicorn": "serve",
 }
+# No extra can name tensorflowjs: its declared requirements exclude the supported TensorFlow, and a classifier needs none of them.
+WITHOUT_EXTRA: Final = {"tensorflowjs": "--no-deps tensorflowjs==4.22.0"}
 
 
 class EdgeError(Exception):
     """Something the user can fix: says what was found, what was expected and what to do.
 
-    ``code`` is stable, such as ``EF-calibration-missing``; docs/errors.md lists them all. The message may be reworded at any time.
+    ``code`` is stable, such as ``EF-calibration-missing``; docs/errors.md lists them all. The message may be reworded.
     """
 
     def __init__(self, code: str, message: str = "") -> None:
-        """Hold a code and a message; both travel when the error is sent from one process to another."""
+        """Hold a code and a message; both are kept when the error is pickled and sent to another process."""
         super().__init__(code, message)
         self.code = code if message else "EF-unnamed"
         self.message = message or code
@@ -41,10 +44,20 @@ class EdgeError(Exception):
         return self.message
 
 
-def missing_package(error: ModuleNotFoundError) -> EdgeError:
-    """Return in one sentence which package is missing and the command that installs it."""
+def missing_package(error: ModuleNotFoundError) -> EdgeError | None:
+    """Return an error that names the missing package and how to install it; None for a module of edgeferry itself."""
     module = (error.name or str(error)).partition(".")[0]
-    extra = f"[{EXTRAS[module]}]" if module in EXTRAS else ""
+    return None if module == "edgeferry" else package_error(module)
+
+
+def package_error(module: str) -> EdgeError:
+    """Return an error that names a package that is missing and how to install it."""
     return EdgeError(
-        "EF-package-missing", f"the Python package {module} is not installed: `pip install 'edgeferry{extra}'` installs it."
+        "EF-package-missing", f"the Python package {module} is not installed; install it with `{install_command(module)}`."
     )
+
+
+def install_command(module: str) -> str:
+    """Return the command that installs the package of a module, as an extra of edgeferry where one contains it."""
+    extra = f"'edgeferry[{EXTRAS[module]}]'" if module in EXTRAS else module
+    return f"pip install {WITHOUT_EXTRA.get(module, extra)}"

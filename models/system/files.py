@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from edgeferry.models.system.errors import EdgeError
-from edgeferry.models.system.places import ROOT
 
-Told = TypeVar("Told")
+Record = TypeVar("Record")
+# Returns the sha256 of a file's bytes, in hex: sha256_of, or one that remembers.
+Sha256 = Callable[[Path], str]
 
 FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 REFUSED: Final = (*FULL, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG)
@@ -42,15 +43,10 @@ def files_below(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def digest_of_files(paths: Iterable[Path], folder: Path) -> str:
-    """Return one digest of files: of their names relative to ``folder`` and their contents."""
-    return digest([[path.relative_to(folder).as_posix(), sha256_of(path)] for path in paths])
-
-
-def digest_of_code(*packages: str) -> str:
-    """Return one digest of the Python modules of packages of edgeferry, so that changed code makes nothing stale pass."""
-    paths = [path for package in packages for path in modules_below(ROOT / package)]
-    return digest_of_files(paths, ROOT)
+def digest_of_files(paths: Iterable[Path], folder: Path, sha256: Sha256 = sha256_of) -> str:
+    """Return one digest of files: of their names below ``folder`` and their contents, as ``sha256`` returns those."""
+    below = len(str(folder)) + 1
+    return digest([[str(path)[below:], sha256(path)] for path in paths])
 
 
 def modules_below(package: Path) -> list[Path]:
@@ -60,12 +56,12 @@ def modules_below(package: Path) -> list[Path]:
 
 
 def partial_of(path: Path) -> Path:
-    """Return where a file or folder stands while it is being written."""
+    """Return the temporary name of a file or folder while it is being written."""
     return path.with_name(f".{path.name}.partial")
 
 
 def write_whole(path: Path, data: bytes | str) -> None:
-    """Write a file beside its place and rename it there, so that no reader ever sees half of it."""
+    """Write a file under a temporary name and rename it, so that no reader ever sees half of it."""
     partial = partial_of(path)
     with explain_disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,25 +77,39 @@ def write_json(path: Path, value: Any) -> None:
     write_whole(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def read_record(path: Path, schema: int, made: Callable[[dict[str, Any]], Told], kind: str, writer: str) -> Told:
-    """Return what is made of a JSON file that this program wrote; ``kind`` is what it holds, ``writer`` what writes it anew.
+def read_record(path: Path, schema: int, made: Callable[[dict[str, Any]], Record], kind: str, writer: str) -> Record:
+    """Return the record in a JSON file that edgeferry wrote; ``kind`` names what it holds, ``writer`` the command that writes it.
 
-    ``made`` raises ValueError, TypeError, KeyError or AttributeError for what is not such a file.
+    ``made`` turns the fields into the record; it raises ValueError, TypeError, KeyError or AttributeError where they are not one.
 
     Raises:
         EdgeError: the file is missing, cut short, or not of this schema.
     """
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        if told.get("schema") != schema:
-            raise EdgeError(
-                f"{path} has schema {told.get('schema')!r}, this version reads {schema}; write it anew with `{writer}`."
-            )
-        return made({name: value for name, value in told.items() if name != "schema"})
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        refuse_other_schema(path, fields.get("schema"), schema, writer)
+        return made({name: value for name, value in fields.items() if name != "schema"})
     except OSError as error:
-        raise EdgeError(f"cannot read {path}: {error.strerror}. `{writer}` writes it.") from None
+        raise EdgeError("EF-record-missing", f"cannot read {path}: {error.strerror}. `{writer}` writes it.") from None
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise EdgeError(f"{path} cannot be read as {kind} ({error}); write it anew with `{writer}`.") from None
+        raise EdgeError(
+            "EF-record-damaged", f"{path} cannot be read as {kind} ({error}); write it again with `{writer}`."
+        ) from None
+
+
+def refuse_other_schema(path: Path, found: object, expected: int, writer: str) -> None:
+    """Refuse a record of another schema; ``writer`` is the command that writes it again.
+
+    Raises:
+        EdgeError: the record was written by an older or a newer release.
+    """
+    if found == expected:
+        return
+    age = "a newer" if isinstance(found, int) and found > expected else "an older"
+    raise EdgeError(
+        "EF-record-schema",
+        f"{path} was written by {age} release of edgeferry (schema {found!r}; this one reads {expected}); run `{writer}`.",
+    )
 
 
 def append_line(path: Path, line: str) -> None:
@@ -111,7 +121,7 @@ def append_line(path: Path, line: str) -> None:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder that takes ``path``'s place when the block ends well and vanishes when it does not.
+    """Yield an empty folder that replaces ``path`` when the block succeeds and is removed when it fails.
 
     Raises:
         EdgeError: the place cannot be written (read-only, full).
@@ -121,7 +131,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
     try:
-        # Another error (a file that is not there) is a mistake of whoever writes, not a place that refuses.
+        # Any other error, such as a file that does not exist, is a defect of the writer and not of the disk.
         with explain_disk_errors(path, only=REFUSED):
             yield partial
         with explain_disk_errors(path):
@@ -146,13 +156,15 @@ def _swap(partial: Path, path: Path) -> None:
 
 @contextmanager
 def explain_disk_errors(path: Path, only: tuple[int, ...] = ()) -> Iterator[None]:
-    """Turn an operating system's refusal to write into a message that names the place; ``only`` some error numbers, or any."""
+    """Turn the operating system's refusal to write into an EdgeError that names the place; ``only`` limits the error numbers."""
     try:
         yield
     except OSError as error:
-        # numpy tells a full disk without a number: "46080 requested and 4096 written".
+        # numpy reports a full disk without a number: "46080 requested and 4096 written".
         number = errno.ENOSPC if error.errno is None and str(error).endswith("written") else error.errno
         if number is None or (only and number not in only):
             raise
         advice = "Free some space, or name" if number in FULL else "Name"
-        raise EdgeError(f"cannot write {path}: {os.strerror(number)}. {advice} another folder with --build.") from error
+        raise EdgeError(
+            "EF-disk", f"cannot write {path}: {os.strerror(number)}. {advice} another folder with --build."
+        ) from error

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A folder as a registry: each of its modules, at any depth, may end in a tuple of records."""
 
+import difflib
 import importlib
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,8 +13,8 @@ from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.files import modules_below
 
 
-def records_in(package: ModuleType, name: str) -> list[Any]:
-    """Return the records of every module of a package, ``name`` being that of the tuples that hold them.
+def records_in(package: ModuleType, name: str) -> list[tuple[str, Any]]:
+    """Return the records in the tuples of that name in every module of a package, each with the name of its module.
 
     A module registers by binding the name at its top level; one that does not is not imported.
     """
@@ -22,19 +24,28 @@ def records_in(package: ModuleType, name: str) -> list[Any]:
         for path in modules_below(folder)
         if _binds(path, name)
     ]
-    return [record for module in modules for record in getattr(module, name)]
+    return [(module.__name__, record) for module in modules for record in getattr(module, name)]
 
 
 def _binds(path: Path, name: str) -> bool:
-    return any(line.startswith((f"{name} =", f"{name}:")) for line in path.read_text(encoding="utf-8").splitlines())
+    return re.search(rf"^{name}\b *[:=]", path.read_text(encoding="utf-8"), re.MULTILINE) is not None
 
 
-def refuse_unknown(names: Iterable[str], known: Mapping[str, object], what: str) -> None:
+def refuse_unknown(names: Iterable[str], known: Iterable[str], what: str) -> None:
     """Refuse a name that is not registered.
 
     Raises:
-        EdgeError: says which, and what there is.
+        EdgeError: says which, and the closest name or all there are.
     """
-    unknown = sorted(set(names) - set(known))
+    there = list(known)
+    unknown = sorted(set(names) - set(there))
     if unknown:
-        raise EdgeError(f"{unknown[0]!r} is not a {what}; there are {', '.join(known)}.")
+        raise EdgeError("EF-name-unknown", f"{unknown[0]!r} is not a {what}{did_you_mean(unknown[0], there)}.")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return the end of a sentence that refuses a name: the closest known one, and all of them."""
+    there = list(known)
+    close = difflib.get_close_matches(name, there, 1)
+    hint = f"; did you mean {close[0]!r}? There are" if close else "; there are"
+    return f"{hint} {', '.join(there)}" if there else "; there are none"

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A program of somebody else's, run until it ends, takes too long or says too much; it does not outlive us."""
+"""Run another program until it ends, takes too long or prints too much; it never outlives edgeferry.
+
+Python functions of edgeferry that may crash run in ``child``.
+"""
 
 import contextlib
 import os
@@ -14,29 +17,33 @@ from typing import IO, Final
 
 from edgeferry.models.system.errors import EdgeError
 
-# A log that long is a program that repeats itself; the longest search on public record says some 100 kB.
+# A program that prints more repeats itself; the longest compiler log on public record has about 100 kB.
 OUTPUT_BYTES: Final = 16 * 2**20
 POLL_S: Final = 0.1
-END_S: Final = 20.0
-# Waits until its standard input closes, which it does however we end, then ends the group named, and what else there is to end.
+STOP_S: Final = 20.0
+# Waits until its standard input closes, which happens however edgeferry ends; then kills the process group $0 and runs the stop
+# command given.
 LIFELINE: Final = 'read _; kill -s KILL -- "-$0"; exec "$@"'
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a program ended, '' where it ended well, and everything it said, bytes that are no UTF-8 replaced."""
+    """How a program ended ('' for status 0) and everything it printed, with bytes that are not UTF-8 replaced.
+
+    ``how`` completes a sentence about the program: 'was killed by SIGSEGV'.
+    """
 
     how: str
     output: str
 
 
 def run_tool(command: Sequence[str], folder: Path, timeout_s: float, ending: Sequence[str] = ()) -> Ended:
-    """Return how a program ended in a folder; what it started itself ends with it.
+    """Return how a program ended that was run in a folder; every process it started ends with it.
 
-    ``ending`` is the command that ends what is not below it: a container.
+    ``ending`` is the command that stops what is not its child process, such as a container.
 
     Raises:
-        EdgeError: it cannot be started.
+        EdgeError: the program cannot be started.
     """
     with TemporaryFile() as output:
         try:
@@ -45,51 +52,55 @@ def run_tool(command: Sequence[str], folder: Path, timeout_s: float, ending: Seq
             )
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else str(error)
-            raise EdgeError(f"{command[0]} cannot be run: {why}") from None
+            raise EdgeError("EF-program-not-started", f"{command[0]} cannot be started: {why}.") from None
         with _lifeline(process.pid, ending):
-            how = _watched(process, output, timeout_s, ending)
+            how = _wait_for(process, output, timeout_s, ending)
         output.seek(0)
         return Ended(how, output.read(OUTPUT_BYTES).decode("utf-8", "replace"))
 
 
-def _watched(process: subprocess.Popen[bytes], output: IO[bytes], timeout_s: float, ending: Sequence[str]) -> str:
+def _wait_for(process: subprocess.Popen[bytes], output: IO[bytes], timeout_s: float, ending: Sequence[str]) -> str:
     last = time.monotonic() + timeout_s
     try:
         while True:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                return _told(process.wait(POLL_S))
+                return how_it_ended(status) if (status := process.wait(POLL_S)) else ""
             if time.monotonic() > last:
                 return f"took longer than {timeout_s:g} s and was ended"
             if os.fstat(output.fileno()).st_size > OUTPUT_BYTES:
-                return f"said more than {OUTPUT_BYTES // 2**20} MiB and was ended"
+                return f"printed more than {OUTPUT_BYTES // 2**20} MiB and was ended"
     finally:
         if process.returncode is None:
-            _end(ending)
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
+            _run_quietly(ending)
+        kill_group(process.pid)
         process.wait()
 
 
-def _told(status: int) -> str:
-    if status == 0:
-        return ""
-    # A shell that stands around a program tells its signal as 128 and more.
+def how_it_ended(status: int) -> str:
+    """Return a process's exit status in words, such as 'ended with status 3'; below 0 it is the signal that killed it."""
+    # A shell that runs a program reports its signal as 128 plus the number.
     number = -status if status < 0 else status - 128
     name = signal.Signals(number).name if number in set(signal.Signals) else None
     if status < 0:
-        return f"was killed by {name or number}"
+        return f"was killed by {name or f'signal {number}'}"
     return f"ended with status {status}" + (f" ({name})" if name else "")
 
 
-def _end(command: Sequence[str]) -> None:
+def kill_group(group: int) -> None:
+    """Kill every process of a process group; one that is gone is no error."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGKILL)
+
+
+def _run_quietly(command: Sequence[str]) -> None:
     if command:
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=END_S, check=False)  # noqa: S603 - as above
+            subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=STOP_S, check=False)  # noqa: S603 - as above
 
 
 @contextlib.contextmanager
 def _lifeline(group: int, ending: Sequence[str]) -> Iterator[None]:
-    # In a group of its own: whoever kills ours must not kill this.
+    # In a process group of its own: a signal to edgeferry's group must not reach it.
     line = subprocess.Popen(  # noqa: S603 - as above
         ["/bin/sh", "-c", LIFELINE, str(group), *ending],
         stdin=subprocess.PIPE,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all commands share on the terminal: progress on stderr, exit statuses, and a user's mistake as one sentence."""
+"""What all commands share: exit statuses, errors as one line, and progress on stderr."""
 
 import logging
 import sys
@@ -26,7 +26,7 @@ class Exit(IntEnum):
 
 
 class Step(Protocol):
-    """Called with what is begun, and where it can be counted with its number, from 1, and how many there are."""
+    """A function called with the name of each step, and where steps are counted with its number from 1 and their total."""
 
     def __call__(self, text: str, number: int = 0, total: int = 0, /) -> None:
         """Show a step."""
@@ -34,27 +34,31 @@ class Step(Protocol):
 
 @contextmanager
 def report_errors() -> Iterator[None]:
-    """End the program with one message, not a stack trace, on a user's mistake, a package that is missing, or Ctrl-C."""
+    """End the program with one line and a status on a user's mistake, a missing package or Ctrl-C; never with a traceback."""
     try:
         yield
     except EdgeError as error:
-        _print_error(error)
+        print_error(error)
         raise SystemExit(Exit.NOTHING) from None
     except ModuleNotFoundError as error:
-        _print_error(missing_package(error))
+        missing = missing_package(error)
+        if missing is None:
+            raise
+        print_error(missing)
         raise SystemExit(Exit.NOTHING) from None
     except KeyboardInterrupt:
-        sys.stderr.write("edgeferry: interrupted; what was finished is kept.\n")
+        sys.stderr.write("edgeferry: interrupted; finished work is kept.\n")
         raise SystemExit(Exit.INTERRUPTED) from None
 
 
-def _print_error(error: EdgeError) -> None:
+def print_error(error: EdgeError) -> None:
+    """Print an error on stderr as one line that ends in its code."""
     sys.stderr.write(f"edgeferry: {error} [{error.code}]\n")
 
 
 @contextmanager
 def progress() -> Iterator[Step]:
-    """Yield a function that shows what is being done on stderr: a spinner and the time on a terminal, a line each otherwise."""
+    """Yield a function that shows each step on stderr: a spinner with the time on a terminal, otherwise one line per step."""
     level = logging.getLogger("edgeferry").level
     if level >= logging.ERROR:
         yield _nothing
@@ -72,7 +76,7 @@ def progress() -> Iterator[Step]:
         console=Console(stderr=True),
         transient=True,
     ) as bar:
-        task = bar.add_task("looking at what there is")
+        task = bar.add_task("starting")
         yield _counted(lambda line: bar.update(task, description=line))
 
 
@@ -81,7 +85,7 @@ def _nothing(_text: str, _number: int = 0, _total: int = 0) -> None:
 
 
 def _counted(show: Callable[[str], None]) -> Step:
-    """Return a step that shows ``[14/47] checking ..., about 2 min left``, the estimate from the steps counted before."""
+    """Return a step that shows ``[14/47] checking ..., about 2 min left``, estimated from the steps before."""
     begun: dict[int, float] = {}
 
     def step(text: str, number: int = 0, total: int = 0) -> None:
@@ -102,5 +106,5 @@ def _duration(seconds: float) -> str:
 
 
 def model_build(build: Path, name: str) -> Path:
-    """Return where everything of one model stands."""
+    """Return the folder that holds everything of one model."""
     return (build / name).resolve()

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The program that says what a board is: its TF Lite runtime, Edge TPUs, governor, temperatures.
+"""The program that describes a board: its TF Lite runtime, Edge TPUs, governor, temperatures.
 
     python3 about_device.py [now]
 
 Python 3.7 is enough. It prints JSON: ``error``, {kind, message}, where there is no TF Lite runtime or no numpy; ``environment``,
-what a result made now depends on; ``now``, what may differ a moment later.
+what results depend on; ``now``, what changes from moment to moment.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ LIBRARIES = ("usr/lib/*/libedgetpu.so.1", "usr/lib/libedgetpu.so.1", "usr/local/
 
 
 def main(arguments: list[str]) -> int:
-    """Print what the machine is; or, when asked for that alone, what is so now, or what pycoral says."""
-    asked = {"now": lambda: now(Path("/")), "pycoral": pycoral, "all": lambda: about(Path("/"))}
-    print(json.dumps(asked[(arguments or ["all"])[0]]()))  # noqa: T201 - the other side reads it
+    """Print the description of the machine, or only the part of it that is named."""
+    parts = {"now": lambda: now(Path("/")), "pycoral": pycoral, "all": lambda: about(Path("/"))}
+    print(json.dumps(parts[(arguments or ["all"])[0]]()))  # noqa: T201 - the other side reads it
     return 0
 
 
 def about(root: Path) -> Facts:
-    """Return what there is: the runtime, or why there is none, libedgetpu, the board, USB accelerators, pycoral."""
-    told: Facts = {"schema": SCHEMA, "error": None, "environment": {**board(root), **libedgetpu(root)}, "now": now(root)}
+    """Return the runtime, or why there is none, libedgetpu, the board, USB accelerators, pycoral."""
+    facts: Facts = {"schema": SCHEMA, "error": None, "environment": {**board(root), **libedgetpu(root)}, "now": now(root)}
     try:
-        told["environment"].update(runtime())
+        facts["environment"].update(runtime())
     except ImportError as error:
-        told["error"] = {"kind": "runtime missing", "message": str(error)}
-    told["usb"] = usb(root)
-    told["pycoral"] = "not installed" if find_spec("pycoral") is None else asked_apart()
-    return told
+        facts["error"] = {"kind": "runtime missing", "message": str(error)}
+    facts["usb"] = usb(root)
+    facts["pycoral"] = "not installed" if find_spec("pycoral") is None else pycoral_in_a_process()
+    return facts
 
 
 def runtime() -> Facts:
-    """Return the TF Lite runtime, Python and numpy; ImportError says what is missing."""
+    """Return the TF Lite runtime, Python and numpy; the ImportError names what is missing."""
     import numpy as np
 
     try:
@@ -66,15 +66,15 @@ def runtime() -> Facts:
     }
 
 
-def asked_apart() -> Any:
-    """Return what pycoral says, in a process of its own: it is never required, so its crash may not end this one."""
+def pycoral_in_a_process() -> Any:
+    """Return what pycoral reports, from a process of its own: it is never required, so its crash must not end this one."""
     command = [sys.executable, __file__, "pycoral"]
-    asked = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)  # noqa: S603 - this program
-    return json.loads(asked.stdout.decode()) if asked.returncode == 0 else "asking it ended its process"
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)  # noqa: S603 - this program
+    return json.loads(done.stdout.decode()) if done.returncode == 0 else "it crashed its process"
 
 
 def pycoral() -> Any:
-    """Return the Edge TPUs that Google's pycoral names, or in words why it names none."""
+    """Return the Edge TPUs that Google's pycoral lists, or why it lists none."""
     try:
         return [dict(each) for each in importlib.import_module("pycoral.utils.edgetpu").list_edge_tpus()]
     except ImportError as error:
@@ -84,7 +84,7 @@ def pycoral() -> Any:
 
 
 def board(root: Path) -> Facts:
-    """Return the board's name, where the system tells it."""
+    """Return the board's name, where the system reports it."""
     model = read_text(root / "proc/device-tree/model").strip("\0")
     return {"board": model} if model else {}
 
@@ -96,13 +96,13 @@ def libedgetpu(root: Path) -> Facts:
 
 
 def now(root: Path) -> Facts:
-    """Return what may differ before and after: governor, load, degrees Celsius of the processor and the Edge TPU."""
+    """Return the governor, the load, and the temperatures of the processor and the Edge TPU in degrees Celsius."""
     governor = read_text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
     zones = [(read_text(zone / "type"), read_text(zone / "temp")) for zone in root.glob("sys/class/thermal/thermal_zone*")]
     zones += [(apex.name, read_text(apex / "temp")) for apex in root.glob("sys/class/apex/apex_*")]
     celsius = {name: int(temperature) / 1000 for name, temperature in sorted(zones) if temperature.lstrip("-").isdigit()}
-    told = {"governor": governor, "celsius": celsius, "load_average": round(os.getloadavg()[0], 2)}
-    return {name: fact for name, fact in told.items() if fact not in ("", {})}
+    facts = {"governor": governor, "celsius": celsius, "load_average": round(os.getloadavg()[0], 2)}
+    return {name: fact for name, fact in facts.items() if fact not in ("", {})}
 
 
 def usb(root: Path) -> list[Facts]:
@@ -116,7 +116,7 @@ def usb(root: Path) -> list[Facts]:
 
 
 def read_text(path: Path) -> str:
-    """Return a small file's text, or nothing where it cannot be read."""
+    """Return a small file's text, or "" where it cannot be read."""
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A Coral USB Accelerator plugged into this machine.
 
-libedgetpu and the TF Lite runtime must be of one time: Google's library of 2021 ends newer runtimes by a segmentation fault.
+libedgetpu and the TF Lite runtime must be of the same time: Google's library of 2021 crashes newer runtimes.
 """
 
 import os
@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from edgeferry.targets.boards.tflite_runtime import BOARDS, as_run, run_on_device
+from edgeferry.targets.boards.tflite_runtime import BOARDS, SCORES, as_run, run_on_device
 from edgeferry.targets.host.installed import file_identity
 from edgeferry.targets.target import Job, Run, Target
 
-# Names another library file than the installed one, and another Python than that of .venv-tflite-2.5.
+# Another library file than the installed one, and another Python than that of .venv-tflite-2.5.
 LIBRARY: Final = "EDGEFERRY_LIBEDGETPU"
 PYTHON: Final = "EDGEFERRY_EDGETPU_PYTHON"
 PLACES: Final = {
@@ -24,20 +24,20 @@ PLACES: Final = {
 
 
 def missing() -> str | None:
-    """Return why no USB Accelerator is asked, or None; whether one is plugged in is found out by the run."""
+    """Return why no USB Accelerator is used, or None; whether one is plugged in shows in the run."""
     if _library() is None:
         named = os.environ.get(LIBRARY)
-        absent = f"{LIBRARY} names {named}, which is not there" if named else "libedgetpu is not here"
+        absent = f"{LIBRARY} names {named}, which does not exist" if named else "libedgetpu is not installed here"
         return f"{absent}: the Debian package libedgetpu1-std (coral.ai) installs it"
     if os.environ.get(PYTHON):
-        return None if _python().is_file() else f"{PYTHON} names {_python()}, which is not there; install a Python with TF Lite"
+        return None if _python().is_file() else f"{PYTHON} names {_python()}, which does not exist; install a Python with TF Lite"
     return BOARDS.missing()
 
 
 def _run(job: Job) -> Run:
     delegate = {"library": str(_library()), "options": {"device": "usb"}}
     result = run_on_device(job, _python(), delegate=delegate)
-    return as_run(job, result, (job.work / "scores.npy").read_bytes())
+    return as_run(job, result, (job.work / SCORES).read_bytes())
 
 
 def _library() -> Path | None:

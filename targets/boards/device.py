@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The program that runs a TF Lite file where this toolkit is not: an old runtime's environment, a board.
+"""The program that runs a TF Lite file where edgeferry is not installed: in an old runtime's environment, on a board.
 
     python3 device.py job.json                  run the job, in a process of its own
-    python3 device.py attach job.json ID now    wait for the job; start it, apart from this session, where nobody has
+    python3 device.py attach job.json ID keep   wait for the result of the job, detached; "again" replaces an earlier result
 
 Python 3.7 and numpy 1.16 are enough; it needs a TF Lite runtime and imports nothing else. job.json holds ``model``, ``images``
-(.npy, [count, height, width, channels], normalised float32 or the file's integers), ``warmup``, ``rounds``, ``threads``, where to
-write ``scores`` (.npy, raw answers) and ``result`` (JSON), and may hold ``settle_s``, seconds of further warm-up, and
-``delegate``, {library, options}. The result holds ``error``, {kind, message}, where something went wrong; the status is then 2.
+(.npy, [count, height, width, channels], normalised float32 or the file's integers), ``warmup``, ``rounds``, ``threads``, the
+paths of ``scores`` (.npy, raw outputs) and ``result`` (JSON), and may hold ``settle_s``, seconds of further warm-up, and
+``delegate``, {library, options}. The result holds ``error``, {kind, message}, where the job failed; the status is then 2.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import platform
@@ -25,16 +26,16 @@ from typing import Any, Callable, Dict
 
 Facts = Dict[str, Any]
 
-# History: 1, the first; 2 tells crashes and what a delegate came to apart.
+# History: 1, the first; 2, crashes and delegate errors are different kinds.
 SCHEMA = 2
-# The statuses of a result that tells of an error, and of no result; Python itself ends with 1.
-TOLD, NO_RESULT = 2, 3
-# What the Edge TPU compiler leaves of the operations it took; only the delegate can run it.
+# The statuses of a result that holds an error, and of no result; Python itself exits with 1.
+FAILED, NO_RESULT = 2, 3
+# What the Edge TPU compiler replaces operations with; only the delegate can run it.
 CUSTOM_OPERATION = b"edgetpu-custom-op"
 
 
-class Trouble(Exception):  # noqa: N818 - a row's reason
-    """What went wrong, under the name that the other side knows it by."""
+class JobError(Exception):
+    """Why the job failed; ``kind`` is a name that the other side knows."""
 
     def __init__(self, kind: str, message: Any) -> None:  # noqa: D107
         super().__init__(str(message))
@@ -42,70 +43,60 @@ class Trouble(Exception):  # noqa: N818 - a row's reason
 
 
 def main(arguments: list[str]) -> int:
-    """Do what the command line says and return the exit status."""
-    does = {"attach": attach, "answer": answer}.get(arguments[0])
-    return does(*arguments[1:]) if does else supervise(*arguments)
+    """Run the command and return the exit status."""
+    command = {"attach": attach, "predict": predict}.get(arguments[0])
+    return command(*arguments[1:]) if command else supervise(*arguments)
 
 
 def supervise(job_file: str, asked_by: str = "") -> int:
-    """Run a job in a child process and write its result, which tells of the child's death too."""
+    """Run a job in a child process and write its result, also where the child crashed."""
     job = read_json(Path(job_file))
     progress = Path(job["result"] + ".progress")
     write_json(progress, {})
     flags = [flag for flag, on in (("-E", sys.flags.ignore_environment), ("-s", sys.flags.no_user_site)) if on]
-    command = [sys.executable, *flags, __file__, "answer", job_file]
+    command = [sys.executable, *flags, __file__, "predict", job_file]
     ended = subprocess.run(command, stderr=subprocess.PIPE, check=False)  # noqa: S603 - this very program
     said = ended.stderr.decode("utf-8", "replace")
     sys.stderr.write(said)
     result = {"schema": SCHEMA, "error": None, **read_json(progress), "asked_by": asked_by}
-    if ended.returncode not in (0, TOLD):
-        result["error"] = {"kind": "crashed", "message": how_it_died(ended.returncode, result.get("stage", "starting"))}
+    status = ended.returncode
+    if status not in (0, FAILED):
+        how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
+        result["error"] = {"kind": "crashed", "message": f"{how} while {result.get('stage', 'starting')}"}
     if result["error"] is not None:
         result["said"] = said.strip().splitlines()[-4:]
     write_json(Path(job["result"]), result)
     progress.unlink()
-    return 0 if result["error"] is None else TOLD
+    return 0 if result["error"] is None else FAILED
 
 
-def how_it_died(status: int, stage: str) -> str:
-    """Return in words how a process ended."""
-    return (f"killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}") + f" while {stage}"
-
-
-def attach(job_file: str, asked_by: str, anew: str) -> int:
-    """Wait until a job has a result; start it where it has none and nobody is at it. The lock is held by who is at it."""
-    import fcntl
-
+def attach(job_file: str, asked_by: str, keep: str) -> int:
+    """Wait for a job's result; start the job, detached, unless it has one or is running: a running job holds the lock."""
     for _ in range(2):
-        if is_finished(job_file, asked_by, anew):
+        if is_finished(job_file, asked_by, keep):
             return 0
-        with Path("lock").open("a") as lock, suppress(BlockingIOError):
+        with Path("lock").open("a") as lock, Path("device.log").open("ab") as log, suppress(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            start_apart([sys.executable, __file__, job_file, asked_by], lock.fileno())
+            command = [sys.executable, __file__, job_file, asked_by]
+            streams = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
+            subprocess.Popen(command, start_new_session=True, pass_fds=[lock.fileno()], **streams)  # noqa: S603 - this very program
         with Path("lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-    return 0 if is_finished(job_file, asked_by, anew) else NO_RESULT
+    return 0 if is_finished(job_file, asked_by, keep) else NO_RESULT
 
 
-def start_apart(command: list[str], lock: int) -> None:
-    """Start a program that goes on when this session ends; the lock is held as long as it runs."""
-    with Path("device.log").open("ab") as log:
-        streams = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
-        subprocess.Popen(command, start_new_session=True, pass_fds=[lock], **streams)  # noqa: S603 - this very program
-
-
-def is_finished(job_file: str, asked_by: str, anew: str) -> bool:
-    """Say whether there is the result asked for: one made for this asker, or, unless it is wanted anew, any good one."""
+def is_finished(job_file: str, asked_by: str, keep: str) -> bool:
+    """Return whether there is a result of this request, or, with "keep", any good one."""
     job = read_json(Path(job_file))
-    scores, told = Path(job["scores"]), Path(job["result"])
-    result = read_json(told) if told.is_file() else {"error": "none"}
+    scores, written = Path(job["scores"]), Path(job["result"])
+    result = read_json(written) if written.is_file() else {"error": "none"}
     if result["error"] is None and not (scores.is_file() and sha256_of(scores) == result["scores_sha256"]):
         return False
-    return bool(result.get("asked_by") == asked_by or (result["error"] is None and anew != "anew"))
+    return bool(result.get("asked_by") == asked_by or (result["error"] is None and keep == "keep"))
 
 
-def answer(job_file: str) -> int:
-    """Answer the job's images in this process, writing down what is known at each stage."""
+def predict(job_file: str) -> int:
+    """Run the job in this process and write what is known at each stage."""
     job, result = read_json(Path(job_file)), {"error": None}
     progress = Path(job["result"] + ".progress")
 
@@ -115,34 +106,34 @@ def answer(job_file: str) -> int:
 
     try:
         run(job, result, begin)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the other side must hear of it
+    except Exception as error:  # noqa: BLE001 - any error is reported to the other side
         result["error"] = {"kind": getattr(error, "kind", type(error).__name__), "message": str(error).strip()}
     write_json(progress, result)
-    return 0 if result["error"] is None else TOLD
+    return 0 if result["error"] is None else FAILED
 
 
 def run(job: Facts, result: Facts, begin: Callable[[str], None]) -> None:
-    """Answer all images, time the first, and write down each fact in ``result`` as soon as it is known."""
+    """Run all images, time the first, and put each fact into ``result`` as soon as it is known."""
     begin("loading the runtime")
     with suppress(ImportError):
-        # So that the memory told is the runtime's and the file's.
+        # So that the memory counted is that of the runtime and the file.
         import numpy as np  # noqa: F401
     before = memory_bytes("VmRSS")
     package, runtime = load_runtime()
     result["environment"] = {**environment(package), "measured": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
-    result["model_sha256"] = sha256_of(Path(job["model"]))
-    delegate = job.get("delegate")
+    result["model_sha256"], delegate = sha256_of(Path(job["model"])), job.get("delegate")
     loaded = load_delegate(delegate, Path(job["model"]), runtime, result, begin) if delegate else None
     begin("loading the file")
     start = time.perf_counter()
     interpreter = opened(job, runtime, loaded)
-    result["load_ms"] = (time.perf_counter() - start) * 1000
-    result["threads"] = job["threads"]
-    result["delegate_partitions"] = delegate_partitions(interpreter)
+    result["load_ms"], result["threads"] = (time.perf_counter() - start) * 1000, job["threads"]
+    # How many parts of the graph a delegate such as XNNPACK took, where the runtime reports it.
+    listed = getattr(interpreter, "_get_ops_details", lambda: None)()
+    result["delegate_partitions"] = None if listed is None else sum(each["op_name"] == "DELEGATE" for each in listed)
     if delegate:
-        # Every runtime refuses to allocate the operation without it.
+        # No runtime allocates the operation without it.
         result["delegate"]["verified"] = f"it took {CUSTOM_OPERATION.decode()}, which nothing else runs"
-    begin("answering")
+    begin("predicting")
     measure(job, interpreter, result)
     peak = memory_bytes("VmHWM")
     result["memory_bytes"] = None if before is None or peak is None else max(peak - before, 0)
@@ -150,11 +141,11 @@ def run(job: Facts, result: Facts, begin: Callable[[str], None]) -> None:
 
 
 def measure(job: Facts, interpreter: Any, result: Facts) -> None:
-    """Answer every image and time the rounds; the first call stands apart."""
+    """Run every image, then time the rounds; the first call is timed separately."""
     import numpy as np
 
-    takes, answers = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    result["input"], result["output"] = described(takes), described(answers)
+    takes, gives = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    result["input"], result["output"] = described(takes), described(gives)
     images = np.load(job["images"], mmap_mode="r")
 
     def put(at: int) -> None:
@@ -162,7 +153,7 @@ def measure(job: Facts, interpreter: Any, result: Facts) -> None:
 
     def invoke() -> Any:
         interpreter.invoke()
-        return interpreter.get_tensor(answers["index"])
+        return interpreter.get_tensor(gives["index"])
 
     put(0)
     result["first_ms"] = timed(invoke)
@@ -180,16 +171,14 @@ def measure(job: Facts, interpreter: Any, result: Facts) -> None:
 
 
 def memory_bytes(name: str) -> Any:
-    """Return what Linux tells of this process's memory, VmRSS what it holds, VmHWM the most it ever held; None elsewhere."""
-    try:
-        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return None
+    """Return this process's memory as Linux reports it, VmRSS at present, VmHWM the highest ever; None elsewhere."""
+    status = Path("/proc/self/status")
+    lines = status.read_text(encoding="utf-8").splitlines() if status.exists() else []
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(name)), None)
 
 
 def settle(call: Callable[[], Any], least_s: float) -> None:
-    """Call for so many seconds, and then on while ten calls take less than the ten before, for 5 seconds at most."""
+    """Call for ``least_s`` seconds, then on while ten calls take less than the ten before, for 5 more seconds at most."""
     begun, last = time.perf_counter(), float("inf")
     while True:
         times = [timed(call)]
@@ -211,40 +200,40 @@ def load_runtime() -> tuple[Any, Any]:
             import ai_edge_litert as package
             from ai_edge_litert import interpreter
         except ImportError as error:
-            raise Trouble("runtime missing", error) from None
+            raise JobError("runtime missing", error) from None
     return package, interpreter
 
 
 def load_delegate(wanted: Facts, model: Path, runtime: Any, result: Facts, begin: Callable[[str], None]) -> Any:
-    """Return the delegate, and tell its library and how long it took."""
+    """Return the delegate; its library and loading time go into ``result``."""
     if CUSTOM_OPERATION not in model.read_bytes():
-        raise Trouble("delegate refused", "the file holds nothing for an Edge TPU: it is not compiled")
+        raise JobError("delegate refused", "the file is not compiled: it contains no Edge TPU operation")
     begin("loading " + wanted["library"])
     start = time.perf_counter()
     try:
         delegate = runtime.load_delegate(wanted["library"], wanted["options"])
     except OSError as error:
-        raise Trouble("library missing", error) from None
+        raise JobError("library missing", error) from None
     except ValueError as error:
-        raise Trouble("no device", error) from None
+        raise JobError("no device", error) from None
     loading_ms, path = (time.perf_counter() - start) * 1000, mapped(wanted["library"])
     if path is None and Path("/proc/self/maps").exists():
-        raise Trouble("delegate refused", wanted["library"] + " is not among the libraries of the process")
-    told = {"library": path, "sha256": sha256_of(Path(path))} if path else {}
-    result["delegate"] = {"loading_ms": loading_ms, **told}
+        raise JobError("delegate refused", wanted["library"] + " is not loaded in the process")
+    library = {"library": path, "sha256": sha256_of(Path(path))} if path else {}
+    result["delegate"] = {"loading_ms": loading_ms, **library}
     return delegate
 
 
 def opened(job: Facts, runtime: Any, delegate: Any) -> Any:
-    """Return the interpreter, its tensors allocated. A delegate that does not take what was compiled for it is told here."""
-    options = {"num_threads": job["threads"], **({} if delegate is None else {"experimental_delegates": [delegate]})}
+    """Return the interpreter with its tensors allocated, where a delegate refuses a file that it cannot run."""
+    options = {"num_threads": job["threads"], "experimental_delegates": delegate and [delegate]}
     try:
         interpreter = runtime.Interpreter(model_path=job["model"], **options)
         interpreter.allocate_tensors()
     except (RuntimeError, ValueError) as error:
         if delegate is None:
             raise
-        raise Trouble("delegate refused", error) from None
+        raise JobError("delegate refused", error) from None
     return interpreter
 
 
@@ -256,39 +245,23 @@ def quantized(values: Any, tensor: Facts) -> Any:
     if not np.issubdtype(dtype, np.integer) or values.dtype == dtype:
         return values.astype(dtype)
     scale, zero_point = tensor["quantization"]
-    limits = np.iinfo(dtype)
-    return np.clip(np.round(values / scale) + zero_point, limits.min, limits.max).astype(dtype)
+    return np.clip(np.round(values / scale) + zero_point, np.iinfo(dtype).min, np.iinfo(dtype).max).astype(dtype)
 
 
 def described(tensor: Facts) -> Facts:
     """Return a tensor as the file declares it, ready for JSON."""
-    scale, zero_point = tensor["quantization"]
-    return {
-        "name": tensor["name"],
-        "shape": [int(size) for size in tensor["shape"]],
-        "dtype": tensor["dtype"].__name__,
-        "quantization": [float(scale), int(zero_point)],
-    }
-
-
-def delegate_partitions(interpreter: Any) -> int | None:
-    """Return how many parts of the graph a delegate such as XNNPACK took, or None where the runtime does not tell."""
-    told = getattr(interpreter, "_get_ops_details", None)
-    return None if told is None else sum(operation["op_name"] == "DELEGATE" for operation in told())
+    shape, (scale, zero_point) = [int(size) for size in tensor["shape"]], tensor["quantization"]
+    quantization = [float(scale), int(zero_point)]
+    return {"name": tensor["name"], "shape": shape, "dtype": tensor["dtype"].__name__, "quantization": quantization}
 
 
 def environment(runtime: Any) -> Facts:
-    """Return what runs the file."""
+    """Return the runtime, Python, numpy and system."""
     import numpy as np
 
-    return {
-        "runtime": runtime.__name__,
-        "version": getattr(runtime, "__version__", "unknown"),
-        "git_version": getattr(runtime, "__git_version__", "unknown"),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "system": platform.platform(),
-    }
+    versions = {name: getattr(runtime, f"__{name}__", "unknown") for name in ("version", "git_version")}
+    here = {"python": platform.python_version(), "numpy": np.__version__, "system": platform.platform()}
+    return {"runtime": runtime.__name__, **versions, **here}
 
 
 def mapped(library: str) -> str | None:
@@ -317,7 +290,7 @@ def timed(call: Callable[[], Any]) -> float:
 
 
 def write_json(path: Path, value: Facts) -> None:
-    """Write a value beside its place and rename it there."""
+    """Write a file next to its place and rename it there."""
     partial = path.with_name(path.name + ".partial")
     partial.write_text(json.dumps(value), encoding="utf-8")
     partial.replace(path)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TF Lite files on this machine's CPU, by older runtimes: those that boards and containers still carry.
+"""TF Lite files on this machine's CPU, by older runtimes: those that boards and containers still have.
 
-Each needs a Python and a numpy of its time, so it lives in an environment of its own and is driven through device.py, the program
-that boards run too. tflite-runtime 2.5.0.post1 is what Coral boards have, built from TensorFlow 2.5.0 (the package tflrt is a
-re-upload of it). 2.5 and 2.7 load a Dense layer quantized per channel and answer the same to every image, without a word: what
-holds on them is what holds on a board's CPU.
+Each needs a Python and a numpy of its time, so it has an environment of its own and runs device.py, the program that boards run
+too. tflite-runtime 2.5.0.post1 is what Coral boards have, built from TensorFlow 2.5.0 (the package tflrt is a re-upload of it).
+2.5 and 2.7 load a Dense layer quantized per-channel and output the same for every image, without an error: what holds on them
+holds on a board's CPU.
 """
 
 import json
@@ -20,16 +20,19 @@ from typing import Any, Final
 from edgeferry.models.preprocessing import normalise
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.files import write_json
+from edgeferry.models.system.packages import versions_of
 from edgeferry.models.system.places import ROOT
-from edgeferry.targets.host.installed import versions_of
+from edgeferry.targets.host.installed import is_checkout
 from edgeferry.targets.host.program import run_program
 from edgeferry.targets.litert.tflite_file import delegate_name, dequantized, labels_in
 from edgeferry.targets.target import Absent, Job, Run, Target, Unsupported
 
 HERE: Final = Path(__file__).parent
-# The status of device.py when its result tells of an error.
-TOLD: Final = 2
-# What a runtime says of an operation that is newer than itself, in the order tried.
+# The file that device.py writes its outputs to.
+SCORES: Final = "scores.npy"
+# The status of device.py when its result holds an error.
+FAILED: Final = 2
+# How a runtime reports an operation that is newer than itself (as text only), in the order tried.
 TOO_NEW: Final = (
     (re.compile(r"Didn't find op for builtin opcode '(\w+)' version '(\d+)'"), "has no {0} version {1}; newer runtimes do"),
     (re.compile(r"[Oo]p builtin_code out of range: (\d+)"), "has no operation number {0}; newer runtimes do"),
@@ -37,17 +40,25 @@ TOO_NEW: Final = (
 )
 
 
-# What a place lacks, as device.py names it, and what to do; each may be there by the next time.
-WHAT_TO_DO: Final = {
-    "library missing": "the Debian package libedgetpu1-std (coral.ai) installs it; EDGEFERRY_LIBEDGETPU names another file",
-    "no device": "plug an Edge TPU in, end what else uses it, and let this user use it (group plugdev or apex)",
-    "runtime missing": "install a TF Lite runtime there",
+# What is missing, as device.py names it: the code, and what to do; each may be available at the next run.
+WHAT_IS_MISSING: Final = {
+    "library missing": (
+        "EF-libedgetpu-missing",
+        "the Debian package libedgetpu1-std (coral.ai) installs it; EDGEFERRY_LIBEDGETPU names another file",
+    ),
+    "no device": (
+        "EF-edgetpu-absent",
+        "plug in an Edge TPU, end other programs that use it, and let this user access it (group plugdev or apex)",
+    ),
+    "runtime missing": ("EF-tflite-runtime-missing", "install a TF Lite runtime there"),
 }
+# Errors of the artifact or the runtime, as device.py names them.
+CODES: Final = {"delegate refused": "EF-delegate-refused", "crashed": "EF-runtime-crashed"}
 
 
 @dataclass(frozen=True)
 class _Environment:
-    """Where one runtime lives, what makes it, and which Pythons it has wheels for."""
+    """The folder of one runtime's environment, the command that makes it, and the Pythons that its wheels are for."""
 
     folder: str
     made_by: str
@@ -67,15 +78,15 @@ class _Environment:
     def missing(self) -> str | None:
         """Return why it cannot run here, or None."""
         if self.variable in os.environ:
-            return None if self.python.is_file() else f"{self.variable} names {self.python}, which is not there"
+            return None if self.python.is_file() else f"{self.variable} names {self.python}, which does not exist: install it"
         if set(self.versions()) & {"tflite-runtime", "tflrt"}:
             return None
-        return (
-            f"the environment {self.folder} is absent: `{self.made_by}` makes it where it finds a fitting Python ({self.wheels})"
-        )
+        if not is_checkout():
+            return f"{self.variable} is not set: install tflite-runtime in its own environment ({self.wheels}), name its python"
+        return f"there is no environment {self.folder}: `{self.made_by}` installs it, given a suitable Python ({self.wheels})"
 
     def versions(self) -> Mapping[str, str]:
-        """Return the versions of what its results depend on, without starting it."""
+        """Return the versions that its results depend on, without starting it."""
         return {
             name: version
             for folder in (self.python.parent.parent / "lib").glob("python3*/site-packages")
@@ -83,14 +94,14 @@ class _Environment:
         }
 
     def run(self, job: Job) -> Run:
-        """Return what the runtime makes of a job."""
-        return as_run(job, run_on_device(job, self.python), (job.work / "scores.npy").read_bytes())
+        """Return the run of a job by this runtime."""
+        return as_run(job, run_on_device(job, self.python), (job.work / SCORES).read_bytes())
 
 
 def as_run(job: Job, result: Mapping[str, Any], scores: bytes) -> Run:
-    """Return what device.py reports, with the bytes of the .npy file it wrote, as a run.
+    """Return device.py's result, with the bytes of the .npy file it wrote, as a run.
 
-    The integers are kept where TF Lite's own kernels or an Edge TPU made them: XNNPACK rounds otherwise.
+    The integers are kept where TF Lite's own kernels or an Edge TPU computed them: XNNPACK rounds differently.
     """
     import numpy as np
 
@@ -117,56 +128,57 @@ def as_run(job: Job, result: Mapping[str, Any], scores: bytes) -> Run:
 
 
 def run_on_device(job: Job, python: Path, **options: Any) -> dict[str, Any]:
-    """Return what device.py reports of a job that it ran under another Python of this machine; ``options`` are the job's.
+    """Return device.py's result of a job, run under another Python of this machine; ``options`` are further fields of the job.
 
     Raises:
         Absent: there is no device, or its library is not installed.
         Unsupported: the runtime there is too old for the file.
-        RuntimeError: anything else went wrong there.
+        RuntimeError: the job failed otherwise.
     """
     import numpy as np
 
     job.work.mkdir(parents=True, exist_ok=True)
-    # A copy, because a script's own folder comes first on its path and targets/ holds names such as keras.
+    # A copy, because a script's own folder comes first on its path.
     shutil.copyfile(HERE / "device.py", job.work / "device.py")
     np.save(job.work / "images.npy", normalise(job.images(), job.artifact.preprocessing))
-    files = {"model": str(job.main_file.resolve()), "images": "images.npy", "scores": "scores.npy", "result": "result.json"}
+    files = {"model": str(job.main_file.resolve()), "images": "images.npy", "scores": SCORES, "result": "result.json"}
     how = {"warmup": job.warmup, "settle_s": job.settle_s, "rounds": job.rounds, "threads": job.threads, **options}
     write_json(job.work / "job.json", {**files, **how})
     (job.work / "result.json").unlink(missing_ok=True)
-    # Made absolute without following links: a virtual environment's Python is one.
-    run_program([python.absolute(), "-E", "-s", "device.py", "job.json"], job.work, may_end_with=(0, TOLD))
+    # Made absolute without following links: a virtual environment's Python is a link.
+    run_program([python.absolute(), "-E", "-s", "device.py", "job.json"], job.work, may_end_with=(0, FAILED))
     return checked_result(job.work / "result.json")
 
 
 def checked_result(path: Path) -> dict[str, Any]:
-    """Return the report device.py wrote, as ``checked`` does."""
+    """Return the result that device.py wrote, as ``checked`` does."""
     return checked(json.loads(path.read_text(encoding="utf-8")))
 
 
 def checked(result: dict[str, Any]) -> dict[str, Any]:
-    """Return a report that tells of no error.
+    """Return a result that holds no error.
 
     Raises:
         Absent: there is no device, library or runtime there.
         Unsupported: the runtime there is too old for the file.
         EdgeError: the delegate refused the file, or the process crashed.
-        RuntimeError: it tells of any other error.
+        RuntimeError: it holds any other error.
     """
     if (error := result["error"]) is None:
         return result
     kind, where = error["kind"], result.get("environment", {})
-    # The library's own words; of a library that is not there, Python's finalizer prints a traceback of its own.
-    said = [] if kind == "library missing" else result.get("said", [])
-    told = f"{kind}: {' '.join(' '.join([error['message'], *said]).split())}"
-    if kind in WHAT_TO_DO:
-        raise Absent(f"{told}; {WHAT_TO_DO[kind]}")
-    if kind in {"delegate refused", "crashed"}:
-        raise EdgeError(told)
+    # With the library's own output; for a missing library, Python's finalizer prints a traceback of its own.
+    printed = [] if kind == "library missing" else result.get("said", [])
+    message = f"{kind}: {' '.join(' '.join([error['message'], *printed]).split())}"
+    if kind in WHAT_IS_MISSING:
+        code, advice = WHAT_IS_MISSING[kind]
+        raise Absent(code, f"{message}; {advice}")
+    if kind in CODES:
+        raise EdgeError(CODES[kind], message)
     for pattern, sentence in TOO_NEW:
         if found := pattern.search(error["message"]):
             name = "{runtime} {version}".format(**where).replace("_", "-")
-            raise Unsupported(f"{name} {sentence.format(*found.groups())}")
+            raise Unsupported("EF-operation-too-new", f"{name} {sentence.format(*found.groups())}")
     raise RuntimeError(f"{kind}: {' '.join(error['message'].split())}")
 
 

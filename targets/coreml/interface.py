@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a Core ML package takes and answers: the golden images as it wants them, its answers as scores.
+"""The input and output of a Core ML package: golden images as it takes them, its outputs as scores.
 
-A package takes an image and answers a probability a label, or, where nothing but arrays will do, an array and answers one.
+A package takes an image and outputs one probability per label, or, where only arrays work, takes an array and outputs an array.
 """
 
 from collections.abc import Mapping
@@ -26,30 +26,30 @@ class Interface:
     takes_image: bool
     labels: tuple[str, ...] | None
 
-    def scores(self, answers: list[Mapping[str, Any]]) -> "NDArray[np.float32]":
-        """Return answers as scores: float32, [count, classes]."""
+    def scores(self, predictions: list[Mapping[str, Any]]) -> "NDArray[np.float32]":
+        """Return predictions as scores: float32, [count, classes]."""
         import numpy as np
 
-        told = [answer[self.output] for answer in answers]
+        outputs = [prediction[self.output] for prediction in predictions]
         if self.labels is None:
-            return np.stack([np.asarray(scores, np.float32).ravel() for scores in told])
-        return np.array([[scores[label] for label in self.labels] for scores in told], np.float32)
+            return np.stack([np.asarray(scores, np.float32).ravel() for scores in outputs])
+        return np.array([[scores[label] for label in self.labels] for scores in outputs], np.float32)
 
 
 def interface_of(specification: Any) -> Interface:
-    """Return what a package's specification declares.
+    """Return the input and output that a package's specification declares.
 
     Raises:
-        EdgeError: it declares another number of inputs than one.
+        EdgeError: it does not declare exactly one input.
     """
     description = specification.description
     if len(description.input) != 1:
-        raise EdgeError(f"the package takes {len(description.input)} inputs; expected one. Export it anew.")
-    given = description.input[0]
-    takes_image = given.type.WhichOneof("Type") == "imageType"
+        raise EdgeError("EF-coreml-inputs", f"the package takes {len(description.input)} inputs; expected 1. Export it again.")
+    declared = description.input[0]
+    takes_image = declared.type.WhichOneof("Type") == "imageType"
     if description.predictedProbabilitiesName:
-        return Interface(given.name, description.predictedProbabilitiesName, takes_image, labels_in(specification))
-    return Interface(given.name, description.output[0].name, takes_image, None)
+        return Interface(declared.name, description.predictedProbabilitiesName, takes_image, labels_in(specification))
+    return Interface(declared.name, description.output[0].name, takes_image, None)
 
 
 def feeds(job: Job, interface: Interface) -> list[dict[str, Any]]:
@@ -59,7 +59,7 @@ def feeds(job: Job, interface: Interface) -> list[dict[str, Any]]:
 
 
 def labels_in(specification: Any) -> tuple[str, ...]:
-    """Return the class labels that an ML Program's classify operation holds, in the order of its scores.
+    """Return the class labels in an ML Program's classify operation, in the order of its scores.
 
     Raises:
         RuntimeError: the program has no such operation.
@@ -69,7 +69,7 @@ def labels_in(specification: Any) -> tuple[str, ...]:
     constants = {operation.outputs[0].name: operation for operation in operations if operation.type == "const"}
     classify = next((operation for operation in operations if operation.type == "classify"), None)
     if classify is None:
-        raise RuntimeError("the package holds no class labels: its program has no classify operation")
+        raise RuntimeError("the package has no class labels: its program has no classify operation")
     classes = classify.inputs["classes"].arguments[0]
     value = classes.value if classes.HasField("value") else constants[classes.name].attributes["val"]
     return tuple(each.immediateValue.tensor.strings.values[0] for each in value.immediateValue.list.values)
@@ -81,7 +81,7 @@ def _pictures(job: Job) -> list[Any]:
     pixels, how = job.images(), job.artifact.preprocessing
     if how.channels == 1:
         return [Image.fromarray(image[..., 0]) for image in pixels]
-    # A picture is RGB; a package made for BGR turns it itself.
+    # A picture is RGB; a package made for BGR converts it itself.
     return [Image.fromarray(image[..., ::-1] if how.colour == "bgr" else image) for image in pixels]
 
 
@@ -89,7 +89,7 @@ def _arrays(job: Job) -> "list[NDArray[np.generic]]":
     import numpy as np
 
     declared, how = job.artifact.inputs[0], job.artifact.preprocessing
-    # coremltools hands float16 over as float32 itself; a connected device takes the declared type.
+    # coremltools itself converts float16 to float32; a connected device takes the declared type.
     values = np.asarray(job.images() if declared.dtype == "uint8" else normalise(job.images(), how))
     if declared.shape[1:] == (how.channels, *values.shape[1:3]):
         values = values.transpose(0, 3, 1, 2)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Core ML packages on a Mac, by Core ML itself, one target for each choice of compute units; here, or on a Mac over ssh."""
+"""Core ML packages on a Mac, by Core ML itself, one target per choice of compute units; on this Mac, or on one over ssh."""
 
 import os
 import platform
@@ -11,21 +11,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from edgeferry.models.system.errors import EdgeError
+from edgeferry.models.system.packages import versions_of
 from edgeferry.targets.coreml.interface import feeds, interface_of, labels_in
 from edgeferry.targets.coreml.ssh import MAC, run_on_mac, settings
-from edgeferry.targets.host.installed import needs, runtime, versions_of
+from edgeferry.targets.host.installed import installs, is_checkout, needs, runtime
 from edgeferry.targets.target import Job, Run, Target, Unsupported
-from edgeferry.targets.timing import answer_and_time, timed
+from edgeferry.targets.timing import predict_and_time, timed
 
 if TYPE_CHECKING:
     from edgeferry.targets.coreml.interface import Interface
 
 __all__ = ["TARGETS", "labels_in", "missing"]
 
-# By the target's name, coremltools' ComputeUnit; which of them run what, Core ML decides.
+# coremltools' ComputeUnit by the target's name; Core ML decides which of the units run what.
 UNITS: Final = {
     "coreml-all": ("ALL", "CPU, GPU and Neural Engine"),
-    "coreml-cpu": ("CPU_ONLY", "CPU alone"),
+    "coreml-cpu": ("CPU_ONLY", "CPU only"),
     "coreml-gpu": ("CPU_AND_GPU", "CPU and GPU"),
     "coreml-ane": ("CPU_AND_NE", "CPU and Neural Engine"),
 }
@@ -33,16 +34,16 @@ UNITS: Final = {
 MACOS: Final = {"ALL": 12, "CPU_ONLY": 12, "CPU_AND_GPU": 12, "CPU_AND_NE": 13}
 # The first macOS that reads a specification version; source: coremltools 9.0, mlmodel/format/Model.proto.
 MACOS_OF_SPECIFICATION: Final = {6: 12, 7: 13, 8: 14, 9: 15, 10: 26}
-NEEDS_MACOS: Final = (
-    "needs macOS, Core ML is nowhere else: `make install` and the same command on a Mac, or `make bench-mac HOST=me@mac` here"
-)
 
 
 def missing() -> str | None:
-    """Return why Core ML is not asked, or None; whether a Mac over ssh answers is found out by the run."""
+    """Return why Core ML is not used, or None; whether a Mac over ssh can be reached shows in the run."""
     if os.environ.get(MAC):
         return None
-    return needs("coremltools")() if sys.platform == "darwin" else NEEDS_MACOS
+    if sys.platform == "darwin":
+        return needs("coremltools")()
+    remote = "`make bench-mac HOST=me@mac` here" if is_checkout() else f"set {MAC}=me@mac here"
+    return f"needs macOS, the only system with Core ML: {installs('coremltools')} and the same command on a Mac, or {remote}"
 
 
 def macos() -> tuple[int, ...]:
@@ -51,21 +52,23 @@ def macos() -> tuple[int, ...]:
 
 
 def check_macos(found: tuple[int, ...], units: str, specification: int) -> None:
-    """Refuse a macOS that is older than compute units or a package need.
+    """Refuse a macOS that is too old for compute units or a package.
 
     Raises:
-        Unsupported: it is.
+        Unsupported: it is too old.
     """
     needed = max(MACOS[units], MACOS_OF_SPECIFICATION.get(specification, 0))
     if found < (needed,):
-        told = ".".join(map(str, found)) or "unknown"
-        raise Unsupported(f"needs macOS {needed} for {units} and specification {specification}; this Mac has {told}")
+        version = ".".join(map(str, found)) or "unknown"
+        raise Unsupported(
+            "EF-macos-too-old", f"needs macOS {needed} for {units} and specification {specification}; this Mac has {version}"
+        )
 
 
 def run_here(job: Job, units: str) -> Run:
-    """Return a run whose times include handing the picture over, as they do in an app.
+    """Return a run whose times include passing the picture to Core ML, as they do in an app.
 
-    ``load_ms`` is Core ML's own, without the compilation that goes before it; the first prediction stands apart from both.
+    ``load_ms`` is Core ML's own, without the compilation before it; the first prediction is timed separately from both.
 
     Raises:
         Unsupported: this macOS is too old.
@@ -77,10 +80,10 @@ def run_here(job: Job, units: str) -> Run:
     check_macos(macos(), units, specification.specificationVersion)
     interface = interface_of(specification)
     opened_ms, model = timed(lambda: opened(job.main_file, units))
-    measured = answer_and_time(_ready(model, interface), feeds(job, interface), job)
+    measured = predict_and_time(_ready(model, interface), feeds(job, interface), job)
     own_ns, loaded_ns = model.last_predict_duration_in_nano_seconds, model.load_duration_in_nano_seconds
     return Run(
-        scores=interface.scores(measured.answers),
+        scores=interface.scores(measured.outputs),
         labels=interface.labels,
         latencies_ms=measured.latencies_ms,
         first_ms=measured.first_ms,
@@ -90,7 +93,7 @@ def run_here(job: Job, units: str) -> Run:
             "compute_units": units,
             "system": f"macOS {platform.mac_ver()[0]} {platform.machine()}",
             "compile_and_load_ms": opened_ms,
-            # The framework's call alone, of the last round, without what Python does around it.
+            # The framework's call alone, in the last round, without Python's overhead.
             "framework_ms": None if own_ns is None else own_ns / 1e6,
             **about_devices(Path(model.get_compiled_model_path()), units),
         },
@@ -101,19 +104,19 @@ def opened(package: Path, units: str) -> Any:
     """Return a package that Core ML compiled and loaded.
 
     Raises:
-        EdgeError: it did not; coremltools itself only warns, and would fail at the first prediction.
+        EdgeError: Core ML does not load it; coremltools itself only warns, and would fail at the first prediction.
     """
     import coremltools
 
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         model = coremltools.models.MLModel(str(package), compute_units=coremltools.ComputeUnit[units])
     try:
         model.get_compiled_model_path()
     except Exception as error:
-        # coremltools raises nothing more particular here.
-        why = "; ".join(str(each.message) for each in told if issubclass(each.category, RuntimeWarning))
-        raise EdgeError(f"Core ML does not load the package: {why or error}") from error
+        # coremltools raises nothing more specific here.
+        why = "; ".join(str(each.message) for each in caught if issubclass(each.category, RuntimeWarning))
+        raise EdgeError("EF-coreml-load", f"Core ML does not load the package: {why or error}") from error
     return model
 
 
@@ -122,21 +125,21 @@ def about_devices(compiled: Path, units: str) -> dict[str, Any]:
     import coremltools
 
     from edgeferry.targets.coreml.plan import MACOS as PLAN_SINCE
-    from edgeferry.targets.coreml.plan import name_of, plan_told
+    from edgeferry.targets.coreml.plan import compute_plan, name_of
 
-    told: dict[str, Any] = {"compute_plan": plan_told(compiled, units, macos())}
+    facts: dict[str, Any] = {"compute_plan": compute_plan(compiled, units, macos())}
     if macos() >= PLAN_SINCE:
-        told["compute_devices"] = sorted(name_of(each) for each in coremltools.models.MLModel.get_available_compute_devices())
-    return told
+        facts["compute_devices"] = sorted(name_of(each) for each in coremltools.models.MLModel.get_available_compute_devices())
+    return facts
 
 
 def _ready(model: Any, interface: "Interface") -> Callable[[dict[str, Any]], Callable[[], Mapping[str, Any]]]:
     def ready(feed: dict[str, Any]) -> Callable[[], Mapping[str, Any]]:
         def predict() -> Mapping[str, Any]:
-            # A copy, for coremltools puts its own conversion of an array into the dictionary.
-            answer: Mapping[str, Any] = model.predict(dict(feed))
-            # What is asked for is in host memory: a dictionary of numbers, or a numpy array.
-            return {interface.output: answer[interface.output]}
+            # A copy, because coremltools puts its own conversion of an array into the dictionary.
+            prediction: Mapping[str, Any] = model.predict(dict(feed))
+            # The output is in host memory: a dictionary of numbers, or a numpy array.
+            return {interface.output: prediction[interface.output]}
 
         return predict
 
@@ -156,13 +159,13 @@ def _versions() -> Mapping[str, str]:
 TARGETS = tuple(
     Target(
         name=name,
-        summary=f"a Mac, by Core ML: {told}",
+        summary=f"a Mac, by Core ML: {words}",
         reads=frozenset({"coreml"}),
         missing=missing,
         run=partial(_run, name=name),
         versions=_versions,
-        # Where there is no Mac, one row says so.
+        # Where there is no Mac, one row is enough to report it.
         by_default=name == "coreml-all" or sys.platform == "darwin",
     )
-    for name, (_, told) in UNITS.items()
+    for name, (_, words) in UNITS.items()
 )

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What of a Core ML package may leave the Neural Engine, by published lists; read on any machine, and nothing but a 'may'.
+"""Operations of a Core ML package that may leave the Neural Engine, by published lists; read on any machine (`edgeferry lint`).
 
-Apple publishes no list, and what runs where depends on chip, system and sizes; a compute plan on the device itself decides.
+Apple publishes no list, and placement depends on chip, system and sizes: every issue is only possible, and a compute plan on the
+device itself decides.
 """
 
 import json
@@ -11,16 +12,14 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from edgeferry.models.system.errors import EdgeError
-
 if TYPE_CHECKING:
     from edgeferry.targets.mil.values import TensorType
 
-# History: 1, the first; of the rules and of what is told alike.
-SCHEMA: Final = 1
+# History of the JSON: 1, the first; 2, issues and flagged were doubts and doubtful.
+SCHEMA: Final = 2
 RULES: Final = Path(__file__).parent / "placement.json"
-# Not computed when an app asks, or on the CPU in any case: constants, and the labels.
-PASSED_OVER: Final = ("const", "classify")
+# Not computed at inference, or always on the CPU: constants, and the labels.
+SKIPPED: Final = ("const", "classify")
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Rule:
     """One entry of a published list: which operations, and under which condition; None is no condition."""
 
     rule: str
-    may: str
+    message: str
     source: str
     operations: tuple[str, ...] | None = None
     dilation_above: int | None = None
@@ -39,72 +38,69 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Doubt:
-    """An operation that a rule holds for: its result's name and type, the rule, what may be, and who says so."""
+class PlacementIssue:
+    """An operation that a rule applies to: its result's name and type, the rule, its message, and its source."""
 
     operation: str
     name: str
     rule: str
     shape: tuple[int | None, ...]
-    may: str
+    message: str
     source: str
 
 
 @dataclass(frozen=True)
 class Placement:
-    """What was found in a package, and among how many operations."""
+    """The issues found in a package, and its number of operations."""
 
     operations: int
-    doubts: tuple[Doubt, ...]
+    issues: tuple[PlacementIssue, ...]
 
     @property
-    def doubtful(self) -> int:
-        """Return how many operations have a doubt."""
-        return len({doubt.name for doubt in self.doubts})
+    def flagged(self) -> int:
+        """Return how many operations have an issue."""
+        return len({issue.name for issue in self.issues})
 
     def as_json(self) -> dict[str, Any]:
-        """Return what leaves the program."""
-        return {"schema": SCHEMA, "operations": self.operations, "doubtful": self.doubtful, "doubts": [*map(asdict, self.doubts)]}
+        """Return the placement ready for JSON."""
+        return {"schema": SCHEMA, "operations": self.operations, "flagged": self.flagged, "issues": [*map(asdict, self.issues)]}
 
 
 @cache
 def rules() -> tuple[Rule, ...]:
     """Return the published lists as rules."""
-    told = json.loads(RULES.read_text(encoding="utf-8"))
-    return tuple(_rule(each) for each in told["rules"])
+    record = json.loads(RULES.read_text(encoding="utf-8"))
+    return tuple(_rule(each) for each in record["rules"])
 
 
-def _rule(told: dict[str, Any]) -> Rule:
-    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in told.items()}
+def _rule(record: dict[str, Any]) -> Rule:
+    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
     return Rule(**fields)
 
 
 def placement(path: Path) -> Placement:
-    """Return what of a package may leave the Neural Engine, in the program's order.
+    """Return which operations of a package may leave the Neural Engine, in the program's order.
 
     Raises:
-        EdgeError: it is no package, or it is damaged, or coremltools, which carries its messages, is not installed.
+        EdgeError: it is not a package, or it is damaged, or coremltools, which has its protobuf messages, is not installed.
         Unsupported: it holds no ML Program.
     """
     from edgeferry.targets.mil.package import open_package
 
-    try:
-        block = open_package(path).block
-    except ModuleNotFoundError as error:
-        raise EdgeError(f"{path} cannot be read: {error.name} is not installed: `make install` installs it.") from None
-    calls = [call for call in _calls(block) if call.type not in PASSED_OVER and not call.type.startswith("constexpr_")]
+    block = open_package(path).block
+    calls = [call for call in _calls(block) if call.type not in SKIPPED and not call.type.startswith("constexpr_")]
     constants = {each.outputs[0].name: each.attributes["val"] for each in _calls(block) if each.type == "const"}
-    return Placement(len(calls), tuple(doubt for call in calls for doubt in _doubts(call, constants)))
+    return Placement(len(calls), tuple(issue for call in calls for issue in _issues(call, constants)))
 
 
 def lines(path: Path, found: Placement) -> Iterator[str]:
-    """Yield what was found as text: a line a doubt, and a summary."""
-    for each in found.doubts:
+    """Yield the placement as text: one line per issue, and a summary."""
+    for each in found.issues:
         shape = " x ".join("?" if size is None else str(size) for size in each.shape)
-        yield f"{path}: may: {each.operation} {each.name} ({shape or 'scalar'}): {each.rule}: {each.may}; says {each.source}"
+        yield f"{path}: {each.operation} {each.name} ({shape or 'scalar'}): {each.rule}: {each.message}; source: {each.source}"
     yield (
-        f"{path}: {found.doubtful} of {found.operations} operations may leave the Neural Engine, by published lists; "
-        "only a compute plan on the device says which do"
+        f"{path}: {found.flagged} of {found.operations} operations may leave the Neural Engine, by published lists; "
+        "only a compute plan on the device decides which do (`edgeferry check --target coreml-ane` on a Mac)"
     )
 
 
@@ -115,17 +111,17 @@ def _calls(block: Any) -> Iterator[Any]:
             yield from _calls(inner)
 
 
-def _doubts(call: Any, constants: dict[str, Any]) -> Iterator[Doubt]:
+def _issues(call: Any, constants: dict[str, Any]) -> Iterator[PlacementIssue]:
     from edgeferry.targets.mil.values import tensor_type
 
     declared = tensor_type(call.outputs[0].type) if call.outputs else None
     for rule in rules():
-        if _holds(rule, call, declared, constants):
+        if _applies(rule, call, declared, constants):
             name, shape = call.outputs[0].name if call.outputs else "", declared.shape if declared else ()
-            yield Doubt(call.type, name, rule.rule, shape, rule.may, rule.source)
+            yield PlacementIssue(call.type, name, rule.rule, shape, rule.message, rule.source)
 
 
-def _holds(rule: Rule, call: Any, declared: "TensorType | None", constants: dict[str, Any]) -> bool:
+def _applies(rule: Rule, call: Any, declared: "TensorType | None", constants: dict[str, Any]) -> bool:
     if rule.operations is not None and call.type not in rule.operations:
         return False
     if rule.dilation_above is not None:
@@ -133,10 +129,10 @@ def _holds(rule: Rule, call: Any, declared: "TensorType | None", constants: dict
     conditions = (rule.rank_above, rule.dimension_above, rule.open_dimension, rule.data_types)
     if conditions == (None,) * len(conditions):
         return True
-    return declared is not None and _shape_or_type_holds(rule, declared)
+    return declared is not None and _shape_or_type_applies(rule, declared)
 
 
-def _shape_or_type_holds(rule: Rule, declared: "TensorType") -> bool:
+def _shape_or_type_applies(rule: Rule, declared: "TensorType") -> bool:
     sizes = [size for size in declared.shape if size is not None]
     return (
         (rule.rank_above is not None and len(declared.shape) > rule.rank_above)

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Core ML's compute plan: which operations it means to run on which device. A plan is a forecast, Core ML promises nothing."""
+"""Core ML's compute plan: the device that it intends to run each operation on. A plan is a forecast, not a promise."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-# MLComputePlan is of macOS 14.4 and iOS 17.4; source: developer.apple.com/documentation/coreml/mlcomputeplan.
+# MLComputePlan exists since macOS 14.4 and iOS 17.4; source: developer.apple.com/documentation/coreml/mlcomputeplan.
 MACOS: Final = (14, 4)
 DEVICES: Final = {
     "MLCPUComputeDevice": "cpu",
@@ -16,27 +16,27 @@ DEVICES: Final = {
 NEURAL_ENGINE: Final = "neural-engine"
 
 
-def plan_told(compiled: Path, units: str, macos: tuple[int, ...]) -> dict[str, Any] | str:
-    """Return the plan of a compiled package for compute units, or why it is not told; a plan decides nothing of a verdict."""
+def compute_plan(compiled: Path, units: str, macos: tuple[int, ...]) -> dict[str, Any] | str:
+    """Return the plan of a compiled package for compute units, or why it is unknown; no verdict depends on a plan."""
     if macos < MACOS:
-        return f"not told: needs macOS {MACOS[0]}.{MACOS[1]}"
+        return f"unknown: needs macOS {MACOS[0]}.{MACOS[1]}"
     import coremltools
     from coremltools.models.compute_plan import MLComputePlan
 
     try:
         return summary(MLComputePlan.load_from_path(path=str(compiled), compute_units=coremltools.ComputeUnit[units]))
     except (RuntimeError, ValueError) as error:
-        return f"not told: {error}"
+        return f"unknown: {error}"
 
 
 def summary(plan: Any) -> dict[str, Any]:
     """Return operations and estimated share of the cost by preferred device, and how many the Neural Engine could run.
 
-    Constants are on no device. Raises ValueError where the plan is of no ML Program.
+    Constants are on no device. Raises ValueError where the plan is not that of an ML Program.
     """
     program = plan.model_structure.program
     if program is None:
-        raise ValueError("the plan is of no ML Program")
+        raise ValueError("the plan is not that of an ML Program")
     placed: Counter[str] = Counter()
     costs: defaultdict[str, float] = defaultdict(float)
     elsewhere: Counter[str] = Counter()

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Core ML packages on any machine, evaluated from the specification of their operations: a verdict, not Core ML's speed.
+"""Core ML packages on any machine, evaluated from the specification of their operations: for parity, not for Core ML's speed.
 
-What it proves: graph, weights, layout, preprocessing, labels and declared shapes. What it does not: Apple's kernels, which unit
-of a device computes what, and how fast.
+It proves graph, weights, layout, preprocessing, labels and declared shapes. It does not prove Apple's kernels, which unit of a
+device computes what, and how fast.
 """
 
-from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from edgeferry.targets.host.installed import needs, versions
+from edgeferry.models.coreml_messages import CARRIER, folder
+from edgeferry.models.system.errors import EdgeError
+from edgeferry.targets.host.installed import installs, needs, versions
 from edgeferry.targets.target import Job, Run, Session, Target
 from edgeferry.targets.timing import run_of, timed
 
@@ -20,24 +20,21 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeferry.models.preprocessing import Preprocessing
-    from edgeferry.targets.mil.package import Image, Package
+    from edgeferry.targets.mil.package import ImageInput, ModelPackage
 
-CARRIER: Final = "coremltools"
 EXACT: Final = "float32, evaluated from its specification; not Core ML"
 EMULATED: Final = "emulated float16, evaluated from its specification; not Core ML, not the Neural Engine"
-# What an accelerator's name on the command line means: each result rounded as declared, or none.
+# Accelerator names on the command line: whether each result is rounded as declared.
 ARITHMETIC: Final = {None: True, "float16": True, "float32": False}
 
 
 def _missing() -> str | None:
     why = needs(CARRIER)()
     if why is not None:
-        return f"{why} (its message definitions are read, no converter)"
-    spec = find_spec(CARRIER)
-    places = (spec.submodule_search_locations if spec else None) or []
-    if any((Path(place) / "proto" / "Model_pb2.py").is_file() for place in places):
+        return f"{why} (only its protobuf messages are used, no converter)"
+    if folder() is not None:
         return None
-    return "the coremltools that is installed lacks its message definitions: `make install` installs 9.0"
+    return f"the installed coremltools has no protobuf messages: {installs(CARRIER)} installs 9.0"
 
 
 def _run(job: Job) -> Run:
@@ -45,7 +42,7 @@ def _run(job: Job) -> Run:
 
 
 def _open(job: Job) -> Session:
-    """Return a session whose calls include neither laying out the picture nor reading the package."""
+    """Return a session whose calls include neither the layout of the picture nor the reading of the package."""
     import numpy as np
 
     from edgeferry.targets.mil.memory import keep_memory
@@ -82,7 +79,7 @@ def _open(job: Job) -> Session:
 
 
 def _scores(outputs: "dict[str, Any]", output: str, labels: tuple[str, ...] | None) -> "NDArray[np.float32]":
-    """Return what an app is told, in the order of the labels; without labels, the one output."""
+    """Return the probabilities in the order of the labels; without labels, the one output."""
     import numpy as np
 
     if labels is None:
@@ -91,29 +88,33 @@ def _scores(outputs: "dict[str, Any]", output: str, labels: tuple[str, ...] | No
     return np.array([probabilities[label] for label in labels], np.float32)
 
 
-def _pictures(job: Job, package: "Package") -> "list[NDArray[np.float32]]":
+def _pictures(job: Job, package: "ModelPackage") -> "list[NDArray[np.float32]]":
     import numpy as np
 
-    # An array of pixels is in the contract's own order.
-    as_told = job.images() if package.takes_array else _in_colour_space(job.images(), job.artifact.preprocessing, package.image)
-    planes = np.ascontiguousarray(as_told.transpose(0, 3, 1, 2), np.float32)
+    # An array of pixels has the channel order of the config.
+    ordered = job.images() if package.takes_array else _in_colour_space(job.images(), job.artifact.preprocessing, package.image)
+    planes = np.ascontiguousarray(ordered.transpose(0, 3, 1, 2), np.float32)
     return [planes[at : at + 1] for at in range(len(planes))]
 
 
-def _in_colour_space(pixels: "NDArray[np.uint8]", how: "Preprocessing", image: "Image") -> "NDArray[np.uint8]":
-    """Return pictures as an app hands them over, RGB or gray, in the order that the package itself asks for.
+def _in_colour_space(pixels: "NDArray[np.uint8]", how: "Preprocessing", image: "ImageInput") -> "NDArray[np.uint8]":
+    """Return pictures as an app passes them, RGB or gray, in the channel order that the package itself declares.
 
     Raises:
-        EdgeError: the package takes pictures of another size or of another kind than the contract's.
+        EdgeError: the package takes pictures of another size or colour space than the config's.
     """
-    from edgeferry.models.system.errors import EdgeError
-
     expected = (image.height, image.width)
     if pixels.shape[1:3] != expected:
-        raise EdgeError(f"the package takes images of {expected}; the contract's are {pixels.shape[1:3]}. Export it anew.")
+        raise EdgeError(
+            "EF-coreml-image-size",
+            f"the package takes images of {expected}; the config's are {pixels.shape[1:3]}. Export it again.",
+        )
     kinds = {"GRAYSCALE": 1, "RGB": 3, "BGR": 3}
     if kinds.get(image.colour_space) != how.channels:
-        raise EdgeError(f"the package takes {image.colour_space} pictures; the contract's are {how.colour}. Export it anew.")
+        raise EdgeError(
+            "EF-coreml-image-colour",
+            f"the package takes {image.colour_space} pictures; the config's are {how.colour}. Export it again.",
+        )
     rgb = pixels[..., ::-1] if how.colour == "bgr" else pixels
     return rgb[..., ::-1] if image.colour_space == "BGR" else rgb
 
@@ -121,7 +122,7 @@ def _in_colour_space(pixels: "NDArray[np.uint8]", how: "Preprocessing", image: "
 TARGETS = (
     Target(
         name="coreml-reference",
-        summary="any CPU, ML Programs evaluated from their specification; not Core ML",
+        summary="any CPU, evaluates ML Programs by their specification; not Core ML",
         reads=frozenset({"coreml"}),
         missing=_missing,
         run=_run,

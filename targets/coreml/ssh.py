@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A Mac over ssh: the job, the artifact and the code that runs it go there; the run comes back.
+"""A Mac over ssh: the job, the artifact and the code that runs it are copied there; the run is copied back.
 
-Nothing is installed there: the Mac brings a Python with coremltools, numpy and Pillow.
+Nothing is installed there: the Mac needs a Python with coremltools, numpy and Pillow.
 """
 
 import io
@@ -20,25 +20,25 @@ from edgeferry.models.system.places import PACKAGE_FILE, ROOT
 from edgeferry.targets.host.ssh import Connection, RefusedError
 from edgeferry.targets.target import Absent, Job, Run, Unsupported
 
-# Which Mac, as ssh names it; which Python there; where its files go, below the home folder unless absolute.
+# The Mac, as ssh names it; the Python there; the folder for files there, below the home folder unless absolute.
 MAC: Final = "EDGEFERRY_MAC"
 PYTHON: Final = "EDGEFERRY_MAC_PYTHON"
 FOLDER: Final = "EDGEFERRY_MAC_FOLDER"
-# Which the Mac is told, as they are here.
+# Variables that are passed to the Mac.
 PASSED_ON: Final = ("EDGEFERRY_IOS_TEAM",)
-# A fresh folder each time, so that a call made twice starts from the same. shasum is on every macOS, sha256sum on newer ones.
+# A fresh folder each time, so that a repeated call starts from the same state. shasum is on every macOS, sha256sum on newer ones.
 UNPACK: Final = """\
 umask 077
 folder="$1"
 partial="$1.partial"
 fail() { echo "$1" >&2; rm -rf -- "$partial"; exit 1; }
 rm -rf -- "$folder" "$partial"
-mkdir -p -- "$partial" && cat >"$partial/job.tar" || fail "it cannot be written there"
+mkdir -p -- "$partial" && cat >"$partial/job.tar" || fail "it is not writable"
 if command -v shasum >/dev/null; then found=$(shasum -a 256 <"$partial/job.tar"); else found=$(sha256sum <"$partial/job.tar"); fi
-[ "${found%% *}" = "$2" ] || fail "it did not arrive whole"
+[ "${found%% *}" = "$2" ] || fail "the file arrived damaged"
 tar -xf "$partial/job.tar" -C "$partial" && rm -- "$partial/job.tar" && mv -- "$partial" "$folder" || fail "it cannot be unpacked"
 """
-ASK: Final = """\
+RUN: Final = """\
 folder="$1"; python="$2"; shift 2
 cd -- "$folder" && exec env "$@" "$python" -m edgeferry.targets.coreml.job job >job/log 2>&1
 """
@@ -54,12 +54,12 @@ class _Place:
 
 
 def settings() -> dict[str, str]:
-    """Return what of the environment says which Mac is asked, and how."""
+    """Return the environment variables that name the Mac and how it is used."""
     return {name: os.environ[name] for name in (MAC, PYTHON, FOLDER, *PASSED_ON) if os.environ.get(name)}
 
 
 def run_on_mac(job: Job, target: str) -> Run:
-    """Return what the Mac that the environment names makes of a job.
+    """Return the run of a job by the Mac that the environment names.
 
     Raises:
         Absent: it cannot be reached, or lacks something.
@@ -74,12 +74,12 @@ def run_on_mac(job: Job, target: str) -> Run:
     place = _Place(Connection(os.environ[MAC]), os.environ.get(PYTHON) or "python3", f"{folder}/{name[:16]}")
     _call(place, UNPACK, place.folder, name, stdin=packed)
     try:
-        _ask(place)
-        told = json.loads(_call(place, 'cat -- "$1/job/run.json"', place.folder))
-        scores = b"" if told["error"] else _call(place, 'cat -- "$1/job/scores.npy"', place.folder)
+        _run_there(place)
+        record = json.loads(_call(place, 'cat -- "$1/job/run.json"', place.folder))
+        scores = b"" if record["error"] else _call(place, 'cat -- "$1/job/scores.npy"', place.folder)
     finally:
-        _tidied(place)
-    return as_run(told, scores, place.connection.destination)
+        _remove(place)
+    return as_run(record, scores, place.connection.destination)
 
 
 def pack(job: Job, target: str) -> bytes:
@@ -95,22 +95,23 @@ def pack(job: Job, target: str) -> bytes:
     return packed.getvalue()
 
 
-def as_run(told: dict[str, Any], scores: bytes, host: str) -> Run:
-    """Return what ``job.py`` wrote there, or raise as it did."""
+def as_run(record: dict[str, Any], scores: bytes, host: str) -> Run:
+    """Return the run that ``job.py`` wrote there, or raise the error that it met."""
     import numpy as np
 
-    if told["error"]:
+    if error := record["error"]:
+        message = f"{error['message']} (on {host})"
         kinds = {"Absent": Absent, "Unsupported": Unsupported, "EdgeError": EdgeError}
-        raise kinds.get(told["error"]["kind"], RuntimeError)(f"{told['error']['message']} (on {host})")
-    if sha256(scores).hexdigest() != told["scores_sha256"]:
-        raise Absent(f"the scores of {host} did not arrive whole; ask again")
+        raise kinds[error["kind"]](error["code"], message) if error["kind"] in kinds else RuntimeError(message)
+    if sha256(scores).hexdigest() != record["scores_sha256"]:
+        raise Absent("EF-transfer-damaged", f"the scores of {host} arrived damaged; run it again")
     return Run(
         scores=np.load(io.BytesIO(scores), allow_pickle=False),
-        labels=None if told["labels"] is None else tuple(told["labels"]),
-        latencies_ms=tuple(told["latencies_ms"]),
-        first_ms=told["first_ms"],
-        load_ms=told["load_ms"],
-        environment={"host": host, **told["environment"]},
+        labels=None if record["labels"] is None else tuple(record["labels"]),
+        latencies_ms=tuple(record["latencies_ms"]),
+        first_ms=record["first_ms"],
+        load_ms=record["load_ms"],
+        environment={"host": host, **record["environment"]},
     )
 
 
@@ -120,8 +121,8 @@ def written(run: Run) -> tuple[dict[str, Any], bytes]:
 
     scores = io.BytesIO()
     np.save(scores, run.scores, allow_pickle=False)
-    facts = {name: value for name, value in asdict(run).items() if name not in {"scores", "answered", "stored"}}
-    return {"schema": 1, **facts, "scores_sha256": sha256(scores.getvalue()).hexdigest(), "error": None}, scores.getvalue()
+    facts = {name: value for name, value in asdict(run).items() if name not in {"scores", "image_indices", "stored"}}
+    return {"schema": 2, **facts, "scores_sha256": sha256(scores.getvalue()).hexdigest(), "error": None}, scores.getvalue()
 
 
 def _members(job: Job) -> Iterator[tuple[str, bytes]]:
@@ -134,16 +135,17 @@ def _members(job: Job) -> Iterator[tuple[str, bytes]]:
     yield "job/pixels.npy", job.pixels.read_bytes()
 
 
-def _ask(place: _Place) -> None:
+def _run_there(place: _Place) -> None:
     passed = [f"{name}={os.environ[name]}" for name in PASSED_ON if os.environ.get(name)]
     try:
-        place.connection.call(ASK, place.folder, place.python, *passed)
+        place.connection.call(RUN, place.folder, place.python, *passed)
     except RefusedError as error:
         log = place.connection.call('tail -n 1 -- "$1/job/log"', place.folder).decode("utf-8", "replace").strip()
         where = f"{place.python} on {place.connection.destination}"
         raise Absent(
+            "EF-mac-no-result",
             f"{where} ended without a result ({log or error}); expected Python 3.11 to 3.13 with coremltools, numpy, pillow: "
-            f"`{place.python} -m pip install coremltools==9.0 numpy pillow` there, or {PYTHON} names another"
+            f"`{place.python} -m pip install coremltools==9.0 numpy pillow` there, or {PYTHON} names another",
         ) from None
 
 
@@ -151,11 +153,12 @@ def _call(place: _Place, script: str, *arguments: str, stdin: Path | None = None
     try:
         return place.connection.call(script, *arguments, stdin=stdin)
     except RefusedError as error:
-        raise Absent(f"{place.folder} on {place.connection.destination}: {error}; {FOLDER} names another folder") from None
+        where = f"{place.folder} on {place.connection.destination}"
+        raise Absent("EF-mac-folder", f"{where}: {error}; {FOLDER} names another folder") from None
 
 
-def _tidied(place: _Place) -> None:
-    """Remove the job there, images above all; where that fails, what it was asked is still the answer."""
+def _remove(place: _Place) -> None:
+    """Remove the job there, images above all; where that fails, the run is still valid."""
     try:
         place.connection.call('rm -rf -- "$1"', place.folder)
     except (Absent, RefusedError) as error:

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What runs on this machine or is reached from it: installed packages, programs, GPUs, ssh."""
+"""This machine and those reached from it: installed packages, programs, GPUs, ssh."""

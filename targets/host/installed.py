@@ -1,26 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is installed here, found out without importing it."""
+"""What is installed here, found without importing it, and the commands that install what is missing."""
 
-import sys
 from collections.abc import Callable, Mapping
-from importlib.metadata import distributions
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-# NVIDIA's driver makes it for the first device.
+from edgeferry.models.system.errors import EXTRAS
+from edgeferry.models.system.packages import versions_of
+from edgeferry.models.system.places import ROOT
+
+# NVIDIA's driver creates it for the first device.
 CUDA_DEVICE: Final = Path("/dev/nvidia0")
 
 
-def versions_of(*names: str, below: Path | None = None) -> dict[str, str]:
-    """Return the versions of those distributions that are installed, in this Python or in the site-packages folder ``below``."""
-    where = sys.path if below is None else [str(below)]
-    found = {name: next(iter(distributions(name=name, path=where)), None) for name in names}
-    return {name: distribution.version for name, distribution in found.items() if distribution is not None}
-
-
 def file_identity(program: str | None) -> str:
-    """Return what a program is known by instead of its version, which takes longer to ask than all the rest: path, size, time."""
+    """Return path, size and modification time of a program: its version takes longer to find than everything else together."""
     if program is None:
         return "none"
     facts = Path(program).stat()
@@ -28,7 +23,7 @@ def file_identity(program: str | None) -> str:
 
 
 def runtime(*names: str) -> dict[str, str]:
-    """Return how a run's environment names what ran it: the first of the distributions that is installed, and its version."""
+    """Return a run's runtime for its environment: the first of the distributions that is installed, and its version."""
     name, version = next(iter(versions_of(*names).items()), (names[0], "unknown"))
     return {"runtime": name, "version": version}
 
@@ -38,15 +33,31 @@ def versions(*names: str) -> Callable[[], Mapping[str, str]]:
     return lambda: versions_of(*names)
 
 
+def is_checkout() -> bool:
+    """Return whether this is a checkout, whose Makefile installs everything, and not an installed wheel."""
+    return (ROOT / "Makefile").is_file()
+
+
+def installs(module: str) -> str:
+    """Return the command that installs a Python package that edgeferry depends on."""
+    extra = f"[{EXTRAS[module]}]" if module in EXTRAS else ""
+    return "`make install`" if is_checkout() else f"`pip install 'edgeferry{extra}'`"
+
+
+def pip_installs(requirement: str) -> str:
+    """Return the command that installs any Python package next to edgeferry."""
+    return f"`{'.venv/bin/python -m pip' if is_checkout() else 'pip'} install '{requirement}'`"
+
+
 def no_cuda(then: str) -> str | None:
-    """Return why nothing can run on an NVIDIA GPU here, or None; ``then`` says what to do on a machine that has one."""
+    """Return why nothing can run on an NVIDIA GPU here, or None; ``then`` is what to do on a machine that has one."""
     if CUDA_DEVICE.exists():
         return None
-    return f"no CUDA device: {CUDA_DEVICE} is absent; on a machine with an NVIDIA GPU and its driver, {then}"
+    return f"no CUDA device: {CUDA_DEVICE} does not exist; on a machine with an NVIDIA GPU and its driver, {then}"
 
 
 def needs(module: str) -> Callable[[], str | None]:
-    """Return a target's ``missing``: None where a module can be imported here, else how to get it."""
+    """Return a target's ``missing``: None where a module can be imported here, else the command that installs it."""
     return lambda: (
-        None if find_spec(module) is not None else f"the Python package {module} is not installed: `make install` installs it"
+        None if find_spec(module) is not None else f"the Python package {module} is not installed: {installs(module)} installs it"
     )

@@ -29,25 +29,25 @@ def _open(job: Job) -> Session:
 
 
 def opened(job: Job, **options: Any) -> Session:
-    """Return a session of LiteRT's interpreter; ``options`` are more of its own."""
+    """Return a session of LiteRT's interpreter; ``options`` are further options of the interpreter."""
     from ai_edge_litert.interpreter import Interpreter
 
     model = {"model_path": str(job.main_file), "num_threads": job.threads}
     load_ms, interpreter = timed(lambda: _allocated(Interpreter(**model, **options)))
-    takes, answers = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    takes, gives = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
 
     def ready(image: "NDArray[np.float32]") -> "Callable[[], NDArray[np.generic]]":
         interpreter.set_tensor(takes["index"], quantized(image, takes))
-        return answer
+        return invoke
 
-    def answer() -> "NDArray[np.generic]":
+    def invoke() -> "NDArray[np.generic]":
         interpreter.invoke()
-        copied: NDArray[np.generic] = interpreter.get_tensor(answers["index"])
+        copied: NDArray[np.generic] = interpreter.get_tensor(gives["index"])
         return copied
 
     return Session(
         ready=ready,
-        as_scores=partial(dequantized, tensor=answers),
+        as_scores=partial(dequantized, tensor=gives),
         labels=labels_in(job.main_file),
         load_ms=load_ms,
         environment={**runtime(DISTRIBUTION), "threads": job.threads, **_delegated(interpreter)},
@@ -60,11 +60,11 @@ def _allocated(interpreter: Any) -> Any:
 
 
 def _delegated(interpreter: Any) -> dict[str, Any]:
-    """Return what took parts of the graph off LiteRT's own kernels, and how many operations it left to them."""
-    # Told by the interpreter, not assumed: XNNPACK takes only the operations it knows. There is no public way to ask.
+    """Return which delegate took parts of the graph, how many operations there are, and how many of them it took."""
+    # Read from the interpreter, not assumed: XNNPACK takes only the operations it knows. There is no public function for it.
     listed = interpreter._get_ops_details()  # noqa: SLF001
     parts = [each for each in listed if each["op_name"] == "DELEGATE"]
-    # What a delegate took stays in the list: it is what leads from the part's outputs back to its inputs.
+    # Operations that a delegate took stay in the list: they lead from the part's outputs back to its inputs.
     operations = [each for each in listed if each["op_name"] != "DELEGATE"]
     makers = {int(tensor): at for at, each in enumerate(operations) for tensor in each["outputs"]}
     taken: set[int] = set()

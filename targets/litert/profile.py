@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each operation of a TF Lite file takes, by LiteRT's own profiler.
+"""The time of each operation of a TF Lite file, by LiteRT's own profiler.
 
-Neither the interpreter nor the compiled model has it in Python, so the library's C functions are called (litert/c, LiteRT 2.3).
-XNNPACK reports the operations that it took one by one, under its own names: a 1 x 1 convolution is "Fully Connected" to it.
+Neither the interpreter nor the compiled model offers it in Python, so C functions of the library are called (litert/c of 2.3).
+XNNPACK reports each operation that it took, under its own names: it calls a 1 x 1 convolution "Fully Connected".
 """
 
 import ctypes
@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from edgeferry.targets.target import Job, Operation, Unsupported
+from edgeferry.targets.target import Job, OperationTime, Unsupported
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,11 +23,11 @@ Handle = ctypes.c_void_p
 CPU: Final = 1
 WRITE: Final = 1
 ELEMENT_TYPES: Final = {"float32": 1, "int32": 2, "uint8": 3, "int8": 9}
-# Events: an operation of the runtime's own kernels, and one of those that a delegate took.
+# Events: an operation of the runtime's own kernels, and one that a delegate took.
 BUILTIN: Final = 2
 DELEGATED: Final = 8
 OWNERS: Final = {BUILTIN: "LiteRT", DELEGATED: "XNNPACK"}
-# What begins an answer.
+# The event that begins an inference.
 INVOKE: Final = 16
 PROFILING: Final = (b"runtime_options_string", b"enable_profiling = true\n")
 CALLS: Final = 30
@@ -60,20 +60,20 @@ class _Event(ctypes.Structure):
     )
 
 
-class _Told(NamedTuple):
+class _ProfileEvent(NamedTuple):
     tag: str
     kind: int
     elapsed_us: int
 
 
-def profile(job: Job) -> list[Operation]:
-    """Return the operations of a file in the order in which they run, each with its mean milliseconds of an answer.
+def profile(job: Job) -> list[OperationTime]:
+    """Return the operations of a file in the order in which they run, each with its mean milliseconds per inference.
 
     Raises:
-        Unsupported: this version of LiteRT has no such profiler, or the file is nothing that it compiles.
+        Unsupported: this version of LiteRT has no such profiler, or does not compile the file.
     """
     if job.threads != 1:
-        raise Unsupported(f"its operations are told of one thread, not of {job.threads}")
+        raise Unsupported("EF-profiler-threads", f"the profiler reports operations on 1 thread; the job has {job.threads}")
     with ExitStack() as stack:
         library = _Library(stack)
         model = _Model(library, job)
@@ -86,13 +86,13 @@ def profile(job: Job) -> list[Operation]:
 
 
 class _Library:
-    """LiteRT's C functions, and what was created with them, which goes with the stack."""
+    """LiteRT's C functions; the stack destroys what was created with them."""
 
     def __init__(self, stack: ExitStack) -> None:
         folders = getattr(find_spec("ai_edge_litert"), "submodule_search_locations", None) or []
         found = [path for folder in folders for path in Path(folder).glob("libLiteRt.*")]
         if not found:
-            raise Unsupported("the ai-edge-litert that is installed has no libLiteRt, which holds the profiler")
+            raise Unsupported("EF-profiler-missing", "the installed ai-edge-litert has no libLiteRt, which contains the profiler")
         self._functions = ctypes.CDLL(str(found[0]))
         self._stack = stack
 
@@ -100,17 +100,19 @@ class _Library:
         """Call a function.
 
         Raises:
-            Unsupported: there is none of this name, or it fails.
+            Unsupported: the library has no such function, or it fails.
         """
         try:
             function = getattr(self._functions, f"LiteRt{name}")
         except AttributeError:
-            raise Unsupported(f"this LiteRT has no LiteRt{name}; its profiler is of another version") from None
+            raise Unsupported(
+                "EF-profiler-version", f"this LiteRT has no function LiteRt{name}: its profiler has another version"
+            ) from None
         if status := function(*arguments):
-            raise Unsupported(f"LiteRt{name} failed with status {status}")
+            raise Unsupported("EF-profiler-failed", f"LiteRt{name} failed with status {status}")
 
     def made(self, name: str, *arguments: Any, kind: str = "") -> Handle:
-        """Return what a function makes; it is destroyed with the stack, as of a kind, where one is named."""
+        """Return what a function creates; where ``kind`` names its type, the stack destroys it."""
         handle = Handle()
         self.call(name, *arguments, ctypes.byref(handle))
         if kind:
@@ -118,20 +120,21 @@ class _Library:
         return handle
 
     @contextmanager
-    def profiled(self, compiled: Handle) -> Iterator[list[_Told]]:
+    def profiled(self, compiled: Handle) -> Iterator[list[_ProfileEvent]]:
         """Yield a list that holds every event at the end."""
         profiler, count = self.made("CompiledModelGetProfiler", compiled), ctypes.c_int()
         self.call("ResetProfiler", profiler)
         self.call("StartProfiler", profiler)
-        found: list[_Told] = []
+        found: list[_ProfileEvent] = []
         yield found
         self.call("StopProfiler", profiler)
         self.call("GetNumProfilerEvents", profiler, ctypes.byref(count))
         events = (_Event * max(count.value, 1))()
         self.call("GetProfilerEvents", profiler, count, events)
-        for event in events[: count.value]:
-            told = _Told(event.tag.decode(errors="replace"), event.event_type, event.elapsed_us)
-            found.append(told)
+        found += [
+            _ProfileEvent(event.tag.decode(errors="replace"), event.event_type, event.elapsed_us)
+            for event in events[: count.value]
+        ]
 
 
 class _Model:
@@ -144,16 +147,16 @@ class _Model:
         from edgeferry.targets.timing import normalised_images
 
         described = Interpreter(model_path=str(job.main_file))
-        takes, answers = described.get_input_details()[0], described.get_output_details()[0]
+        takes, gives = described.get_input_details()[0], described.get_output_details()[0]
         self._library = library
         self._environment = library.made("CreateEnvironment", 0, None, kind="Environment")
         file = library.made("CreateModelFromFile", self._environment, str(job.main_file).encode(), kind="Model")
         self.compiled = library.made("CreateCompiledModel", self._environment, file, self._options(), kind="CompiledModel")
-        self._input, self._output = self._buffers("Input", takes), self._buffers("Output", answers)
+        self._input, self._output = self._buffers("Input", takes), self._buffers("Output", gives)
         self._write(quantized(normalised_images(job)[0], takes))
 
     def run(self) -> None:
-        """Answer the image."""
+        """Run the image."""
         one = ctypes.c_size_t(1)
         self._library.call("RunCompiledModel", self.compiled, ctypes.c_size_t(0), one, self._input, one, self._output)
 
@@ -161,7 +164,7 @@ class _Model:
         options = self._library.made("CreateOptions", kind="Options")
         self._library.call("SetOptionsHardwareAccelerators", options, CPU)
         identifier, text = PROFILING
-        # The library frees neither; both stay as long as the process, which ends soon.
+        # The library frees neither; both live as long as the process, which ends soon.
         self._kept = ctypes.create_string_buffer(text), ctypes.CFUNCTYPE(None, Handle)(lambda _: None)
         profiling = self._library.made("CreateOpaqueOptions", identifier, *self._kept)
         self._library.call("AddOpaqueOptions", options, profiling)
@@ -175,7 +178,7 @@ class _Model:
         needs = self._library.made(f"GetCompiledModel{name}BufferRequirements", self.compiled, zero, zero)
         shape, element = described["shape"], np.dtype(described["dtype"]).name
         if element not in ELEMENT_TYPES:
-            raise Unsupported(f"its profiler is handed no tensors of {element}")
+            raise Unsupported("EF-profiler-dtype", f"the profiler takes no tensors of {element}")
         kind = _TensorType(ELEMENT_TYPES[element], _Layout(len(shape), 0, tuple(int(size) for size in shape)))
         arguments = self._environment, ctypes.byref(kind), needs
         buffer = self._library.made("CreateManagedTensorBufferFromRequirements", *arguments, kind="TensorBuffer")
@@ -190,17 +193,17 @@ class _Model:
         self._library.call("UnlockTensorBuffer", Handle(buffer))
 
 
-def _operations(events: list[_Told]) -> list[Operation]:
-    """Return the operations in the order in which they run, with their mean times: those of a call are in whole microseconds."""
-    answers: list[list[_Told]] = []
+def _operations(events: list[_ProfileEvent]) -> list[OperationTime]:
+    """Return the operations in the order in which they run, with their mean times: single times are in whole microseconds."""
+    inferences: list[list[_ProfileEvent]] = []
     for event in events:
         if event.kind == INVOKE:
-            answers.append([])
-        elif event.kind in {BUILTIN, DELEGATED} and answers:
-            answers[-1].append(event)
-    # Each part that a delegate took counts its operations from 0, so that only the place in the order tells them apart.
-    whole = [answer for answer in answers if len(answer) == len(answers[0])]
+            inferences.append([])
+        elif event.kind in {BUILTIN, DELEGATED} and inferences:
+            inferences[-1].append(event)
+    # Each part that a delegate took numbers its operations from 0, so only the position in the order distinguishes them.
+    whole = [events for events in inferences if len(events) == len(inferences[0])]
     return [
-        Operation(f"{at}, {OWNERS[same[0].kind]}", same[0].tag, statistics.fmean(event.elapsed_us for event in same) / 1000)
+        OperationTime(f"{at}, {OWNERS[same[0].kind]}", same[0].tag, statistics.fmean(event.elapsed_us for event in same) / 1000)
         for at, same in enumerate(zip(*whole, strict=True))
     ]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a .tflite file tells of itself: its labels, and how its integers stand for numbers."""
+"""What a .tflite file describes: its labels, and the quantization of its input and output."""
 
 import zipfile
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ LABELS_FILE: Final = "labels.txt"
 
 
 def labels_in(path: Path) -> tuple[str, ...] | None:
-    """Return the labels appended to a .tflite file as a zip archive, or None where it carries none."""
+    """Return the labels appended to a .tflite file as a zip archive, or None where it has none."""
     if not zipfile.is_zipfile(path):
         return None
     with zipfile.ZipFile(path) as archive:
@@ -27,7 +27,7 @@ def labels_in(path: Path) -> tuple[str, ...] | None:
 def quantized(values: "NDArray[np.float32]", tensor: Mapping[str, Any]) -> "NDArray[np.generic]":
     """Return values as a tensor stores them: ``round(value / scale) + zero_point``, clipped to its type; floats as they are.
 
-    ``tensor`` is what the interpreter tells of it, read from the file.
+    ``tensor`` is the interpreter's description of it, read from the file.
     """
     import numpy as np
 
@@ -41,7 +41,7 @@ def quantized(values: "NDArray[np.float32]", tensor: Mapping[str, Any]) -> "NDAr
 
 
 def dequantized(stored: "NDArray[np.generic]", tensor: Mapping[str, Any]) -> "NDArray[np.float32]":
-    """Return the numbers that stored ones stand for: ``(stored - zero_point) * scale``; floats as they are."""
+    """Return the real values of stored integers: ``(stored - zero_point) * scale``; floats as they are."""
     import numpy as np
 
     if not np.issubdtype(stored.dtype, np.integer):
@@ -52,7 +52,7 @@ def dequantized(stored: "NDArray[np.generic]", tensor: Mapping[str, Any]) -> "ND
 
 
 def delegate_name(partitions: int | None) -> str:
-    """Return in words what took part of the graph off TF Lite's own kernels, on a CPU always XNNPACK; None is not told."""
+    """Return the delegate that took parts of the graph, on a CPU always XNNPACK; None where the count is unknown."""
     if partitions is None:
         return "unknown"
     return f"XNNPACK ({partitions} {'part' if partitions == 1 else 'parts'})" if partitions else "none"

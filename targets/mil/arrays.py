@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The arrays that a program's values are, and how a number is rounded to float16."""
+"""The arrays of a program's values, and rounding to float16."""
 
 from typing import Any, Final
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-# What a program declares and the evaluator computes with: float16 values are held in float32, where every one of them fits.
+# The type that the evaluator computes in, by the declared one: float16 values are held in float32, which represents each exactly.
 COMPUTED_IN: Final[dict[str, np.dtype[Any]]] = {
     "FLOAT16": np.dtype(np.float32),
     "FLOAT32": np.dtype(np.float32),
@@ -32,13 +32,13 @@ COMPUTED_IN: Final[dict[str, np.dtype[Any]]] = {
 
 
 def rounded_to_float16(values: Array) -> Array:
-    """Return float32 values rounded to the nearest float16, ties to even, still held in float32; too large becomes infinite."""
+    """Return float32 values rounded to the nearest float16, ties to even, held in float32; too large ones become infinite."""
     with np.errstate(over="ignore"):
         return values.astype(np.float16).astype(np.float32)
 
 
 def unpacked(data: bytes, bits: int, count: int, *, signed: bool = False) -> Array:
-    """Return numbers of less than a byte, packed from the lowest bit up: uint8, or int8 where ``signed``.
+    """Return numbers of fewer than 8 bits, packed from the lowest bit up: uint8, or int8 where ``signed``.
 
     Source: coremltools' description of constexpr_lut_to_dense, iOS 16.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compressed weights, decompressed as their operations say, in the type of their scale or table.
+"""Compressed weights, decompressed as their operations specify, in the type of their scale or table.
 
 Sources: coremltools 9.0's documentation of the operations, converters/mil/mil/ops/defs/iOS16/constexpr_ops.py and
 iOS18/compression.py. An operation that has two forms takes iOS 16's inputs or iOS 18's.
@@ -18,7 +18,7 @@ from edgeferry.targets.target import Unsupported
 
 
 def constexpr_affine_dequantize(quantized_data: Array, zero_point: Array, scale: Array, axis: Array) -> Array:
-    """Return ``scale * (quantized_data - zero_point)``, a vector's members one for each index of ``axis``; iOS 16."""
+    """Return ``scale * (quantized_data - zero_point)``, where a vector has one value per index of ``axis``; iOS 16."""
     shape = [1] * quantized_data.ndim
     shape[int(axis)] = -1
     offset, factor = (each.reshape(shape) if each.ndim else each for each in (zero_point, scale))
@@ -28,7 +28,7 @@ def constexpr_affine_dequantize(quantized_data: Array, zero_point: Array, scale:
 
 
 def constexpr_blockwise_shift_scale(data: Array, scale: Array, offset: Array | None = None) -> Array:
-    """Return ``scale * (data - offset)``, one scale for each block of ``data.shape / scale.shape``; iOS 18."""
+    """Return ``scale * (data - offset)``, with one scale per block of ``data.shape / scale.shape``; iOS 18."""
     values = data.astype(scale.dtype)
     if offset is not None:
         values = values - _spread(offset, data.shape)
@@ -37,15 +37,15 @@ def constexpr_blockwise_shift_scale(data: Array, scale: Array, offset: Array | N
 
 
 def constexpr_lut_to_dense(indices: Array, lut: Array, shape: Array | None = None, vector_axis: Array | None = None) -> Array:
-    """Return what each index stands for in the table.
+    """Return the table's value at each index.
 
-    With ``shape``, iOS 16: indices packed in bytes, one table. Without, iOS 18: tables of [..., palettes, vector], one for each
-    block of the indices; each vector is laid along ``vector_axis``.
+    With ``shape``, iOS 16: indices packed in bytes, one table. Without, iOS 18: tables of [..., palettes, vector], one per block
+    of the indices; each vector lies along ``vector_axis``.
     """
     if shape is not None:
         sizes = allowed(shape, "weight")
         bits = int(log2(lut.size))
-        _check(indices.size == -(-prod(sizes) * bits // 8), "constexpr_lut_to_dense has another number of indices than weights")
+        _check(indices.size == -(-prod(sizes) * bits // 8), "the numbers of indices and weights of constexpr_lut_to_dense differ")
         dense: Array = lut[unpacked(indices.tobytes(), bits, prod(sizes))].reshape(sizes)
         return dense
     tables = _spread(lut, allowed((*indices.shape, *lut.shape[-2:]), "table"))
@@ -54,12 +54,12 @@ def constexpr_lut_to_dense(indices: Array, lut: Array, shape: Array | None = Non
 
 
 def constexpr_sparse_to_dense(nonzero_data: Array, mask: Array, shape: Array | None = None) -> Array:
-    """Return zeros, and ``nonzero_data`` where the mask has ones; with ``shape`` its bits are packed, iOS 16, else iOS 18."""
+    """Return ``nonzero_data`` where the mask has ones, else 0; with ``shape`` its bits are packed, iOS 16, otherwise iOS 18."""
     if shape is not None:
         sizes = allowed(shape, "weight")
-        _check(mask.size == -(-prod(sizes) // 8), "constexpr_sparse_to_dense has another number of bits than weights")
+        _check(mask.size == -(-prod(sizes) // 8), "the numbers of bits and weights of constexpr_sparse_to_dense differ")
         mask = unpacked(mask.tobytes(), 1, prod(sizes)).reshape(sizes)
-    _check(np.count_nonzero(mask) == nonzero_data.size, "constexpr_sparse_to_dense has another number of values than bits set")
+    _check(np.count_nonzero(mask) == nonzero_data.size, "the numbers of values and set bits of constexpr_sparse_to_dense differ")
     dense: Array = np.zeros(mask.shape, nonzero_data.dtype)
     dense[mask != 0] = nonzero_data
     return dense
@@ -83,17 +83,17 @@ def constexpr_sparse_blockwise_shift_scale(
 
 
 def constexpr_cast(source_val: Array, output_dtype: str) -> Array:
-    """Return float16 values as float32, the only cast there is; iOS 16."""
+    """Return float16 values as float32, the only cast that exists; iOS 16."""
     if output_dtype != "fp32":
-        raise Unsupported(f"constexpr_cast to {output_dtype} is not in the specification")
+        raise Unsupported("EF-mil-unsupported", f"constexpr_cast to {output_dtype} is not in the specification")
     return source_val.astype(np.float32)
 
 
 def _spread(blocks: Array, shape: tuple[int, ...]) -> Array:
     """Return each value repeated over its block of an array of ``shape``."""
-    _check(blocks.ndim == len(shape), "a scale or table has another rank than its weights")
+    _check(blocks.ndim == len(shape), "the ranks of a scale or table and of its weights differ")
     for axis, size in enumerate(shape):
-        _check(size % blocks.shape[axis] == 0, "a scale or table does not divide its weights")
+        _check(size % blocks.shape[axis] == 0, "the shape of a scale or table does not divide that of its weights")
         if blocks.shape[axis] not in {1, size}:
             blocks = np.repeat(blocks, size // blocks.shape[axis], axis=axis)
     return np.broadcast_to(blocks, shape)
@@ -108,7 +108,7 @@ def _laid_along(vectors: Array, axis: int) -> Array:
 
 def _check(holds: bool, otherwise: str) -> None:  # noqa: FBT001 - read as a sentence
     if not holds:
-        raise EdgeError(f"{otherwise}; export it anew.")
+        raise EdgeError("EF-mil-weights", f"{otherwise}; export it again.")
 
 
 CONSTANT_EXPRESSIONS: Final[Mapping[str, Callable[..., Any]]] = {

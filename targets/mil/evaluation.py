@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A program evaluated image by image: each operation in order, each result held to its declared type."""
+"""A program evaluated image by image: each operation in order, each result checked against its declared type."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ Values = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Step:
-    """An operation ready to be called: what is constant is bound, what is not is named."""
+class ProgramStep:
+    """An operation ready to be called: constant inputs are bound, the others are named."""
 
     name: str
     operation: str
@@ -36,24 +36,29 @@ class Program:
     inputs: tuple[tuple[str, TensorType | None], ...]
     outputs: tuple[str, ...]
     constants: Mapping[str, Any]
-    steps: tuple[Step, ...]
+    steps: tuple[ProgramStep, ...]
     rounds_to_float16: bool
 
     @property
     def declares_float16(self) -> bool:
         """Return whether any result is declared to be float16."""
-        return any(told is not None and told.data_type == "FLOAT16" for step in self.steps for _, told in step.outputs)
+        return any(
+            declared is not None and declared.data_type == "FLOAT16" for step in self.steps for _, declared in step.outputs
+        )
 
     def evaluated(self, inputs: Mapping[str, Array]) -> Values:
         """Return the outputs by name.
 
         Raises:
-            EdgeError: a result is not what the program declares it to be, which a damaged program's are not.
+            EdgeError: an input is missing, or a result differs from its declaration, as in a damaged program.
         """
         if missing := sorted({name for name, _ in self.inputs} - inputs.keys()):
-            raise EdgeError(f"the program takes an input {missing[0]!r}; given are {', '.join(inputs)}. Export it anew.")
+            raise EdgeError(
+                "EF-mil-input-missing",
+                f"the program takes an input {missing[0]!r}; given are {', '.join(inputs)}. Export it again.",
+            )
         values: Values = {
-            name: as_declared(inputs[name], told, name, rounds=self.rounds_to_float16) for name, told in self.inputs
+            name: as_declared(inputs[name], declared, name, rounds=self.rounds_to_float16) for name, declared in self.inputs
         }
         held = 0
         with np.errstate(all="ignore"):
@@ -66,37 +71,43 @@ class Program:
 
 
 def classify(probabilities: Array, classes: tuple[Any, ...]) -> tuple[str, dict[str, float]]:
-    """Return the label of what is largest, and each label's probability; source: iOS15/classify.py."""
+    """Return the most probable label, and each label's probability; source: iOS15/classify.py."""
     if probabilities.size != len(classes):
-        raise EdgeError(f"the program holds {len(classes)} class labels for {probabilities.size} probabilities; export it anew.")
+        count = f"{len(classes)} class labels for {probabilities.size} probabilities"
+        raise EdgeError("EF-mil-label-count", f"the program has {count}; export it again.")
     labels, scores = tuple(map(str, classes)), probabilities.ravel()
     return labels[int(scores.argmax())], dict(zip(labels, scores.tolist(), strict=True))
 
 
-def as_declared(result: Any, told: TensorType | None, name: str, *, rounds: bool) -> Any:
+def as_declared(result: Any, declared: TensorType | None, name: str, *, rounds: bool) -> Any:
     """Return a result in the type that the program declares, rounded to float16 where that is declared and ``rounds``."""
-    if told is None or isinstance(result, str):
+    if declared is None or isinstance(result, str):
         return result
-    if told.data_type not in COMPUTED_IN:
-        raise Unsupported(f"the program's {name} is of {told.data_type}, which the evaluator does not know")
+    if declared.data_type not in COMPUTED_IN:
+        raise Unsupported(
+            "EF-mil-unsupported", f"the program's {name} is of {declared.data_type}, which the evaluator does not support"
+        )
     with damage(name):
-        values = np.asarray(result, dtype=COMPUTED_IN[told.data_type])
-    check_shape(values, told, name)
-    return rounded_to_float16(values) if rounds and told.data_type == "FLOAT16" else values
+        values = np.asarray(result, dtype=COMPUTED_IN[declared.data_type])
+    check_shape(values, declared, name)
+    return rounded_to_float16(values) if rounds and declared.data_type == "FLOAT16" else values
 
 
-def check_shape(values: Array, told: TensorType | None, name: str) -> None:
-    """Refuse a result of another shape than the program declares."""
-    if told is None:
+def check_shape(values: Array, declared: TensorType | None, name: str) -> None:
+    """Refuse a result whose shape differs from its declaration."""
+    if declared is None:
         return
-    fits = len(values.shape) == len(told.shape) and all(
-        declared in {None, size} for size, declared in zip(values.shape, told.shape, strict=True)
+    fits = len(values.shape) == len(declared.shape) and all(
+        wanted in {None, size} for size, wanted in zip(values.shape, declared.shape, strict=True)
     )
     if not fits:
-        raise EdgeError(f"the program declares {name} to be {told.shape}; its operation gives {values.shape}. Export it anew.")
+        raise EdgeError(
+            "EF-mil-shape",
+            f"the program declares {name} as {declared.shape}; its operation returns {values.shape}. Export it again.",
+        )
 
 
-def _results(step: Step, values: Values, *, rounds: bool) -> Values:
+def _results(step: ProgramStep, values: Values, *, rounds: bool) -> Values:
     given = dict(step.constants)
     for name, source in step.named.items():
         if isinstance(source, str):
@@ -105,13 +116,15 @@ def _results(step: Step, values: Values, *, rounds: bool) -> Values:
             given[name] = tuple(held if at is None else values[at] for at, held in zip(source, step.constants[name], strict=True))
     results = _called(step, given)
     if len(results) != len(step.outputs):
-        raise EdgeError(f"the program's {step.operation} {step.name} gives {len(results)} results; expected {len(step.outputs)}.")
+        count = f"{len(results)} results; expected {len(step.outputs)}"
+        raise EdgeError("EF-mil-result-count", f"the program's {step.operation} {step.name} returns {count}.")
     return {
-        name: as_declared(result, told, name, rounds=rounds) for result, (name, told) in zip(results, step.outputs, strict=True)
+        name: as_declared(result, declared, name, rounds=rounds)
+        for result, (name, declared) in zip(results, step.outputs, strict=True)
     }
 
 
-def _called(step: Step, given: Values) -> tuple[Any, ...]:
+def _called(step: ProgramStep, given: Values) -> tuple[Any, ...]:
     with damage(f"{step.operation} {step.name}"):
         results = step.function(**given)
     return results if isinstance(results, tuple) else (results,)
@@ -119,5 +132,5 @@ def _called(step: Step, given: Values) -> tuple[Any, ...]:
 
 def _check_held(count: int) -> int:
     if count > MOST_HELD:
-        raise EdgeError(f"the program holds more than {MOST_HELD} values at a time; export it anew.")
+        raise EdgeError("EF-mil-too-large", f"the program holds more than {MOST_HELD} values at a time; export it again.")
     return count

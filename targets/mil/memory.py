@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Memory that one result leaves is kept for the next: glibc gives large pieces back, and each is zeroed when it returns."""
+"""Freed memory is kept for the next result: glibc returns large blocks to the system, which zeroes each one again."""
 
 import ctypes
 from typing import Final
@@ -8,12 +8,12 @@ from typing import Final
 TRIM_THRESHOLD: Final = -1
 MMAP_THRESHOLD: Final = -3
 KEPT_BYTES: Final = 2**28
-# The most that mallopt(3) takes for M_MMAP_THRESHOLD.
+# The largest value of M_MMAP_THRESHOLD; source: mallopt(3).
 LARGEST_PIECE_BYTES: Final = 2**25
 
 
 def keep_memory() -> bool:
-    """Return whether this process now keeps freed memory of up to ``KEPT_BYTES``; it does so with glibc alone."""
+    """Return whether this process now keeps up to ``KEPT_BYTES`` of freed memory, which only glibc supports."""
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):

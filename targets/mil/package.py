@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from edgeferry.models.coreml_messages import enum_name, messages
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.targets.mil.limits import damage
-from edgeferry.targets.mil.messages import enum_name, messages
 from edgeferry.targets.target import Unsupported
 
 MANIFEST: Final = "Manifest.json"
@@ -27,8 +27,8 @@ LARGEST_SPECIFICATION: Final = 2**31 - 1
 
 
 @dataclass(frozen=True)
-class Image:
-    """What an image input wants: its name, size and colour space, "RGB", "BGR" or "GRAYSCALE"."""
+class ImageInput:
+    """An image input: its name, size and colour space, "RGB", "BGR" or "GRAYSCALE"."""
 
     name: str
     height: int
@@ -37,7 +37,7 @@ class Image:
 
 
 @dataclass(frozen=True)
-class Package:
+class ModelPackage:
     """A package's specification, and the folder that paths to weights start from."""
 
     specification: Any
@@ -48,21 +48,28 @@ class Package:
         """Return the main function's block, for the operation set that the function names.
 
         Raises:
-            Unsupported: it is no ML Program, or has no such function.
+            Unsupported: it is not an ML Program, or has no such function.
         """
         if self.specification.WhichOneof("Type") != "mlProgram":
-            raise Unsupported("the package holds no ML Program but another type of model, which the evaluator does not know")
+            raise Unsupported(
+                "EF-mlprogram-missing",
+                "the package holds another type of model than an ML Program, which the evaluator does not support",
+            )
         version = self.specification.specificationVersion
         if version not in VERSIONS:
             raise Unsupported(
-                f"the package is of specification version {version}; the evaluator knows {VERSIONS[0]} to {VERSIONS[-1]}"
+                "EF-mlprogram-version",
+                f"the package has specification version {version}; the evaluator supports {VERSIONS[0]} to {VERSIONS[-1]}",
             )
         functions = self.specification.mlProgram.functions
         if MAIN not in functions or functions[MAIN].opset not in functions[MAIN].block_specializations:
-            raise Unsupported(f"the ML Program has no function {MAIN!r} for the operation set it names")
+            raise Unsupported("EF-mlprogram-function", f"the ML Program has no function {MAIN!r} for the operation set it names")
         if functions[MAIN].opset not in OPERATION_SETS:
             known = ", ".join(OPERATION_SETS)
-            raise Unsupported(f"the ML Program is of the operation set {functions[MAIN].opset!r}; the evaluator knows {known}")
+            found = functions[MAIN].opset
+            raise Unsupported(
+                "EF-mlprogram-version", f"the ML Program has the operation set {found!r}; the evaluator supports {known}"
+            )
         return functions[MAIN].block_specializations[functions[MAIN].opset]
 
     @property
@@ -77,17 +84,19 @@ class Package:
         return len(described) == 1 and described[0].type.WhichOneof("Type") == "multiArrayType"
 
     @property
-    def image(self) -> Image:
+    def image(self) -> ImageInput:
         """Return the one image that the model takes.
 
         Raises:
-            Unsupported: it takes something else.
+            Unsupported: it takes another input.
         """
         described = self.specification.description.input
         if len(described) != 1 or described[0].type.WhichOneof("Type") != "imageType":
-            raise Unsupported("the package does not take one image; the evaluator feeds nothing else")
-        told = described[0].type.imageType
-        return Image(described[0].name, told.height, told.width, enum_name(told, "colorSpace"))
+            raise Unsupported(
+                "EF-coreml-inputs", "the package does not take one image, the only input that the evaluator supports"
+            )
+        declared = described[0].type.imageType
+        return ImageInput(described[0].name, declared.height, declared.width, enum_name(declared, "colorSpace"))
 
     @property
     def probabilities(self) -> str:
@@ -95,26 +104,29 @@ class Package:
         return str(self.specification.description.predictedProbabilitiesName)
 
 
-def open_package(path: Path) -> Package:
+def open_package(path: Path) -> ModelPackage:
     """Return a package read from disk.
 
     Raises:
-        EdgeError: it is no package, or its manifest or specification is missing or damaged.
+        EdgeError: it is not a package, its manifest or specification is missing or damaged, or coremltools is not installed.
     """
     file = path / DATA / _root(path)
     with damage("manifest"):
         found = file.is_file()
     if not found:
-        raise EdgeError(f"{path} lacks {file.relative_to(path)}, its specification; export it anew.")
+        raise EdgeError("EF-mlpackage-incomplete", f"{path} lacks {file.relative_to(path)}, its specification; export it again.")
     if file.stat().st_size > LARGEST_SPECIFICATION:
-        raise EdgeError(f"{file} has {file.stat().st_size} bytes; expected at most {LARGEST_SPECIFICATION}.")
+        size = file.stat().st_size
+        raise EdgeError("EF-mlpackage-too-large", f"{file} has {size} bytes; expected at most {LARGEST_SPECIFICATION}.")
     specification = messages().Model()
     try:
         specification.ParseFromString(file.read_bytes())
     except Exception as error:
-        # protobuf's own error has no public place that all its versions share.
-        raise EdgeError(f"{file} cannot be read as a Core ML specification ({error}); export it anew.") from error
-    return Package(specification, file.parent)
+        # protobuf's own error has no public name that all its versions share.
+        raise EdgeError(
+            "EF-mlpackage-specification", f"{file} cannot be read as a Core ML specification ({error}); export it again."
+        ) from error
+    return ModelPackage(specification, file.parent)
 
 
 def _root(path: Path) -> str:
@@ -122,14 +134,18 @@ def _root(path: Path) -> str:
     try:
         size = (path / MANIFEST).stat().st_size
         if size > LARGEST_MANIFEST:
-            raise EdgeError(f"{path / MANIFEST} has {size} bytes; expected at most {LARGEST_MANIFEST}.")
-        told = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        root = str(told["itemInfoEntries"][told["rootModelIdentifier"]]["path"])
+            raise EdgeError("EF-mlpackage-too-large", f"{path / MANIFEST} has {size} bytes; expected at most {LARGEST_MANIFEST}.")
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        root = str(manifest["itemInfoEntries"][manifest["rootModelIdentifier"]]["path"])
     except OSError as error:
-        raise EdgeError(f"{path} is no model package: {MANIFEST} cannot be read ({error.strerror}).") from None
+        raise EdgeError(
+            "EF-mlpackage-incomplete", f"{path} is not a model package: {MANIFEST} cannot be read ({error.strerror})."
+        ) from None
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        told = f"{type(error).__name__}: {str(error)[:160]}"
-        raise EdgeError(f"{path / MANIFEST} cannot be read as a package's manifest ({told}); export it anew.") from None
+        why = f"{type(error).__name__}: {str(error)[:160]}"
+        raise EdgeError(
+            "EF-mlpackage-manifest", f"{path / MANIFEST} cannot be read as a package's manifest ({why}); export it again."
+        ) from None
     return inside(root, path)
 
 
@@ -137,8 +153,8 @@ def inside(name: str, path: Path) -> str:
     """Return a relative path that stays in its folder.
 
     Raises:
-        EdgeError: it leads out of the package.
+        EdgeError: it is absolute, or leads out of the package.
     """
     if Path(name).is_absolute() or ".." in Path(name).parts:
-        raise EdgeError(f"{path} names the file {name!r}, which lies outside of the package.")
+        raise EdgeError("EF-mlpackage-path", f"{path} names the file {name!r}, which is outside of the package.")
     return name

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many threads numpy's matrix products use, asked for and verified."""
+"""How many threads numpy's matrix products use: set, and verified."""
 
 import ctypes
 from pathlib import Path
@@ -13,7 +13,7 @@ SUFFIXES: Final = ("64_", "")
 
 
 def blas_threads(wanted: int) -> int | str:
-    """Return how many threads the library now uses, "unknown" where it is none that can be asked."""
+    """Set the number of threads; return how many the library now uses, or "unknown" where it has no such function."""
     folder = Path(np.__file__).parent.parent / "numpy.libs"
     for path in sorted(folder.glob("*openblas*")):
         library = ctypes.CDLL(str(path))

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What runs in browsers and Node."""
+"""Runtimes written in JavaScript: in browsers and in Node."""

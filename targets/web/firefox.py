@@ -1,35 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Headless Firefox, asked by name only. It is not driven: it opens the page, which fetches its job and posts its report.
+"""Headless Firefox, opt-in. Nothing drives it: it opens the page, which fetches its job and posts its report.
 
-Playwright drives builds of Firefox of its own, or one newer than the long-term one that is commonly installed.
+Playwright drives its own builds of Firefox, or a newer version than the long-term release that is commonly installed.
 """
 
 import json
 import subprocess
 import time
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Final
 
 from edgeferry.models.system.files import write_json
-from edgeferry.targets.target import Job, Run, Target, Unsupported
-from edgeferry.targets.web.browser import Browser, largest_post, shown_to
-from edgeferry.targets.web.javascript import LITERT, ORT, SCORES, TFJS, Engine, hand_over, taken_back
+from edgeferry.targets.target import Job, Run, Unsupported
+from edgeferry.targets.web.browser import Browser, folders_of, largest_post, page_target
+from edgeferry.targets.web.javascript import LITERT, ORT, SCORES, TFJS, Engine, describe_job, read_report
 from edgeferry.targets.web.page_server import PageServer, page_server
 
 FIREFOX: Final = Browser(
+    name="firefox",
     title="Firefox",
     variable="EDGEFERRY_FIREFOX",
     programs=("firefox", "firefox-esr"),
     channels=(),
     flags=("--headless", "--no-remote", "--new-instance"),
+    modules=(),
 )
 JOB: Final = "job.json"
 REPORT: Final = "report.json"
 LARGEST_REPORT: Final = 1024 * 1024
 LONGEST_S: Final = 600.0
-# A profile that asks no network for anything, and may use WebGPU where it is built in.
+# A profile that uses no network, and may use WebGPU where it is built in.
 PREFERENCES: Final[dict[str, bool | str | int]] = {
     "app.update.enabled": False,
     "browser.shell.checkDefaultBrowser": False,
@@ -46,24 +47,24 @@ PREFERENCES: Final[dict[str, bool | str | int]] = {
 
 
 def _run(job: Job, engine: Engine, backend: str) -> Run:
-    write_json(job.work / JOB, hand_over(job, engine, backend))
+    write_json(job.work / JOB, describe_job(job, engine, backend))
     profile = job.work / "profile"
     profile.mkdir(exist_ok=True)
     lines = [f"user_pref({json.dumps(name)}, {json.dumps(value)});" for name, value in PREFERENCES.items()]
     (profile / "user.js").write_text("\n".join(lines), encoding="utf-8")
-    with page_server(shown_to(job), largest_post(job) + LARGEST_REPORT) as server:
-        report = _reported(server, profile)
+    with page_server(folders_of(job), largest_post(job) + LARGEST_REPORT) as server:
+        report = _report(server, profile)
     if error := report.get("error"):
         raise RuntimeError(error)
-    return taken_back(job, report, lambda: server.posted[SCORES])
+    return read_report(job, report, lambda: server.posted[SCORES])
 
 
-def _reported(server: PageServer, profile: Path) -> Mapping[str, object]:
-    """Return what the page posts; the browser has ended then.
+def _report(server: PageServer, profile: Path) -> Mapping[str, object]:
+    """Return the report that the page posts; the browser has ended then.
 
     Raises:
         Unsupported: Firefox ended by itself.
-        RuntimeError: nothing came in time.
+        RuntimeError: no report came in time.
     """
     program = FIREFOX.program() or FIREFOX.programs[0]
     command = [program, *FIREFOX.flags, "--profile", str(profile), f"{server.address}web/client/page.html#{JOB}"]
@@ -72,41 +73,19 @@ def _reported(server: PageServer, profile: Path) -> Mapping[str, object]:
         until = time.monotonic() + LONGEST_S
         while REPORT not in server.posted:
             if firefox.poll() is not None:
-                raise Unsupported(f"{program} ended with status {firefox.returncode} before it answered")
+                message = f"{program} exited with status {firefox.returncode} before it posted a report"
+                raise Unsupported("EF-browser-ended", message)
             if time.monotonic() > until:
-                raise RuntimeError(f"the page in {program} reported nothing in {LONGEST_S:.0f} s")
+                raise RuntimeError(f"the page in {program} posted no report in {LONGEST_S:.0f} s")
             time.sleep(0.02)
     finally:
         firefox.terminate()
         firefox.wait()
-    told: dict[str, object] = json.loads(server.posted[REPORT])
-    return told
+    report: dict[str, object] = json.loads(server.posted[REPORT])
+    return report
 
 
-def _missing(engine: Engine) -> str | None:
-    return FIREFOX.program_missing() or engine.missing()
-
-
-def _versions(engine: Engine) -> Mapping[str, str]:
-    return {**engine.versions(), **FIREFOX.versions()}
-
-
-def _target(name: str, engine: Engine, backend: str, reads: str) -> Target:
-    return Target(
-        name=f"firefox-{name}",
-        summary=f"headless Firefox, by {engine.title} on {backend}",
-        reads=frozenset({reads}),
-        missing=partial(_missing, engine),
-        run=partial(_run, engine=engine, backend=backend),
-        versions=partial(_versions, engine),
-        by_default=False,
-    )
-
-
-TARGETS = (
-    _target("wasm", TFJS, "wasm", "tfjs"),
-    _target("webgl", TFJS, "webgl", "tfjs"),
-    _target("webgpu", TFJS, "webgpu", "tfjs"),
-    _target("ort-wasm", ORT, "wasm", "onnx"),
-    _target("litert-wasm", LITERT, "wasm", "tflite"),
+BACKENDS: Final = {TFJS: ("wasm", "webgl", "webgpu"), ORT: ("wasm",), LITERT: ("wasm",)}
+TARGETS = tuple(
+    page_target(FIREFOX, _run, engine, backend, by_default=False) for engine, backends in BACKENDS.items() for backend in backends
 )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the targets that run in JavaScript share: their pinned packages, how a job goes there and how a run comes back."""
+"""The shared part of the targets that run in JavaScript: their pinned packages, the job for them, and the run they report."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from edgeferry.models.artifact import Tensor
 from edgeferry.models.preprocessing import normalise
 from edgeferry.models.system.files import digest_of_files
+from edgeferry.targets.host.installed import is_checkout
 from edgeferry.targets.litert.tflite_file import dequantized, labels_in, quantized
 from edgeferry.targets.target import Job, Run, Unsupported
 from edgeferry.targets.timing import few_of
@@ -27,11 +28,12 @@ SCORES: Final = "scores.bin"
 
 @dataclass(frozen=True)
 class Engine:
-    """A runtime written in JavaScript: its name there, and the pinned npm packages it is made of, by their first letters."""
+    """A runtime written in JavaScript: its name there, the prefix of its pinned npm packages, the kind of artifact it reads."""
 
     name: str
     title: str
     packages: str
+    reads: str
 
     @property
     def pinned(self) -> Mapping[str, str]:
@@ -39,12 +41,12 @@ class Engine:
         return {name: version for name, version in _pinned().items() if name.startswith(self.packages)}
 
     def missing(self) -> str | None:
-        """Return None where its packages are installed in targets/web, else which is not and how to get it."""
+        """Return None where its packages are installed in targets/web, else which one is not and what installs it."""
         for name, version in self.pinned.items():
             found = _installed_version(name)
             if found != version:
                 state = "is not installed" if found is None else f"is {found}"
-                return f"the npm package {name} {state}, {version} is needed: `make install` brings it (npm ci in targets/web)"
+                return f"the npm package {name} {state}, {version} is needed: {npm_installs()} installs it"
         return None
 
     def versions(self) -> Mapping[str, str]:
@@ -53,20 +55,25 @@ class Engine:
         return {**self.pinned, "targets/web/client": digest_of_files(scripts, CLIENT)}
 
 
-TFJS: Final = Engine("tfjs", "TensorFlow.js", "@tensorflow/")
-ORT: Final = Engine("ort", "ONNX Runtime Web", "onnxruntime-web")
-LITERT: Final = Engine("litert", "LiteRT.js", "@litertjs/")
+TFJS: Final = Engine("tfjs", "TensorFlow.js", "@tensorflow/", reads="tfjs")
+ORT: Final = Engine("ort", "ONNX Runtime Web", "onnxruntime-web", reads="onnx")
+LITERT: Final = Engine("litert", "LiteRT.js", "@litertjs/", reads="tflite")
 
 
-def hand_over(job: Job, engine: Engine, backend: str) -> dict[str, Any]:
-    """Return a job as JavaScript takes it; its images are written to ``job.work`` as the model takes them.
+def npm_installs() -> str:
+    """Return the command that installs the npm packages."""
+    return "`make install`" if is_checkout() else f"`npm ci --prefix {WEB}`"
+
+
+def describe_job(job: Job, engine: Engine, backend: str) -> dict[str, Any]:
+    """Return a job in the form that runner.js takes; its images are written to ``job.work`` as the model takes them.
 
     Raises:
-        Unsupported: the model takes int8, which LiteRT.js has no type for.
+        Unsupported: the model takes int8, for which LiteRT.js has no type.
     """
     takes = job.artifact.inputs[0]
     if takes.dtype not in {"float32", "uint8"}:
-        raise Unsupported(f"LiteRT.js has no tensors of {takes.dtype}; export with int8_input_output = 'uint8'")
+        raise Unsupported("EF-web-dtype", f"LiteRT.js has no tensors of {takes.dtype}; export with int8_input_output = 'uint8'")
     job.work.mkdir(parents=True, exist_ok=True)
     images = quantized(normalise(job.images(), job.artifact.preprocessing), _stored(takes))
     images.tofile(job.work / IMAGES)
@@ -87,46 +94,47 @@ def hand_over(job: Job, engine: Engine, backend: str) -> dict[str, Any]:
     }
 
 
-def taken_back(job: Job, report: Mapping[str, Any], scores: Callable[[], bytes]) -> Run:
-    """Return the run that runner.js reports; ``scores`` gives the bytes it handed over.
+def read_report(job: Job, report: Mapping[str, Any], scores: Callable[[], bytes]) -> Run:
+    """Return the run that runner.js reports; ``scores`` returns the bytes of its scores.
 
     Raises:
-        Unsupported: the backend asked for is not to be had there, or not with so many threads.
+        Unsupported: the requested backend is not available there, or not with this number of threads.
     """
     if why := report.get("unsupported"):
-        raise Unsupported(why)
+        raise Unsupported("EF-web-backend", why)
     environment = report["environment"]
     if "wasm" in environment["backend"] and environment["threads"] != job.threads:
         raise Unsupported(
-            f"{environment['runtime']} took {environment['threads']} of the {job.threads} threads asked for; "
-            "in a browser it takes half of the machine's cores at most"
+            "EF-web-threads",
+            f"{environment['runtime']} uses {environment['threads']} threads; expected {job.threads}; "
+            "in a browser it uses at most half of the machine's cores",
         )
-    answered = tuple(report["answered"])
+    indices = tuple(report["image_indices"])
     return Run(
-        scores=_scores(job, scores(), len(answered)),
+        scores=_scores(job, scores(), len(indices)),
         labels=_labels(job, report["labels"]),
         latencies_ms=tuple(report["latencies_ms"]),
         first_ms=report["first_ms"],
         load_ms=report["load_ms"],
         environment=environment,
-        answered=None if len(answered) == len(job.images()) else answered,
+        image_indices=None if len(indices) == len(job.images()) else indices,
     )
 
 
 def _scores(job: Job, raw: bytes, count: int) -> "NDArray[np.float32]":
     import numpy as np
 
-    answers = job.artifact.outputs[0]
-    return dequantized(np.frombuffer(raw, answers.dtype).reshape(count, -1), _stored(answers))
+    gives = job.artifact.outputs[0]
+    return dequantized(np.frombuffer(raw, gives.dtype).reshape(count, -1), _stored(gives))
 
 
-def _labels(job: Job, told: list[str] | None) -> tuple[str, ...] | None:
-    # LiteRT.js does not show what is appended to a file.
-    return labels_in(job.main_file) if job.artifact.kind == "tflite" else None if told is None else tuple(told)
+def _labels(job: Job, reported: list[str] | None) -> tuple[str, ...] | None:
+    # LiteRT.js does not read the labels appended to a file.
+    return labels_in(job.main_file) if job.artifact.kind == "tflite" else None if reported is None else tuple(reported)
 
 
 def _stored(tensor: Tensor) -> Mapping[str, Any]:
-    """Return how a tensor is stored, as an interpreter tells it; no runtime in JavaScript tells scale and zero point."""
+    """Return a tensor's storage in the form of an interpreter: runtimes in JavaScript report no scale and zero point."""
     return {"dtype": tensor.dtype, "quantization": (tensor.scale, tensor.zero_point)}
 
 
@@ -138,7 +146,7 @@ def _pinned() -> dict[str, str]:
 
 def _installed_version(name: str) -> str | None:
     try:
-        told = json.loads((WEB / "node_modules" / name / "package.json").read_text(encoding="utf-8"))
+        package = json.loads((WEB / "node_modules" / name / "package.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return str(told.get("version"))
+    return str(package.get("version"))

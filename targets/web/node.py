@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TensorFlow.js graph models in Node: the same JavaScript as in a browser, where there is none."""
+"""TensorFlow.js graph models in Node: the same JavaScript as in a browser, for machines without one."""
 
 import json
 import shutil
@@ -11,14 +11,14 @@ from edgeferry.models.system.files import write_json
 from edgeferry.targets.host.installed import file_identity
 from edgeferry.targets.host.program import run_program
 from edgeferry.targets.target import Job, Run, Target, Unsupported
-from edgeferry.targets.web.javascript import CLIENT, SCORES, TFJS, hand_over, taken_back
+from edgeferry.targets.web.javascript import CLIENT, SCORES, TFJS, describe_job, npm_installs, read_report
 
 BACKENDS: Final = {"wasm": "Node, by TensorFlow.js", "cpu": "Node, by TensorFlow.js in plain JavaScript"}
 
 
 def _missing() -> str | None:
     if shutil.which("node") is None:
-        return "node is not on PATH: install Node.js 18 or newer, then `make install`"
+        return f"node is not on PATH: install Node.js 18 or newer, then run {npm_installs()}"
     return TFJS.missing()
 
 
@@ -28,13 +28,13 @@ def _versions() -> Mapping[str, str]:
 
 def _run(job: Job, backend: str) -> Run:
     if job.threads != 1:
-        raise Unsupported(f"TensorFlow.js runs on one thread in Node, not on {job.threads}: ask for one")
-    described = hand_over(job, TFJS, backend)
+        raise Unsupported("EF-web-threads", f"TensorFlow.js in Node runs on 1 thread; the job has {job.threads}: use 1")
+    described = describe_job(job, TFJS, backend)
     result = job.work / "result.json"
     write_json(job.work / "job.json", {**described, "folder": str(job.folder.resolve()), "result": result.name})
-    # By its full path: the program is looked up on our PATH, not in the folder it runs in.
+    # By its full path: the program is searched on our PATH, not in the folder it runs in.
     run_program([shutil.which("node") or "node", CLIENT.resolve() / "node_main.js", "job.json"], job.work)
-    return taken_back(job, json.loads(result.read_text(encoding="utf-8")), (job.work / SCORES).read_bytes)
+    return read_report(job, json.loads(result.read_text(encoding="utf-8")), (job.work / SCORES).read_bytes)
 
 
 TARGETS = tuple(
@@ -45,7 +45,7 @@ TARGETS = tuple(
         missing=_missing,
         run=partial(_run, backend=backend),
         versions=_versions,
-        # Up to a second an image: what TensorFlow.js falls back to, not what anybody ships.
+        # Up to a second per image: TensorFlow.js's fallback, which nobody ships.
         by_default=backend != "cpu",
     )
     for backend, summary in BACKENDS.items()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A server for one page on this machine alone: files out, bytes in, gone when its block ends."""
+"""A server for one page, on this machine only: it serves files, receives bytes, and ends with its block."""
 
 import re
 import secrets
@@ -24,7 +24,7 @@ TYPES: Final = {
     ".svg": "image/svg+xml",
     ".wasm": "application/wasm",
 }
-# The first two isolate the page, without which a browser gives it no threads and a clock of 100 microseconds.
+# The first two isolate the page; otherwise a browser gives it no threads and a clock of 100 microseconds.
 HEADERS: Final = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Embedder-Policy": "require-corp",
@@ -35,7 +35,7 @@ HEADERS: Final = {
 
 @dataclass(frozen=True)
 class PageServer:
-    """Where the pages are; what was posted, by name. The address holds a secret, so that no other page can guess it."""
+    """The address of the pages, with a secret that no other page can guess, and the posted bytes by name."""
 
     address: str
     posted: dict[str, bytes] = field(default_factory=dict)
@@ -43,10 +43,10 @@ class PageServer:
 
 @contextmanager
 def page_server(folders: Mapping[str, Path], largest_post: int, port: int = 0) -> Iterator[PageServer]:
-    """Yield a server on 127.0.0.1 that shows each folder under its name and keeps what is posted, up to so many bytes.
+    """Yield a server on 127.0.0.1 that serves each folder under its name and keeps posts of up to ``largest_post`` bytes.
 
     Raises:
-        OSError: the port is taken; 0 is any that is free.
+        OSError: the port is in use; 0 chooses a free one.
     """
     token = secrets.token_urlsafe(16)
     server = _Server(("127.0.0.1", port), _Handler)
@@ -72,14 +72,14 @@ class _Served:
 
 class _Server(ThreadingHTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of a page that was closed before it had read all."""
+        """Print nothing about a page that was closed before it had read everything."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    # Head and body are written apart: the second would wait up to 40 ms for the first to be acknowledged.
+    # Head and body are written separately: the body would wait up to 40 ms for the head to be acknowledged.
     disable_nagle_algorithm = True
 
     @property
@@ -91,22 +91,22 @@ class _Handler(BaseHTTPRequestHandler):
         file = self._file()
         part = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
         if file is None:
-            self._answer(HTTPStatus.NOT_FOUND)
+            self._send(HTTPStatus.NOT_FOUND)
         elif part:
-            self._answer_part(file, int(part[1]), int(part[2]))
+            self._send_part(file, int(part[1]), int(part[2]))
         else:
-            self._answer(HTTPStatus.OK, file.read_bytes(), **_type_of(file))
+            self._send(HTTPStatus.OK, file.read_bytes(), **_type_of(file))
 
     def do_POST(self) -> None:
         parts, length = self._parts(), int(self.headers.get("Content-Length") or -1)
         if len(parts) != 1:
-            self._answer(HTTPStatus.NOT_FOUND)
+            self._send(HTTPStatus.NOT_FOUND)
         elif not 0 <= length <= self._served.largest_post:
             self.close_connection = True
-            self._answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+            self._send(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         else:
             self._served.posted[parts[0]] = self.rfile.read(length)
-            self._answer(HTTPStatus.NO_CONTENT)
+            self._send(HTTPStatus.NO_CONTENT)
 
     def _parts(self) -> list[str]:
         token, *parts = unquote(urlsplit(self.path).path).removeprefix("/").split("/")
@@ -120,18 +120,18 @@ class _Handler(BaseHTTPRequestHandler):
         file = folder.joinpath(*parts[1:]).resolve()
         return file if file.is_relative_to(folder) and file.is_file() else None
 
-    def _answer_part(self, file: Path, first: int, last: int) -> None:
+    def _send_part(self, file: Path, first: int, last: int) -> None:
         with file.open("rb") as opened:
             size = opened.seek(0, SEEK_END)
             opened.seek(first)
             body = opened.read(max(last + 1 - first, 0))
         if body:
-            told = {"Content-Range": f"bytes {first}-{first + len(body) - 1}/{size}"}
-            self._answer(HTTPStatus.PARTIAL_CONTENT, body, **_type_of(file), **told)
+            content_range = {"Content-Range": f"bytes {first}-{first + len(body) - 1}/{size}"}
+            self._send(HTTPStatus.PARTIAL_CONTENT, body, **_type_of(file), **content_range)
         else:
-            self._answer(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
+            self._send(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
 
-    def _answer(self, status: HTTPStatus, body: bytes = b"", **headers: str) -> None:
+    def _send(self, status: HTTPStatus, body: bytes = b"", **headers: str) -> None:
         self.send_response(status)
         for name, value in {**HEADERS, "Content-Type": "text/plain", **headers, "Content-Length": str(len(body))}.items():
             self.send_header(name, value)
@@ -139,7 +139,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - the base class's own name
-        """Say nothing: a file served is no news."""
+        """Print nothing about served files."""
 
 
 def _type_of(file: Path) -> dict[str, str]:

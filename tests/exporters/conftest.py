@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from edgeferry.exporters.graph.source import Source, read_source
-from edgeferry.exporters.readers.tflite import _schema
+from edgeferry.exporters.readers.tflite_schema import tflite_schema as _schema
 
 STAND_IN: Final = Path(__file__).parent / "edgetpu" / "compiler_stand_in.py"
 PACKAGE_STAND_IN: Final = Path(__file__).parent / "edgetpu" / "package_stand_in.py"

@@ -11,5 +11,5 @@ def test_it_has_one_named_signature(exported_digits: Any) -> None:
 
 
 def test_it_takes_any_batch_size(exported_digits: Any) -> None:
-    answer = tf.saved_model.load(str(exported_digits.build / "savedmodel")).signatures["serving_default"]
-    assert answer(image=tf.zeros((3, 32, 32, 1)))["probabilities"].shape == (3, 10)
+    run = tf.saved_model.load(str(exported_digits.build / "savedmodel")).signatures["serving_default"]
+    assert run(image=tf.zeros((3, 32, 32, 1)))["probabilities"].shape == (3, 10)

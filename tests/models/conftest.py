@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A contract for any model file, as small as a contract can be, and disks that refuse."""
+"""A minimal config for any model file, and disks that cannot be written to."""
 
 import shutil
 import subprocess
@@ -17,15 +17,15 @@ from edgeferry.models.preprocessing import Preprocessing
 
 
 @pytest.fixture(scope="session")
-def contract_for() -> Callable[..., ModelSpec]:
-    """Return a function from a model's file to a contract of three labels and RGB images of 8x6, some of it changed."""
+def config_for() -> Callable[..., ModelSpec]:
+    """Return a function from a model's file to a config of three labels and RGB images of 8x6, with some fields changed."""
 
-    def contract(model: Path, **changes: Any) -> ModelSpec:
+    def config(model: Path, **changes: Any) -> ModelSpec:
         how = Preprocessing(8, 6, "rgb", (0.0,) * 3, (1.0,) * 3)
         golden = model.with_name("golden")
         return replace(ModelSpec("pets", model.with_suffix(".toml"), model, ("cat", "dog", "fish"), how, golden), **changes)
 
-    return contract
+    return config
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def read_only_disk(tmp_path: Path) -> Iterator[Path]:
-    """Yield a folder that nobody can write to, root neither."""
+    """Yield a folder that nobody can write to, not even root."""
     with _mounted(tmp_path / "read-only", "ro") as place:
         yield place
 

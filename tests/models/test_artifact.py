@@ -70,30 +70,34 @@ def test_the_digest_follows_every_file(artifact: Artifact, folder: Path) -> None
     assert replace(artifact, files=files_of(folder)).sha256 != artifact.sha256
 
 
-def test_a_folder_without_a_manifest_is_told_how_to_get_one(tmp_path: Path) -> None:
-    with pytest.raises(EdgeError, match=r"holds no manifest\.json; export it with `make export-all`"):
+def test_a_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(EdgeError, check=lambda error: error.code == "EF-manifest-missing"):
         read_artifact(tmp_path)
 
 
 @pytest.mark.parametrize("schema", [0, SCHEMA + 1, None, "1"])
 def test_another_schema_is_refused(artifact: Artifact, folder: Path, schema: object) -> None:
     rewrite(folder, schema=schema)
-    with pytest.raises(EdgeError, match=rf"has schema {schema!r}, this version reads {artifact.schema}; export it anew"):
+    with pytest.raises(
+        EdgeError,
+        match=rf"schema {schema!r}; this one reads {artifact.schema}",
+        check=lambda error: error.code == "EF-record-schema",
+    ):
         read_artifact(folder)
 
 
 @pytest.mark.usefixtures("artifact")
-@pytest.mark.parametrize("text", ["", "{", "[]", "5", "null", '"a"', "\x00", '{"schema": 1}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "5", "null", '"a"', "\x00", '{"schema": 2}'])
 def test_a_garbage_manifest_is_refused(folder: Path, text: str) -> None:
     (folder / "manifest.json").write_text(text, encoding="utf-8")
-    with pytest.raises(EdgeError, match=r"manifest\.json cannot be read as a manifest .*; export it anew"):
+    with pytest.raises(EdgeError, match=r"manifest\.json", check=lambda error: error.code == "EF-manifest-damaged"):
         read_artifact(folder)
 
 
 @pytest.mark.usefixtures("artifact")
-def test_a_manifest_that_is_no_text_is_refused(folder: Path) -> None:
+def test_a_binary_manifest_is_refused(folder: Path) -> None:
     (folder / "manifest.json").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(EdgeError, match="cannot be read as a manifest"):
+    with pytest.raises(EdgeError, check=lambda error: error.code == "EF-manifest-damaged"):
         read_artifact(folder)
 
 
@@ -114,7 +118,7 @@ def test_a_manifest_that_is_no_text_is_refused(folder: Path) -> None:
 )
 def test_a_manifest_of_another_form_is_refused(folder: Path, changes: dict[str, Any]) -> None:
     rewrite(folder, **changes)
-    with pytest.raises(EdgeError, match="cannot be read as a manifest"):
+    with pytest.raises(EdgeError, check=lambda error: error.code == "EF-manifest-damaged"):
         read_artifact(folder)
 
 
@@ -138,7 +142,7 @@ def test_an_edited_file_of_the_same_size_is_seen(artifact: Artifact, folder: Pat
 
 def test_an_extra_file_is_seen(artifact: Artifact, folder: Path) -> None:
     (folder / "weights" / "2.bin").touch()
-    assert what_changed(artifact, folder) == "weights/2.bin does not belong to it"
+    assert what_changed(artifact, folder) == "weights/2.bin is not in the manifest"
 
 
 def test_a_folder_that_is_gone_is_seen(artifact: Artifact, folder: Path) -> None:

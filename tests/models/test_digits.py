@@ -32,10 +32,10 @@ print(done, digits.weights_sha256(load_model(spec.model)))
 
 @pytest.fixture
 def own(tmp_path: Path) -> ModelSpec:
-    """Return the default contract with its files below a folder that is not there yet."""
+    """Return the default config with its files below a folder that does not exist yet."""
     path = tmp_path / "digits.toml"
-    contract = (ROOT / "models" / "digits.toml").read_text(encoding="utf-8")
-    path.write_text(contract.replace("../build/digits/source/", "source/"), encoding="utf-8")
+    text = (ROOT / "models" / "digits.toml").read_text(encoding="utf-8")
+    path.write_text(text.replace("../build/digits/source/", "source/"), encoding="utf-8")
     return read_spec(path)
 
 
@@ -43,8 +43,8 @@ def own(tmp_path: Path) -> ModelSpec:
 def test_the_default_classifier_knows_held_out_digits(digits: ModelSpec) -> None:
     golden = find_images(digits.golden)
     images = normalise(read_pixels(golden, digits.preprocessing), digits.preprocessing)
-    answers = load_model(digits.model).predict_on_batch(images).argmax(axis=1)
-    assert (answers == read_labels(golden, digits.labels)).mean() >= 0.97
+    predicted = load_model(digits.model).predict_on_batch(images).argmax(axis=1)
+    assert (predicted == read_labels(golden, digits.labels)).mean() >= 0.97
 
 
 @pytest.mark.slow
@@ -65,15 +65,15 @@ def test_every_class_is_in_every_part(digits: ModelSpec) -> None:
 
 @pytest.mark.slow
 def test_training_again_in_another_process_gives_the_same_weights(own: ModelSpec) -> None:
-    said = [
+    outputs = [
         subprocess.run(
             [sys.executable, "-c", TRAIN_ONE_EPOCH, str(own.path)], capture_output=True, text=True, check=True, timeout=300
         ).stdout.split()
         for _ in range(2)
     ]
-    assert said[0][:2] == ["[(1,", "1)]"]
-    assert len(said[0][2]) == 64
-    assert said[0] == said[1]
+    assert outputs[0][:2] == ["[(1,", "1)]"]
+    assert len(outputs[0][2]) == 64
+    assert outputs[0] == outputs[1]
 
 
 def test_the_weights_digest_follows_the_weights() -> None:
@@ -85,7 +85,7 @@ def test_the_weights_digest_follows_the_weights() -> None:
     assert default.weights_sha256(model) != before
 
 
-def test_the_network_is_made_of_what_edge_devices_run() -> None:
+def test_the_network_has_only_layers_that_edge_devices_run() -> None:
     kinds = [type(layer).__name__ for layer in default.network(10, (32, 32, 1)).layers]
     assert kinds.count("DepthwiseConv2D") == 4
     assert kinds.count("BatchNormalization") == kinds.count("ReLU") == 9
@@ -93,9 +93,9 @@ def test_the_network_is_made_of_what_edge_devices_run() -> None:
 
 
 def test_training_does_not_replace_a_folder_that_holds_something_else(own: ModelSpec) -> None:
-    beside = replace(own, model=own.path.with_name("digits.keras"))
-    with pytest.raises(EdgeError, match=r"which is replaced whole and holds digits\.toml; name a folder of its own"):
-        default.train(beside)
+    next_to_config = replace(own, model=own.path.with_name("digits.keras"))
+    with pytest.raises(EdgeError, match=r"digits\.toml", check=lambda error: error.code == "EF-training-folder"):
+        default.train(next_to_config)
     assert own.path.is_file()
 
 

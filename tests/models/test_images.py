@@ -93,7 +93,7 @@ def test_images_without_folders_have_no_labels(tmp_path: Path) -> None:
     write(tmp_path / "calibration" / "a.png", picture(RED))
     images = find_images(tmp_path / "calibration")
     assert images.labels is None
-    with pytest.raises(EdgeError, match=r"calibration has no labels; put the images in one folder a label, or add labels\.csv"):
+    with pytest.raises(EdgeError, match="calibration", check=lambda error: error.code == "EF-golden-labels"):
         read_labels(images, LABELS)
 
 
@@ -112,7 +112,7 @@ def test_a_table_may_have_a_heading_quotes_and_empty_lines(listed: Callable[[str
         ("a.png,cat\nmore/b.png\n", r"labels\.csv, line 2: has 1 fields; expected 'file,label'"),
         ("a.png,cat\n\nmore/b.png,dog,1\n", r"labels\.csv, line 3: has 3 fields; expected 'file,label'"),
         ("a.png,cat\nmore/b.png,dog\nc.png,dog\n", r"labels\.csv, line 3: names 'c\.png', which is not an image in "),
-        ("a.png,cat\nmore/b.png,dog\na.png,dog\n", r"labels\.csv, line 3: names 'a\.png' again; expected one line an image"),
+        ("a.png,cat\nmore/b.png,dog\na.png,dog\n", r"labels\.csv, line 3: names 'a\.png' again; expected one line per image"),
         ('a.png,cat\nmore/b.png,"dog\n', r"labels\.csv: not a table of 'file,label' lines in UTF-8"),
         ("a.png,écureuil\nmore/b.png,dog\n".encode("latin-1"), r"labels\.csv: not a table of 'file,label' lines in UTF-8"),
     ],
@@ -125,7 +125,8 @@ def test_a_mistake_in_the_table_is_named_by_its_line(listed: Callable[[str | byt
 def test_a_label_the_contract_does_not_name_is_refused(folder: Path) -> None:
     with pytest.raises(
         EdgeError,
-        match=r"has the label 'dog' on \d+ of \d+ images, which the contract's model.labels does not name",
+        match=r"has the label 'dog' on \d+ of \d+ images, ",
+        check=lambda error: error.code == "EF-label-unknown",
     ):
         read_labels(find_images(folder), ("cat", "fish"))
 
@@ -145,13 +146,13 @@ def test_an_npz_file_may_name_or_number_its_labels(
 def test_a_class_number_that_does_not_exist_is_refused(arrays: Callable[..., ImageSet], number: int) -> None:
     images = arrays(images=np.zeros((1, 4, 4, 3), np.uint8), labels=np.array([number]))
     with pytest.raises(
-        EdgeError, match=f"has the label '{number}' on 1 of 1 images, which the contract's model.labels does not name"
+        EdgeError, match=f"has the label '{number}' on 1 of 1 images, ", check=lambda error: error.code == "EF-label-unknown"
     ):
         read_labels(images, LABELS)
 
 
 def test_an_npz_file_may_have_no_labels(arrays: Callable[..., ImageSet]) -> None:
-    with pytest.raises(EdgeError, match="has no labels"):
+    with pytest.raises(EdgeError, check=lambda error: error.code == "EF-golden-labels"):
         read_labels(arrays(images=np.zeros((1, 4, 4), np.uint8)), LABELS)
 
 
@@ -190,7 +191,7 @@ def test_an_npz_file_cut_short_is_refused(arrays: Callable[..., ImageSet]) -> No
     whole = images.path.read_bytes()
     for length in (0, 3, 100, len(whole) - 1):
         images.path.write_bytes(whole[:length])
-        with pytest.raises(EdgeError, match=r"golden\.npz: not an \.npz file that can be read"):
+        with pytest.raises(EdgeError, match=r"golden\.npz", check=lambda error: error.code == "EF-npz"):
             read_pixels(images, contract())
 
 
@@ -202,23 +203,23 @@ def test_an_npy_file_under_the_name_of_an_npz_file_is_refused(tmp_path: Path) ->
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(EdgeError, match=r"holds no image; looked for \.png, \.jpg"):
+    with pytest.raises(EdgeError, match=r"\.png, \.jpg", check=lambda error: error.code == "EF-images-missing"):
         find_images(tmp_path)
 
 
 def test_a_place_without_anything_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(EdgeError, match=r"none is not there; expected images: a folder, or an \.npz file"):
+    with pytest.raises(EdgeError, match="none", check=lambda error: error.code == "EF-images-missing"):
         find_images(tmp_path / "none")
 
 
 def test_one_image_file_is_no_set_of_images(tmp_path: Path) -> None:
-    with pytest.raises(EdgeError, match=r"is not a folder and not an \.npz file"):
+    with pytest.raises(EdgeError, check=lambda error: error.code == "EF-images-missing"):
         find_images(write(tmp_path / "a.png", picture(RED)))
 
 
 def test_an_image_that_cannot_be_opened_is_named(folder: Path) -> None:
     (folder / "cat" / "9.png").symlink_to("gone.png")
-    with pytest.raises(EdgeError, match=r"9\.png: cannot be read: No such file or directory"):
+    with pytest.raises(EdgeError, match=r"9\.png", check=lambda error: error.code == "EF-image-unreadable"):
         find_images(folder)
 
 
@@ -248,7 +249,7 @@ def test_an_image_cut_short_is_named(tmp_path: Path, suffix: str) -> None:
 @pytest.mark.parametrize(("dtype", "suffix"), [(np.uint16, "png"), (np.uint16, "tif"), (np.int32, "tif"), (np.float32, "tif")])
 def test_more_than_eight_bits_a_channel_are_refused(tmp_path: Path, dtype: type, suffix: str) -> None:
     write(tmp_path / f"deep.{suffix}", Image.fromarray(np.full((4, 4), 300, dtype)))
-    with pytest.raises(EdgeError, match=rf"deep\.{suffix}: expected 8 bits a channel, gray or RGB; found Pillow's mode [IF]"):
+    with pytest.raises(EdgeError, match=rf"deep\.{suffix}: .*found mode [IF]"):
         read_pixels(find_images(tmp_path), contract(colour="gray"))
 
 

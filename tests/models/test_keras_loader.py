@@ -20,7 +20,11 @@ from edgeferry.models.preprocessing import Preprocessing, normalise
 from edgeferry.models.system.errors import EdgeError
 
 SHAPE = (8, 6, 3)
-Contract = Callable[..., ModelSpec]
+Config = Callable[..., ModelSpec]
+
+
+def coded(code: str) -> Callable[[EdgeError], bool]:
+    return lambda error: error.code == code
 
 
 class Scale(keras.Layer):
@@ -44,8 +48,8 @@ class Subclassed(keras.Model):
 
 
 class OwnLoss(keras.losses.Loss):
-    def call(self, truth: Any, answer: Any) -> Any:
-        return keras.losses.sparse_categorical_crossentropy(truth, answer)
+    def call(self, truth: Any, prediction: Any) -> Any:
+        return keras.losses.sparse_categorical_crossentropy(truth, prediction)
 
 
 def image() -> Any:
@@ -251,64 +255,64 @@ def rewritten(source: Path, target: Path, edit: Callable[[dict[str, Any]], Any],
         *((build, ".h5") for build in (plain, nested)),
     ],
 )
-def test_an_image_classifier_is_loaded_and_answers_one_row_an_image(
-    saved: Callable[..., Path], contract_for: Contract, build: Callable[[], keras.Model], suffix: str
+def test_an_image_classifier_is_loaded_and_predicts_one_row_per_image(
+    saved: Callable[..., Path], config_for: Config, build: Callable[[], keras.Model], suffix: str
 ) -> None:
-    spec = contract_for(saved(build, suffix))
+    spec = config_for(saved(build, suffix))
     pixels = np.random.default_rng(1).integers(0, 256, (5, *SHAPE), dtype=np.uint8)
     images = normalise(pixels, spec.preprocessing)
-    answers = [classifier(spec).predict_on_batch(images) for _ in range(2)]
-    assert answers[0].shape == (5, 3)
-    assert np.allclose(answers[0].sum(axis=1), 1, atol=1e-5)
-    assert np.array_equal(*answers)
-    assert len(np.unique(answers[0], axis=0)) == 5
+    scores = [classifier(spec).predict_on_batch(images) for _ in range(2)]
+    assert scores[0].shape == (5, 3)
+    assert np.allclose(scores[0].sum(axis=1), 1, atol=1e-5)
+    assert np.array_equal(*scores)
+    assert len(np.unique(scores[0], axis=0)) == 5
 
 
-def test_what_is_taken_out_of_a_dict_answers_as_before(saved: Callable[..., Path]) -> None:
+def test_a_model_taken_out_of_a_dict_predicts_as_before(saved: Callable[..., Path]) -> None:
     path = saved(dict_in_dict_out)
     images = np.random.default_rng(2).uniform(0, 255, (4, *SHAPE)).astype(np.float32)
     whole = keras.saving.load_model(path).predict_on_batch({"image": images})["scores"]
     assert np.array_equal(load_model(path).predict_on_batch(images), whole)
 
 
-def test_a_classifier_is_loaded_once_a_process(saved: Callable[..., Path], contract_for: Contract) -> None:
-    spec = contract_for(saved(plain))
-    assert classifier(spec) is classifier(contract_for(saved(plain)))
+def test_a_classifier_is_loaded_once_per_process(saved: Callable[..., Path], config_for: Config) -> None:
+    spec = config_for(saved(plain))
+    assert classifier(spec) is classifier(config_for(saved(plain)))
 
 
-# What is no model's file.
+# Files that are no Keras model.
 
 
-def test_a_model_that_is_not_there_is_said_to_be_so(tmp_path: Path) -> None:
-    with pytest.raises(EdgeError, match=r"my\.keras: there is no such file; expected a trained Keras model"):
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(EdgeError, match=r"my\.keras", check=coded("EF-model-missing")):
         load_model(tmp_path / "my.keras")
 
 
-def test_a_folder_is_said_to_be_one(tmp_path: Path) -> None:
-    with pytest.raises(EdgeError, match=r"is a folder; expected a \.keras file"):
+def test_a_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(EdgeError, match="a folder", check=coded("EF-model-file-kind")):
         load_model(tmp_path)
 
 
-def test_a_savedmodel_is_said_to_be_one(saved: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_savedmodel_is_named_as_one(saved: Callable[..., Path], tmp_path: Path) -> None:
     load_model(saved(plain)).export(tmp_path / "exported", verbose=False)
-    with pytest.raises(EdgeError, match=r"exported: is a SavedModel; expected a \.keras file\. Save the model with model\.save"):
+    with pytest.raises(EdgeError, match=r"exported: is a SavedModel", check=coded("EF-model-file-kind")):
         load_model(tmp_path / "exported")
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "code", "value"),
     [
-        (b"", "is empty; expected a trained Keras model"),
-        (b"my weights are great\n", r"is not a Keras file \(it starts with b'my weigh'\)"),
-        (b"PK\x05\x06" + bytes(18), r"is not a Keras file \(it starts with b'PK"),
-        (b"PK\x03\x04", r"is damaged or cut short \(File is not a zip file\); save the model again"),
-        (b"\x89HDF\r\n\x1a\n", r"is damaged or cut short .*; save the model again"),
+        (b"", "EF-model-damaged", "empty"),
+        (b"my weights are great\n", "EF-model-file-kind", "b'my weigh'"),
+        (b"PK\x05\x06" + bytes(18), "EF-model-file-kind", "b'PK"),
+        (b"PK\x03\x04", "EF-model-damaged", "File is not a zip file"),
+        (b"\x89HDF\r\n\x1a\n", "EF-model-damaged", "cut short"),
     ],
 )
-def test_a_file_of_another_kind_is_refused(tmp_path: Path, data: bytes, said: str) -> None:
+def test_a_file_of_another_kind_is_refused(tmp_path: Path, data: bytes, code: str, value: str) -> None:
     path = tmp_path / ("my.h5" if b"HDF" in data else "my.keras")
     path.write_bytes(data)
-    with pytest.raises(EdgeError, match=said):
+    with pytest.raises(EdgeError, match=value, check=coded(code)):
         load_model(path)
 
 
@@ -319,7 +323,7 @@ def test_a_file_cut_short_is_refused(saved: Callable[..., Path], tmp_path: Path,
     path = copied(saved(plain, suffix), tmp_path)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * part)])
-    with pytest.raises(EdgeError, match=r"is damaged or cut short .*; save the model again"):
+    with pytest.raises(EdgeError, check=coded("EF-model-damaged")):
         load_model(path)
 
 
@@ -328,7 +332,7 @@ def test_a_member_that_was_changed_is_named(saved: Callable[..., Path], tmp_path
     data = bytearray(path.read_bytes())
     data[data.index(b"\x89HDF") + 900] ^= 0xFF
     path.write_bytes(data)
-    with pytest.raises(EdgeError, match=r"is damaged \(model\.weights\.h5 has a wrong checksum\)"):
+    with pytest.raises(EdgeError, match=r"model\.weights\.h5", check=coded("EF-model-damaged")):
         load_model(path)
 
 
@@ -337,28 +341,28 @@ def test_a_compressed_member_that_was_changed_is_refused(saved: Callable[..., Pa
     data = bytearray(path.read_bytes())
     data[200:240] = bytes(40)
     path.write_bytes(data)
-    with pytest.raises(EdgeError, match="is damaged"):
+    with pytest.raises(EdgeError, check=coded("EF-model-damaged")):
         load_model(path)
 
 
 def test_a_zip_file_of_something_else_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "my.keras", "w") as archive:
         archive.writestr("photo.txt", "a cat")
-    with pytest.raises(EdgeError, match=r"is a zip file, but not a Keras model \(it holds no config\.json\)"):
+    with pytest.raises(EdgeError, match=r"config\.json", check=coded("EF-model-file-kind")):
         load_model(tmp_path / "my.keras")
 
 
 @pytest.mark.parametrize(
     ("member", "value"), [("config.json", []), ("config.json", {"class_name": "Functional"}), ("metadata.json", [])]
 )
-def test_a_config_that_says_nothing_is_refused(saved: Callable[..., Path], tmp_path: Path, member: str, value: Any) -> None:
+def test_a_model_file_without_content_is_refused(saved: Callable[..., Path], tmp_path: Path, member: str, value: Any) -> None:
     with pytest.raises(EdgeError, match=r"my\.keras: "):
         load_model(rewritten(saved(plain), tmp_path / "my.keras", lambda _: value, member))
 
 
 def test_a_layer_is_no_model(saved: Callable[..., Path], tmp_path: Path) -> None:
     dense = {"module": "keras.layers", "class_name": "Dense", "config": {"units": 3}, "registered_name": None}
-    with pytest.raises(EdgeError, match="holds a Dense, not a whole model"):
+    with pytest.raises(EdgeError, match="Dense", check=coded("EF-model-incomplete")):
         load_model(rewritten(saved(plain), tmp_path / "my.keras", lambda _: dense))
 
 
@@ -367,36 +371,36 @@ def test_a_layer_is_no_model(saved: Callable[..., Path], tmp_path: Path) -> None
     ("suffix", "name", "better"),
     [(".keras", "my.zip", "my.keras"), (".keras", "my.h5", "my.keras"), (".h5", "my.keras", "my.h5")],
 )
-def test_a_model_under_a_name_keras_would_not_read_is_told_the_right_one(
+def test_a_model_with_a_wrong_suffix_is_refused_with_the_right_one(
     saved: Callable[..., Path], tmp_path: Path, suffix: str, name: str, better: str
 ) -> None:
-    with pytest.raises(EdgeError, match=rf"is a Keras model, but its name ends in '\..*'; rename it to {better}"):
+    with pytest.raises(EdgeError, match=rf"'\..*'.*{better}", check=coded("EF-model-suffix")):
         load_model(copied(saved(plain, suffix), tmp_path, name))
 
 
-def test_a_file_of_weights_is_said_to_be_one(saved: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_file_of_weights_is_refused(saved: Callable[..., Path], tmp_path: Path) -> None:
     load_model(saved(plain)).save_weights(tmp_path / "my.weights.h5")
-    with pytest.raises(EdgeError, match=r"holds weights only; save the whole model with model\.save"):
+    with pytest.raises(EdgeError, match="weights only", check=coded("EF-model-incomplete")):
         load_model(tmp_path / "my.weights.h5")
 
 
-def test_a_keras_2_file_is_told_how_to_become_one_of_keras_3(saved: Callable[..., Path], tmp_path: Path) -> None:
-    path = rewritten(saved(plain), tmp_path / "old.keras", lambda told: {**told, "keras_version": "2.15.0"}, "metadata.json")
-    with pytest.raises(EdgeError, match=r"was saved by Keras 2\.15\.0; load it with tf_keras and save it again from Keras 3"):
+def test_a_keras_2_file_is_refused(saved: Callable[..., Path], tmp_path: Path) -> None:
+    path = rewritten(saved(plain), tmp_path / "old.keras", lambda fields: {**fields, "keras_version": "2.15.0"}, "metadata.json")
+    with pytest.raises(EdgeError, match=r"2\.15\.0", check=coded("EF-model-keras-2")):
         load_model(path)
 
 
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
 @pytest.mark.parametrize("version", ["2.11.0", np.bytes_(b"2.11.0")])
-def test_a_keras_2_h5_file_is_told_so_too(saved: Callable[..., Path], tmp_path: Path, version: str | bytes) -> None:
+def test_a_keras_2_h5_file_is_refused_too(saved: Callable[..., Path], tmp_path: Path, version: str | bytes) -> None:
     path = copied(saved(plain, ".h5"), tmp_path)
     with h5py.File(path, "r+") as file:
         file.attrs["keras_version"] = version
-    with pytest.raises(EdgeError, match=r"was saved by Keras 2\.11\.0; load it with tf_keras"):
+    with pytest.raises(EdgeError, match=r"2\.11\.0", check=coded("EF-model-keras-2")):
         load_model(path)
 
 
-def test_a_file_is_judged_without_keras(saved: Callable[..., Path]) -> None:
+def test_a_file_is_checked_without_keras(saved: Callable[..., Path]) -> None:
     code = "import sys; from pathlib import Path; from edgeferry.models.keras_loader import check_file\n"
     code += "check_file(Path(sys.argv[1])); "
     code += "sys.exit('keras' in sys.modules or 'tensorflow' in sys.modules)"
@@ -412,12 +416,10 @@ def test_a_lambda_is_refused_and_not_run(tmp_path: Path) -> None:
     x = image()
     keras.Model(x, head(harmful(x))).save(tmp_path / "my.keras")
     Path(ran).unlink(missing_ok=True)
-    with pytest.raises(
-        EdgeError, match=r"the layer 'trick' is a Lambda, which is code and is not run\. Replace it by Keras layers"
-    ):
+    with pytest.raises(EdgeError, match="'trick'", check=coded("EF-model-lambda")):
         load_model(tmp_path / "my.keras")
     assert not Path(ran).exists()
-    with pytest.raises(EdgeError, match="the layer 'trick' is a Lambda"):
+    with pytest.raises(EdgeError, match="'trick'", check=coded("EF-model-lambda")):
         load_model(rewritten(tmp_path / "my.keras", tmp_path / "again.keras", lambda config: {"nested": [config]}))
     keras.saving.load_model(tmp_path / "my.keras", safe_mode=False)
     assert Path(ran).exists(), "this test could not see a Lambda run"
@@ -425,7 +427,7 @@ def test_a_lambda_is_refused_and_not_run(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:The object being serialized includes a `lambda`")
 def test_a_lambda_as_activation_is_refused(saved: Callable[..., Path]) -> None:
-    with pytest.raises(EdgeError, match="it uses an activation function that is not Keras's own"):
+    with pytest.raises(EdgeError, match="activation function", check=coded("EF-model-load")):
         load_model(saved(lambda_activation))
 
 
@@ -443,9 +445,9 @@ def test_a_config_that_names_a_function_of_the_system_is_refused_and_not_run(
     saved: Callable[..., Path], tmp_path: Path, named: str, config: Any, where: str
 ) -> None:
     ran = tmp_path / "ran"
-    told = json.loads(json.dumps(config).replace("{}", str(ran)))
+    arguments = json.loads(json.dumps(config).replace("{}", str(ran)))
     module, name = named.split(".")
-    harm = {"module": module, "class_name": name, "config": told, "registered_name": None}
+    harm = {"module": module, "class_name": name, "config": arguments, "registered_name": None}
 
     def edit(whole: dict[str, Any]) -> dict[str, Any]:
         last = whole["config"]["layers"][-1]
@@ -457,7 +459,7 @@ def test_a_config_that_names_a_function_of_the_system_is_refused_and_not_run(
             last["config"]["kernel_initializer"] = harm
         return whole
 
-    with pytest.raises(EdgeError, match=f"uses the class '{named}', which is not Keras's own and is not run"):
+    with pytest.raises(EdgeError, match=f"'{named}'", check=coded("EF-model-custom-class")):
         load_model(rewritten(saved(plain), tmp_path / "my.keras", edit))
     assert not ran.exists()
 
@@ -465,91 +467,86 @@ def test_a_config_that_names_a_function_of_the_system_is_refused_and_not_run(
 @pytest.mark.parametrize(
     ("build", "named"), [(unregistered_layer, "Scale"), (registered_layer, "acme>Registered"), (subclassed, "Subclassed")]
 )
-def test_a_class_of_somebody_else_is_named_in_one_line(
-    saved: Callable[..., Path], build: Callable[[], keras.Model], named: str
-) -> None:
-    with pytest.raises(EdgeError, match=f"uses the class '{named}', which is not Keras's own") as caught:
+def test_a_custom_class_is_named_in_one_line(saved: Callable[..., Path], build: Callable[[], keras.Model], named: str) -> None:
+    with pytest.raises(EdgeError, match=f"'{named}'", check=coded("EF-model-custom-class")) as caught:
         load_model(saved(build))
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
-def test_a_class_of_somebody_else_in_an_h5_file_is_named_too(saved: Callable[..., Path]) -> None:
-    with pytest.raises(EdgeError, match=r"uses .*'Scale', which is not Keras's own"):
+def test_a_custom_class_in_an_h5_file_is_named_too(saved: Callable[..., Path]) -> None:
+    with pytest.raises(EdgeError, match="'Scale'", check=coded("EF-model-load")):
         load_model(saved(unregistered_layer, ".h5"))
 
 
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
-def test_an_h5_file_that_lost_part_of_the_model_is_told_the_better_format(saved: Callable[..., Path]) -> None:
-    with pytest.raises(EdgeError, match=r"cannot load it: .*\. Save it as \.keras: the older \.h5 loses parts of some models\."):
+def test_an_h5_file_that_lost_part_of_the_model_names_the_better_format(saved: Callable[..., Path]) -> None:
+    with pytest.raises(EdgeError, match=r"Save it as \.keras", check=coded("EF-model-load")):
         load_model(saved(attention, ".h5"))
 
 
-def test_a_layer_keras_does_not_know_is_told_in_one_line(saved: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_layer_keras_does_not_know_is_named_in_one_line(saved: Callable[..., Path], tmp_path: Path) -> None:
     def edit(whole: dict[str, Any]) -> dict[str, Any]:
         whole["config"]["layers"][-1]["class_name"] = "Dens"
         return whole
 
-    with pytest.raises(
-        EdgeError, match=r"Keras 3\.[0-9.]+ cannot load it: it uses 'keras.layers.Dens', which is not Keras's own"
-    ) as caught:
+    with pytest.raises(EdgeError, match=r"Keras 3\.[0-9.]+ .*'keras\.layers\.Dens'", check=coded("EF-model-load")) as caught:
         load_model(rewritten(saved(plain), tmp_path / "my.keras", edit))
     assert "\n" not in str(caught.value)
 
 
-# What is no image classifier, or not this one.
+# Models that are no image classifier, or not the one of the config.
 
 
 @pytest.mark.filterwarnings("ignore:You are saving a model that has not yet been built")
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method implemented")
 @pytest.mark.parametrize(
-    ("build", "said"),
+    ("build", "code", "value"),
     [
-        (two_inputs, r"has 2 inputs \(image, meta\); only classifiers with one input are supported"),
-        (two_outputs, r"has 2 outputs \(.*\); only classifiers with one output are supported"),
-        (
-            one_sigmoid,
-            r"answers one number \(a sigmoid\); expected one score a class\. End it with Dense\(2, activation='softmax'\)",
-        ),
-        (map_out, r"answers \(None, 8, 6, 3\), which is not a classifier's output; expected \(batch, classes\)"),
-        (sequence_in, r"takes \(None, 20, 6\), which is not an image; expected \(batch, height, width, channels\)"),
-        (volume_in, r"takes \(None, 4, 8, 6, 3\), which is not an image"),
-        (text_in, r"takes \(None, 1\), which is not an image"),
-        (double_in, r"takes float64; expected float32"),
-        (not_a_number, r"the weight '.*kernel' holds NaN or Inf; train the model again, or restore an earlier save"),
-        (mixed_float16, r"computes in mixed_float16, which no edge format takes\. Build it again with the policy 'float32'"),
-        (nested_mixed_bfloat16, r"computes in mixed_bfloat16, which no edge format takes"),
-        (quantized_by_keras, r"was quantized by Keras \(int8_from_float32\); name the model before quantization"),
-        (not_built, r"does not know its own input; begin the model with keras\.Input\(shape\) and save it again"),
+        (two_inputs, "EF-model-tensor-count", r"2 inputs \(image, meta\)"),
+        (two_outputs, "EF-model-tensor-count", "2 outputs"),
+        (one_sigmoid, "EF-model-output", "one number"),
+        (map_out, "EF-model-output", r"\(None, 8, 6, 3\)"),
+        (sequence_in, "EF-model-input", r"\(None, 20, 6\)"),
+        (volume_in, "EF-model-input", r"\(None, 4, 8, 6, 3\)"),
+        (text_in, "EF-model-input", r"\(None, 1\)"),
+        (double_in, "EF-model-input", "float64"),
+        (not_a_number, "EF-model-not-finite", "'.*kernel'"),
+        (mixed_float16, "EF-model-precision", "mixed_float16"),
+        (nested_mixed_bfloat16, "EF-model-precision", "mixed_bfloat16"),
+        (quantized_by_keras, "EF-model-quantized", "int8_from_float32"),
+        (not_built, "EF-model-not-built", r"keras\.Input"),
     ],
 )
-def test_what_is_no_image_classifier_is_told_why(
-    saved: Callable[..., Path], contract_for: Contract, build: Callable[[], keras.Model], said: str
+def test_a_model_that_is_no_image_classifier_is_refused(
+    saved: Callable[..., Path], config_for: Config, build: Callable[[], keras.Model], code: str, value: str
 ) -> None:
-    with pytest.raises(EdgeError, match=said):
-        classifier(contract_for(saved(build)))
+    with pytest.raises(EdgeError, match=value, check=coded(code)):
+        classifier(config_for(saved(build)))
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "code", "value"),
     [
-        ({"labels": ("cat", "dog")}, r"plain\.toml: model\.labels has 2 labels, plain\.keras 3 classes: add 1"),
-        ({"labels": tuple("abcde")}, r"plain\.toml: model\.labels has 5 labels, plain\.keras 3 classes: remove 2"),
+        ({"labels": ("cat", "dog")}, "EF-label-count", "2 labels.* 3 classes: add 1"),
+        ({"labels": tuple("abcde")}, "EF-label-count", "5 labels.* 3 classes: remove 2"),
         (
             {"preprocessing": Preprocessing(6, 8, "rgb", (0.0,) * 3, (1.0,) * 3)},
-            r"plain\.toml: input\.shape is \[6, 8, 3\], but plain\.keras takes \[8, 6, 3\]",
+            "EF-input-shape",
+            r"\[6, 8, 3\].* plain\.keras .*\[8, 6, 3\]",
         ),
         (
             {"preprocessing": Preprocessing(8, 6, "gray", (0.0,), (1.0,))},
-            r"plain\.toml: input\.shape is \[8, 6, 1\], but plain\.keras takes \[8, 6, 3\]",
+            "EF-input-shape",
+            r"\[8, 6, 1\].* plain\.keras .*\[8, 6, 3\]",
         ),
     ],
 )
-def test_a_contract_that_is_not_this_models_is_told_where(
-    saved: Callable[..., Path], contract_for: Contract, changes: dict[str, Any], said: str
+def test_a_config_of_another_model_is_refused(
+    saved: Callable[..., Path], config_for: Config, changes: dict[str, Any], code: str, value: str
 ) -> None:
-    with pytest.raises(EdgeError, match=said):
-        classifier(contract_for(saved(plain), **changes))
+    with pytest.raises(EdgeError, match=rf"plain\.toml: .*{value}", check=coded(code)):
+        classifier(config_for(saved(plain), **changes))
 
 
 def test_a_model_with_own_loss_and_optimizer_passes_the_file_check(saved: Callable[..., Path]) -> None:

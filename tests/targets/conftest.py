@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from edgeferry.exporters.format import formats
 from edgeferry.models.system.child import Child
 from edgeferry.targets.target import Job, Run, Unsupported, targets
 
@@ -22,16 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-FORMATS: Final = (
-    "keras",
-    "savedmodel",
-    "tflite-float32",
-    "tflite-int8",
-    "onnx-float32",
-    "tfjs-float32",
-    "coreml-float16",
-    "container-float32",
-)
+FORMATS: Final = tuple(form.name for form in formats().values() if form.by_default and form.missing() is None)
 
 # Not on a user's PATH.
 SSHD: Final = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgeferry.targets.target import Job
-from edgeferry.targets.timing import answer_and_time, warm_up
+from edgeferry.targets.timing import predict_and_time, warm_up
 
 
 @pytest.fixture
@@ -15,8 +15,8 @@ def job(tmp_path: Path) -> Job:
     return Job(tmp_path, tmp_path, tmp_path, warmup=2, rounds=4)
 
 
-def test_every_image_is_answered_in_its_order(job: Job) -> None:
-    assert answer_and_time(lambda image: lambda: image * 10, [1, 2, 3], job).answers == [10, 20, 30]
+def test_every_image_is_predicted_in_order(job: Job) -> None:
+    assert predict_and_time(lambda image: lambda: image * 10, [1, 2, 3], job).outputs == [10, 20, 30]
 
 
 def test_the_first_call_the_images_the_warm_up_and_the_rounds_are_all_calls(job: Job) -> None:
@@ -25,19 +25,19 @@ def test_the_first_call_the_images_the_warm_up_and_the_rounds_are_all_calls(job:
     def ready(image: int) -> Callable[[], None]:
         return lambda: calls.append(image)
 
-    measured = answer_and_time(ready, [1, 2, 3], job)
+    measured = predict_and_time(ready, [1, 2, 3], job)
     assert calls == [1, 1, 2, 3, *[1] * 2, *[1] * 4]
     assert len(measured.latencies_ms) == 4
 
 
-def test_what_settles_is_called_until_the_seconds_have_passed_and_then_timed(job: Job) -> None:
+def test_settling_calls_until_the_seconds_have_passed_and_then_times(job: Job) -> None:
     times: list[float] = []
-    measured = answer_and_time(lambda image: lambda: times.append(time.perf_counter()), [1], replace(job, settle_s=0.1))
+    measured = predict_and_time(lambda image: lambda: times.append(time.perf_counter()), [1], replace(job, settle_s=0.1))
     # The first call, the image and the warm-up come before, the rounds after.
     assert times[-len(measured.latencies_ms)] - times[1 + 1 + job.warmup] >= 0.1
 
 
-def test_warming_up_goes_on_while_calls_become_faster() -> None:
+def test_warm_up_goes_on_while_calls_become_faster() -> None:
     falling = iter(range(60, 0, -1))
     lengths: list[int] = []
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The operations of MIL that are known, by name: each a function of MIL's own inputs, under MIL's own names.
+"""The supported operations of MIL, by name: each a function of MIL's own inputs, under MIL's own names.
 
 Each family's module names the documentation that its arithmetic is written from, in coremltools 9.0 below
 ``converters/mil/mil/ops/defs``.
@@ -25,9 +25,9 @@ FAMILIES: Final = (activation, convolution, elementwise, image, linear, normalis
 OPERATIONS: Final[Mapping[str, Callable[..., Any]]] = {
     name: function for family in FAMILIES for name, function in family.OPERATIONS.items()
 }
-# An operation's twin that writes its result over x, for an x that nothing else reads.
+# Variants of operations that write their result over x, for an x that nothing else reads.
 OVERWRITING: Final[Mapping[str, Callable[..., Any]]] = activation.OVERWRITING
-# Operations whose result is memory of its own, no view of an input.
+# Operations whose result has memory of its own and is not a view of an input.
 MAKE_THEIR_OWN: Final = frozenset(
     {"add", "avg_pool", "batch_norm", "conv", "conv_transpose", "linear", "matmul", "max_pool", "mul"}
 )

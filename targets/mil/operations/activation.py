@@ -23,14 +23,14 @@ def elu(x: Array, alpha: Array) -> Any:
 
 
 def gelu(x: Array, mode: str = "EXACT") -> Any:
-    """Return ``x`` times the normal distribution's share below it, or one of two approximations of that."""
+    """Return ``x`` times the normal cumulative distribution of x, or one of two approximations of that."""
     if mode == "EXACT":
         return 0.5 * x * (1 + special.erf(x / np.float32(sqrt(2))))
     if mode == "TANH_APPROXIMATION":
         return 0.5 * x * (1 + np.tanh(np.float32(sqrt(2 / pi)) * (x + 0.044715 * x * x * x)))
     if mode == "SIGMOID_APPROXIMATION":
         return x * special.expit(1.702 * x)
-    raise Unsupported(f"gelu has the mode {mode!r}, which the evaluator does not know")
+    raise Unsupported("EF-mil-unsupported", f"gelu has the mode {mode!r}, which the evaluator does not support")
 
 
 def leaky_relu(x: Array, alpha: Array) -> Any:
@@ -44,7 +44,7 @@ def linear_activation(x: Array, alpha: Array, beta: Array) -> Any:
 
 
 def prelu(x: Array, alpha: Array) -> Any:
-    """Return x where ``x > 0``, else ``alpha * x``, alpha one for each channel, the second axis."""
+    """Return x where ``x > 0``, else ``alpha * x``, with one alpha per channel, the second axis."""
     return np.where(x > 0, x, _by_channel(alpha, x) * x)
 
 
@@ -59,12 +59,12 @@ def relu6(x: Array) -> Any:
 
 
 def relu_over(x: Array) -> Any:
-    """Return what relu does, written over x."""
+    """Return the result of relu, written over x."""
     return np.maximum(x, 0, out=x)
 
 
 def relu6_over(x: Array) -> Any:
-    """Return what relu6 does, written over x."""
+    """Return the result of relu6, written over x."""
     return np.clip(x, 0, 6, out=x)
 
 
@@ -94,12 +94,12 @@ def softplus(x: Array) -> Any:
 
 
 def softplus_parametric(x: Array, alpha: Array, beta: Array) -> Any:
-    """Return ``alpha * log(1 + e^(beta * x))``, both one for each channel."""
+    """Return ``alpha * log(1 + e^(beta * x))``, with one value of each per channel."""
     return _by_channel(alpha, x) * np.logaddexp(_by_channel(beta, x) * x, 0)
 
 
 def softmax(x: Array, axis: int | Array = -1) -> Any:
-    """Return ``e^x / sum(e^x)`` along an axis; what is largest is taken off first, which changes nothing but overflow."""
+    """Return ``e^x / sum(e^x)`` along an axis; the maximum is subtracted first, which only prevents overflow."""
     grown = np.exp(x - x.max(axis=int(axis), keepdims=True))
     return grown / grown.sum(axis=int(axis), keepdims=True)
 

@@ -15,9 +15,9 @@ from edgeferry.targets.mil.arrays import Array
 from edgeferry.targets.mil.limits import allowed, check_work
 from edgeferry.targets.mil.operations.window import Pads, Window, padded, padding, steps, window_of
 
-# So many floats that a row of a depthwise kernel meets are worked on at a time that they stay in a processor's second cache.
+# How many floats a depthwise kernel's row works on at a time: they stay in a processor's second-level cache.
 DEPTHWISE_FLOATS: Final = 320 * 1024
-# So many results of a product are made at a time that the bias is added while they are in that cache.
+# How many results of a product are computed at a time: the bias is added while they are in that cache.
 PRODUCT_FLOATS: Final = 256 * 1024
 
 
@@ -25,7 +25,7 @@ Activation = Callable[[Array], Array]
 
 
 class Layer(NamedTuple):
-    """A convolution's weights, its bias, and what is written over its results."""
+    """A convolution's weights, its bias, and the activation written over its results."""
 
     weight: Array
     bias: Array
@@ -51,7 +51,8 @@ def conv_and(  # noqa: PLR0913, PLR0917 - MIL's inputs
     groups, channels = int(groups), x.shape[1]
     window = window_of(weight.shape[2:], strides, dilations)
     if weight.shape[1] * groups != channels or weight.shape[0] % groups:
-        raise EdgeError(f"conv has weights of {weight.shape} in {groups} groups, its input {channels} channels.")
+        shapes = f"weights of {weight.shape} in {groups} groups, but {channels} input channels"
+        raise EdgeError("EF-mil-shape", f"conv has {shapes}; export it again.")
     pads = padding(pad_type, pad, window, x.shape[2:])
     depthwise = weight.shape[1] == 1 and x.ndim == 4 and weight.shape[0] == groups > 1
     each = np.zeros(len(weight), np.float32) if bias is None else bias.reshape(len(weight))
@@ -75,12 +76,13 @@ def conv_transpose(  # noqa: PLR0913, PLR0917 - MIL's inputs
     """Return ``y[n, o, p * stride + k * dilation] += weight[c, o, k] * x[n, c, p]``, summed, then cropped by the padding.
 
     x is [n, C_in, *D_in], weight [C_in, C_out / groups, *K]. With "same" the output has ``D_in * stride`` or ``output_shape``,
-    and what the convolution that this transposes would have padded is cropped.
+    and the padding of the convolution that this transposes is cropped.
     """
     groups, spatial = int(groups), x.shape[2:]
     window = window_of(weight.shape[2:], strides, dilations)
     if weight.shape[0] != x.shape[1] or x.shape[1] % groups:
-        raise EdgeError(f"conv_transpose has weights of {weight.shape} in {groups} groups, its input {x.shape[1]} channels.")
+        shapes = f"weights of {weight.shape} in {groups} groups, but {x.shape[1]} input channels"
+        raise EdgeError("EF-mil-shape", f"conv_transpose has {shapes}; export it again.")
     each = x.shape[1] // groups
     kernels = weight.reshape(groups, each, -1).transpose(0, 2, 1)
     allowed((x.shape[0], groups, kernels.shape[1], prod(spatial)), "conv_transpose")
@@ -96,7 +98,7 @@ def _as_it_is(y: Array) -> Array:
 
 
 def _grouped(x: Array, layer: Layer, window: Window) -> Array:
-    """Return the convolution as one matrix product a group, weights [C_out, C_in * K] by windows [C_in * K, places]."""
+    """Return the convolution as one matrix product per group, weights [C_out, C_in * K] by windows [C_in * K, places]."""
     weight, batch, places = layer.weight, x.shape[0], _places(x.shape[2:], window)
     groups, filters = weight.shape[:2]
     allowed((batch, x.shape[1], prod(window.sizes), prod(places)), "conv's windows")
@@ -114,7 +116,7 @@ def _grouped(x: Array, layer: Layer, window: Window) -> Array:
 
 
 def _windows(x: Array, window: Window) -> Array:
-    """Return what each element of the kernel meets at each place: a view, [n, C_in, *K, *places]."""
+    """Return the input of each element of the kernel at each place: a view, [n, C_in, *K, *places]."""
     rank = len(window.sizes)
     if prod(window.extents) == 1 == prod(window.strides):
         return x
@@ -146,8 +148,8 @@ def _depthwise(x: Array, layer: Layer, window: Window, pads: Pads) -> Array:
 def _stepping_by_one(x: Array, weight: Array, window: Window, pads: Pads) -> Array:
     """Return channels, [1, channels, *d_in], convolved in steps of 1: [channels, *places].
 
-    The input is laid out without gaps, so that a shift is one run of memory; what it wraps around at a row's end falls behind the
-    last place and is cut off. The last shift reads past the last row's end by less than a row, so one more is laid out.
+    The input is contiguous, so that a shift is one run of memory; what wraps around at a row's end falls behind the last place
+    and is cut off. The last shift reads past the last row's end by less than a row, so one more row is padded.
     """
     laid_out = padded(x, ((pads[0][0], pads[0][1] + 1), pads[1]))[0]
     channels, height, columns = laid_out.shape
@@ -164,8 +166,8 @@ def _stepping_by_one(x: Array, weight: Array, window: Window, pads: Pads) -> Arr
 def _stepping(x: Array, weight: Array, window: Window, pads: Pads) -> Array:
     """Return channels, [1, channels, *d_in], convolved in larger steps: [channels, *places].
 
-    What a row of the kernel meets is laid out once for each remainder of the step, every step on an axis of its own; the kernel's
-    next row with that remainder meets the same, some rows further on.
+    The input of a row of the kernel is laid out once per remainder of the step, every step on an axis of its own; the kernel's
+    next row with that remainder reads the same data, some rows further on.
     """
     laid_out = padded(x, pads)[0]
     channels, places = len(laid_out), _places(laid_out.shape[1:], window)
@@ -199,7 +201,7 @@ def _output_sizes(output_shape: Array | None, pad_type: str, window: Window, spa
 
 
 def _scattered(shares: Array, window: Window) -> Array:
-    """Return the shares, [n, o, *K, *D_in], added where each element of the kernel puts them: [n, o, *sizes]."""
+    """Return the shares, [n, o, *K, *D_in], summed where each element of the kernel puts them: [n, o, *sizes]."""
     rank = len(window.sizes)
     spatial = shares.shape[2 + rank :]
     full = [(size - 1) * stride + extent for size, stride, extent in zip(spatial, window.strides, window.extents, strict=True)]

@@ -33,7 +33,7 @@ def _unary(function: Callable[[Array], Any]) -> Callable[..., Any]:
 
 
 def _binary(function: Callable[[Array, Array], Any]) -> Callable[..., Any]:
-    """Return ``function(x, y)``, which broadcasts as numpy does, under MIL's names of the inputs."""
+    """Return ``function(x, y)`` with numpy's broadcasting, under MIL's names of the inputs."""
 
     def operation(x: Array, y: Array) -> Any:
         _check_broadcast(x, y)
@@ -45,7 +45,7 @@ def _binary(function: Callable[[Array, Array], Any]) -> Callable[..., Any]:
 def cast(x: Array, dtype: str) -> Array:
     """Return x as another type; to integers, towards zero."""
     if dtype not in CASTS:
-        raise Unsupported(f"cast to {dtype} is not known to the evaluator")
+        raise Unsupported("EF-mil-unsupported", f"cast to {dtype} is not supported by the evaluator")
     return x.astype(CASTS[dtype], copy=False)
 
 
@@ -55,7 +55,7 @@ def clip(x: Array, alpha: Array, beta: Array) -> Array:
 
 
 def log(x: Array, epsilon: float | Array = 1e-45) -> Any:
-    """Return ``log(x + epsilon)``, the natural one."""
+    """Return ``log(x + epsilon)``, the natural logarithm."""
     return np.log(x + float(epsilon))
 
 

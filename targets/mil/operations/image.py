@@ -19,7 +19,7 @@ def upsample_nearest_neighbor(x: Array, scale_factor_height: float | Array = 1, 
 
 
 def resize_nearest_neighbor(x: Array, target_size_height: Array, target_size_width: Array) -> Any:
-    """Return x resized: place i takes ``floor(i * Xin / Xout)``, TensorFlow's rule, which it is converted from."""
+    """Return x resized: place i takes ``floor(i * Xin / Xout)``, TensorFlow's rule, from which it is converted."""
     return _nearest(_nearest(x, -2, int(target_size_height)), -1, int(target_size_width))
 
 
@@ -31,10 +31,12 @@ def upsample_bilinear(
     align_corners: bool | Array = True,
     half_pixel_centers: bool | Array | None = None,
 ) -> Any:
-    """Return x resized by linear interpolation; scales are those of the sizes, after rounding down."""
+    """Return x resized by linear interpolation; scales are ratios of the sizes, after rounding down."""
     half = not align_corners if half_pixel_centers is None else bool(half_pixel_centers)
     if align_corners and half:
-        raise Unsupported("upsample_bilinear with both align_corners and half_pixel_centers is not known to the evaluator")
+        raise Unsupported(
+            "EF-mil-unsupported", "upsample_bilinear with align_corners and half_pixel_centers is not supported by the evaluator"
+        )
     mode = "STRICT_ALIGN_CORNERS" if align_corners else "UNALIGN_CORNERS" if half else "DEFAULT"
     for axis, factor in ((-2, scale_factor_height), (-1, scale_factor_width)):
         x = _linear(x, axis, int(np.floor(np.float32(factor) * x.shape[axis])), mode)
@@ -69,7 +71,7 @@ def _check(x: Array, axis: int, size: int) -> None:
 
 
 def _points(found: int, wanted: int, mode: str) -> Array:
-    """Return the places on the input that the output's elements are taken from, in float64, before clipping."""
+    """Return the input positions of the output's elements, in float64, before clipping."""
     steps = np.arange(wanted)
     if mode == "ALIGN_CORNERS" and wanted == 1:
         return np.array([(found - 1) / 2])
@@ -81,7 +83,7 @@ def _points(found: int, wanted: int, mode: str) -> Array:
         return (steps + 0.5) * (found / wanted) - 0.5
     if mode == "OFFSET_CORNERS":
         return (steps + 0.5) * (max(1, found - 1) / wanted)
-    raise Unsupported(f"the sampling mode {mode!r} is not known to the evaluator")
+    raise Unsupported("EF-mil-unsupported", f"the sampling mode {mode!r} is not supported by the evaluator")
 
 
 OPERATIONS: Final[Mapping[str, Callable[..., Any]]] = {

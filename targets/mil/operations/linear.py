@@ -21,7 +21,7 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Any:
 
 
 def matmul(x: Array, y: Array, *, transpose_x: bool | Array = False, transpose_y: bool | Array = False) -> Any:
-    """Return ``x @ y`` as numpy broadcasts it, the last two axes of either exchanged first where that is asked for."""
+    """Return ``x @ y`` as numpy broadcasts it, after the last two axes of either are exchanged where requested."""
     return _product(_transposed(x) if transpose_x else x, _transposed(y) if transpose_y else y)
 
 
@@ -33,12 +33,12 @@ def einsum(values: tuple[Array, ...], equation: str) -> Any:
     sizes = {letter: size for each in pairs for letter, size in each}
     allowed((sizes[letter] for letter in kept), "einsum")
     check_work(prod(sizes.values()), "einsum")
-    # One product after the other in the order given: what lies between is no larger than the work allowed.
+    # One product after the other in the order given: intermediate results are no larger than the work allowed.
     return np.einsum(equation, *values, optimize=len(values) == 2)
 
 
 def scaled_dot_product_attention(query: Array, key: Array, value: Array, attn_mask: Array | None = None) -> Any:
-    """Return ``softmax(query @ key.T / sqrt(E) + mask) @ value``; a mask of truth values is 0 or minus infinity."""
+    """Return ``softmax(query @ key.T / sqrt(E) + mask) @ value``; a boolean mask adds 0 or minus infinity."""
     scores = _product(query, _transposed(key)) / np.float32(sqrt(query.shape[-1]))
     if attn_mask is not None:
         allowed(np.broadcast_shapes(scores.shape, attn_mask.shape), "attention")

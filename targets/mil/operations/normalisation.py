@@ -19,14 +19,14 @@ def batch_norm(  # noqa: PLR0913, PLR0917 - MIL's inputs
     beta: Array | None = None,
     epsilon: float | Array = 1e-5,
 ) -> Any:
-    """Return ``gamma * (x - mean) / sqrt(variance + epsilon) + beta``, all one for each channel, the second axis."""
+    """Return ``gamma * (x - mean) / sqrt(variance + epsilon) + beta``, with one value of each per channel, the second axis."""
     sizes = (x.shape[1], *[1] * (x.ndim - 2))
     y = (x - mean.reshape(sizes)) / np.sqrt(variance + float(epsilon)).reshape(sizes)
     return _scaled(y, gamma, beta, sizes)
 
 
 def instance_norm(x: Array, gamma: Array | None = None, beta: Array | None = None, epsilon: float | Array = 1e-5) -> Any:
-    """Return each image's channels with their own mean taken off and divided by their own deviation."""
+    """Return each image's channels minus their own mean, divided by their own standard deviation."""
     y = _standardised(x, tuple(range(2, x.ndim)), epsilon)
     return _scaled(y, gamma, beta, (x.shape[1], *[1] * (x.ndim - 2)))
 
@@ -38,7 +38,7 @@ def layer_norm(
     beta: Array | None = None,
     epsilon: float | Array = 1e-5,
 ) -> Any:
-    """Return ``gamma * (x - mean) / sqrt(variance + epsilon) + beta``, mean and variance those over the axes."""
+    """Return ``gamma * (x - mean) / sqrt(variance + epsilon) + beta``, with mean and variance over the axes."""
     chosen = tuple(range(x.ndim)) if axes is None else tuple(int(axis) % x.ndim for axis in axes)
     sizes = tuple(size if axis in chosen else 1 for axis, size in enumerate(x.shape))
     return _scaled(_standardised(x, chosen, epsilon), gamma, beta, sizes)

@@ -41,7 +41,7 @@ def max_pool(  # noqa: PLR0913 - MIL's inputs
     *,
     ceil_mode: bool | Array = False,
 ) -> Any:
-    """Return each window's largest; padding is below every number."""
+    """Return each window's maximum; padding is minus infinity."""
     window = _window("max_pool", kernel_sizes, strides, ceil_mode=ceil_mode)
     around = padded(x, padding(pad_type, pad, window, x.shape[2:]), -np.inf)
     return _slid(around, window, np.maximum)
@@ -63,12 +63,12 @@ def l2_pool(  # noqa: PLR0913 - MIL's inputs
 
 def _window(name: str, kernel_sizes: Array, strides: Array | None, *, ceil_mode: bool | Array) -> Window:
     if ceil_mode:
-        raise Unsupported(f"{name} with ceil_mode is not known to the evaluator")
+        raise Unsupported("EF-mil-unsupported", f"{name} with ceil_mode is not supported by the evaluator")
     return window_of(kernel_sizes, strides)
 
 
 def _slid(x: Array, window: Window, combine: Callable[[Array, Array], Array]) -> Array:
-    """Return a window's elements combined, one axis after the other."""
+    """Return each window's elements combined, one axis after the other."""
     for axis, (size, stride) in enumerate(zip(window.sizes, window.strides, strict=True), start=2):
         check_work(x.size * size, "pooling")
         last = (steps(x.shape[axis], size, stride) - 1) * stride + 1

@@ -10,7 +10,7 @@ from edgeferry.targets.mil.arrays import Array
 
 
 def _over(reduce: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a reduction over axes, all where none are given, under MIL's names of the inputs."""
+    """Return a reduction over axes, by default over all, under MIL's names of the inputs."""
 
     def operation(x: Array, axes: Array | None = None, *, keep_dims: bool | Array = False) -> Any:
         chosen = None if axes is None else tuple(int(axis) for axis in axes)
@@ -20,14 +20,14 @@ def _over(reduce: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _place(find: Callable[..., Any]) -> Callable[..., Any]:
-    """Return where along an axis something is found, under MIL's names of the inputs."""
+    """Return a search along an axis, under MIL's names of the inputs."""
 
     def operation(
         x: Array,
         axis: int | Array = -1,
         *,
         keep_dims: bool | Array = False,
-        output_dtype: str = "int32",  # noqa: ARG001 - the result's declared type says the same
+        output_dtype: str = "int32",  # noqa: ARG001 - the result's declared type is the same
     ) -> Any:
         return find(x, axis=int(axis), keepdims=bool(keep_dims))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shapes, parts and their order; source: iOS15/tensor_transformation.py, iOS15/tensor_operation.py, iOS15/scatter_gather.py."""
+"""Shapes, slices and their order; source: iOS15/tensor_transformation.py, iOS15/tensor_operation.py, iOS15/scatter_gather.py."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -15,7 +15,7 @@ PAD_MODES: Final = {"constant": "constant", "reflect": "reflect", "replicate": "
 
 
 def concat(values: tuple[Array, ...], axis: Array, *, interleave: bool | Array = False) -> Any:
-    """Return the values one after the other along an axis; interleaved, one slice of each in turn."""
+    """Return the values one after the other along an axis; interleaved, one slice of each at a time."""
     allowed((sum(value.size for value in values),), "concat")
     if not interleave:
         return np.concatenate(values, axis=int(axis))
@@ -31,10 +31,10 @@ def stack(values: tuple[Array, ...], axis: Array) -> Any:
 
 
 def split(x: Array, axis: Array, num_splits: Array | None = None, split_sizes: Array | None = None) -> tuple[Array, ...]:
-    """Return x in parts along an axis: so many of one size, or of the sizes given."""
+    """Return x in parts along an axis: ``num_splits`` of one size, or of the sizes given."""
     where = int(np.asarray(num_splits)) if split_sizes is None else np.cumsum(split_sizes)[:-1]
     if split_sizes is None and not 0 < where <= x.shape[int(axis)]:
-        raise EdgeError(f"split makes {where} parts of an axis of {x.shape[int(axis)]}; export it anew.")
+        raise EdgeError("EF-mil-shape", f"split makes {where} parts of an axis of {x.shape[int(axis)]}; export it again.")
     return tuple(np.split(x, where, axis=int(axis)))
 
 
@@ -50,7 +50,7 @@ def squeeze(x: Array, axes: Array | None = None) -> Any:
 
 
 def reshape(x: Array, shape: Array) -> Any:
-    """Return the same elements in another shape; 0 takes over x's size, -1 is whatever remains."""
+    """Return the same elements in another shape; 0 keeps x's size, -1 is the remainder."""
     return x.reshape([int(size) or x.shape[axis] for axis, size in enumerate(shape)])
 
 
@@ -65,7 +65,7 @@ def transpose(x: Array, perm: Array) -> Any:
 
 
 def reverse(x: Array, axes: Array | None = None) -> Any:
-    """Return x turned around along the axes, or along all."""
+    """Return x reversed along the axes, or along all."""
     return np.flip(x, None if axes is None else tuple(int(axis) for axis in axes))
 
 
@@ -99,7 +99,7 @@ def slice_by_size(x: Array, begin: Array, size: Array) -> Any:
 def pad(x: Array, pad: Array, mode: str = "constant", constant_val: float | Array = 0.0) -> Any:
     """Return x with a constant, its mirror image or its edge around its last axes; pairs of before and after."""
     if mode not in PAD_MODES:
-        raise Unsupported(f"pad has the mode {mode!r}, which the evaluator does not know")
+        raise Unsupported("EF-mil-unsupported", f"pad has the mode {mode!r}, which the evaluator does not support")
     pairs = [(int(before), int(after)) for before, after in pad.reshape(-1, 2)]
     widths = [(0, 0)] * (x.ndim - len(pairs)) + pairs
     allowed((size + sum(pair) for size, pair in zip(x.shape, widths, strict=True)), "pad")
@@ -124,13 +124,13 @@ def gather(
 ) -> Any:
     """Return x's slices along an axis, in the order of the indices."""
     if batch_dims:
-        raise Unsupported("gather with batch_dims is not known to the evaluator")
+        raise Unsupported("EF-mil-unsupported", "gather with batch_dims is not supported by the evaluator")
     allowed((x.size // max(1, x.shape[int(axis)]), indices.size), "gather")
     return np.take(x, indices, axis=int(axis))
 
 
 def depth_to_space(x: Array, block_size: Array) -> Any:
-    """Return channels laid out as blocks of pixels; the block's place comes before the channel."""
+    """Return channels laid out as blocks of pixels; the position in the block comes before the channel."""
     size = int(block_size)
     n, channels, height, width = x.shape
     blocks = x.reshape(n, size, size, channels // size**2, height, width)
@@ -138,7 +138,7 @@ def depth_to_space(x: Array, block_size: Array) -> Any:
 
 
 def space_to_depth(x: Array, block_size: Array) -> Any:
-    """Return blocks of pixels laid out as channels; the block's place comes before the channel."""
+    """Return blocks of pixels laid out as channels; the position in the block comes before the channel."""
     size = int(block_size)
     n, channels, height, width = x.shape
     blocks = x.reshape(n, channels, height // size, size, width // size, size)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How a window moves over spatial axes: what convolutions and poolings share.
 
-Source: the documentation of pad_type, iOS15/conv.py and iOS15/pool.py, and, as that leaves open how "same" splits its padding,
-TensorFlow's rule, which it is converted from: ``same`` puts the odd one at the end, ``same_lower`` at the beginning.
+Source: the documentation of pad_type, iOS15/conv.py and iOS15/pool.py; where that does not define how "same" splits its padding,
+TensorFlow's rule, from which it is converted: ``same`` puts the odd one at the end, ``same_lower`` at the beginning.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from edgeferry.targets.mil.arrays import Array
 from edgeferry.targets.mil.limits import allowed
 from edgeferry.targets.target import Unsupported
 
-# Elements of one window; a global pooling of a picture of 1024 x 1024 has as many.
+# Elements of one window: as many as in a global pooling of a picture of 1024 x 1024.
 WIDEST_WINDOW: Final = 2**20
 
 Pads = tuple[tuple[int, int], ...]
@@ -40,15 +40,17 @@ def window_of(sizes: Any, strides: Any, dilations: Any = None) -> Window:
     """Return a window; steps and dilations that are not given are 1.
 
     Raises:
-        EdgeError: a size or step is not positive, or there are more of one than of the other.
+        EdgeError: a size or step is not positive, or their counts differ, or the window is too large.
     """
     rank = len(sizes)
-    told = [tuple(map(int, each)) if each is not None else (1,) * rank for each in (sizes, strides, dilations)]
-    if any(len(each) != rank or min(each, default=1) < 1 for each in told):
-        raise EdgeError(f"a window has the sizes, strides and dilations {told}; expected {rank} positive numbers each.")
-    if prod(told[0]) > WIDEST_WINDOW:
-        raise EdgeError(f"a window has the sizes {told[0]}; expected at most {WIDEST_WINDOW} elements.")
-    return Window(*told)
+    numbers = [tuple(map(int, each)) if each is not None else (1,) * rank for each in (sizes, strides, dilations)]
+    if any(len(each) != rank or min(each, default=1) < 1 for each in numbers):
+        raise EdgeError(
+            "EF-mil-window", f"a window has the sizes, strides and dilations {numbers}; expected {rank} positive numbers each."
+        )
+    if prod(numbers[0]) > WIDEST_WINDOW:
+        raise EdgeError("EF-mil-too-large", f"a window has the sizes {numbers[0]}; expected at most {WIDEST_WINDOW} elements.")
+    return Window(*numbers)
 
 
 def padding(pad_type: str, pad: Array | None, window: Window, shape: tuple[int, ...]) -> Pads:
@@ -66,11 +68,11 @@ def padding(pad_type: str, pad: Array | None, window: Window, shape: tuple[int, 
         return tuple((total // 2, total - total // 2) for total in totals)
     if pad_type == "same_lower":
         return tuple((total - total // 2, total // 2) for total in totals)
-    raise Unsupported(f"the padding {pad_type!r} is not known to the evaluator")
+    raise Unsupported("EF-mil-unsupported", f"the padding {pad_type!r} is not supported by the evaluator")
 
 
 def padded(x: Array, pads: Pads, value: float = 0.0) -> Array:
-    """Return x, [n, channels, *spatial], with a value around its spatial axes."""
+    """Return x, [n, channels, *spatial], padded with a value around its spatial axes."""
     if not any(map(any, pads)):
         return x
     sizes = [size + sum(pair) for size, pair in zip(x.shape[2:], pads, strict=True)]
@@ -85,11 +87,11 @@ def padded(x: Array, pads: Pads, value: float = 0.0) -> Array:
 
 
 def steps(size: int, extent: int, stride: int) -> int:
-    """Return how many places a window takes on a padded axis: ``floor((size - extent) / stride) + 1``.
+    """Return how many positions a window has on a padded axis: ``floor((size - extent) / stride) + 1``.
 
     Raises:
-        EdgeError: it does not fit once.
+        EdgeError: it does not fit.
     """
     if size < extent:
-        raise EdgeError(f"a window of {extent} does not fit on an axis of {size}.")
+        raise EdgeError("EF-mil-window", f"a window of {extent} does not fit on an axis of {size}.")
     return (size - extent) // stride + 1

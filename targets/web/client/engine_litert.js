@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // TF Lite files by LiteRT.js, on its wasm (XNNPACK) or webgpu accelerator.
-import { needWebGpu, webGpuTold } from './gpu.js';
+import { needWebGpu, webGpuFacts } from './gpu.js';
 import { Unsupported } from './runner.js';
 
 const WASM = new URL('../node_modules/@litertjs/core/wasm/', import.meta.url).href;
@@ -12,7 +12,7 @@ export function litertEngine() {
       await needWebGpu();
     }
     const litert = await import('@litertjs/core');
-    // With JSPI, a file that the accelerator takes only in part is loaded and tells so; without, it is an error in its depths.
+    // With JSPI, a file that the accelerator takes only in part loads and reports it; without, loading fails with an internal error.
     const jspi = job.backend === 'webgpu' && (await litert.supportsFeature('jspi'));
     const { liteRtWasm } = await litert.loadLiteRt(WASM, { threads: job.threads > 1, jspi });
     return async (read) => {
@@ -22,13 +22,13 @@ export function litertEngine() {
         gpuOptions: { precision: 'fp32' },
       });
       if (job.backend !== 'wasm' && !model.isFullyAccelerated) {
-        throw new Unsupported(`LiteRT.js has operations in this file that its ${job.backend} accelerator does not take`);
+        throw new Unsupported(`LiteRT.js cannot run all operations of this file on its ${job.backend} accelerator`);
       }
       return {
-        gpu: job.backend === 'webgpu' ? webGpuTold(litert.getWebGpuDevice()) : {},
+        gpu: job.backend === 'webgpu' ? webGpuFacts(litert.getWebGpuDevice()) : {},
         labels: null,
-        ready: (values) => readied(litert, model, values, [1, ...job.shape.slice(1)]),
-        told: async () => ({
+        ready: (values) => prepare(litert, model, values, [1, ...job.shape.slice(1)]),
+        facts: async () => ({
           runtime: 'litert.js',
           version: job.version,
           backend: model.options.accelerator,
@@ -40,13 +40,13 @@ export function litertEngine() {
   };
 }
 
-function readied(litert, model, values, shape) {
+function prepare(litert, model, values, shape) {
   const image = new litert.Tensor(values, shape);
-  const answer = async () => {
+  const predict = async () => {
     const [output] = await model.run(image);
     const row = (await output.data()).slice();
     output.delete();
     return row;
   };
-  return { answer, release: () => image.delete() };
+  return { predict, release: () => image.delete() };
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // ONNX files by ONNX Runtime Web, on its wasm or webgpu execution provider.
-import { needWebGpu, webGpuTold } from './gpu.js';
+import { needWebGpu, webGpuFacts } from './gpu.js';
 
 const PLACE = new URL('../node_modules/onnxruntime-web/dist/', import.meta.url);
 const SCRIPTS = { wasm: 'ort.wasm.min.mjs', webgpu: 'ort.webgpu.min.mjs' };
@@ -18,14 +18,14 @@ export function ortEngine() {
     return async (read) => {
       const session = await ort.InferenceSession.create(new Uint8Array(await read(job.model)), {
         executionProviders: [job.backend],
-        // Without it, what the provider does not know runs on the CPU and nobody is told.
+        // Without it, operations that the provider does not support run silently on the CPU.
         extra: job.backend === 'wasm' ? {} : { session: { disable_cpu_ep_fallback: '1' } },
       });
       return {
-        gpu: job.backend === 'webgpu' ? webGpuTold(await ort.env.webgpu.device) : {},
+        gpu: job.backend === 'webgpu' ? webGpuFacts(await ort.env.webgpu.device) : {},
         labels: null,
-        ready: (values) => readied(ort, session, values, [1, ...job.shape.slice(1)]),
-        told: async () => ({
+        ready: (values) => prepare(ort, session, values, [1, ...job.shape.slice(1)]),
+        facts: async () => ({
           runtime: 'onnxruntime-web',
           version: ort.env.versions.web,
           backend: job.backend,
@@ -36,13 +36,13 @@ export function ortEngine() {
   };
 }
 
-function readied(ort, session, values, shape) {
+function prepare(ort, session, values, shape) {
   const image = new ort.Tensor('float32', values, shape);
-  const answer = async () => {
+  const predict = async () => {
     const output = (await session.run({ [session.inputNames[0]]: image }))[session.outputNames[0]];
     const row = await output.getData();
     output.dispose();
     return row;
   };
-  return { answer, release: () => image.dispose() };
+  return { predict, release: () => image.dispose() };
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Graph models by TensorFlow.js, on its wasm, webgl, webgpu or cpu backend.
-import { needWebGpu, webGlTold, webGpuTold } from './gpu.js';
+import { needWebGpu, webGlFacts, webGpuFacts } from './gpu.js';
 import { Unsupported } from './runner.js';
 
 /** Returns an engine for runJob; `libraries` holds tfjs-core, -converter and, where it is the backend, -backend-wasm. */
@@ -11,28 +11,28 @@ export function tfjsEngine({ core, converter, wasm }) {
       const model = await converter.loadGraphModel(artifactFiles(core, job.model, read));
       const loaded = core.memory().numTensors;
       return {
-        gpu: gpuTold(core),
+        gpu: gpuFacts(core),
         labels: (model.metadata && model.metadata.labels) || null,
-        ready: (values) => readied(core, model, core.tensor(values, [1, ...job.shape.slice(1)])),
-        told: async () => ({
+        ready: (values) => prepare(core, model, core.tensor(values, [1, ...job.shape.slice(1)])),
+        facts: async () => ({
           runtime: 'tfjs',
           version: core.version_core,
           backend: core.getBackend(),
           leaked_tensors: core.memory().numTensors - loaded,
           peak_bytes: await peakBytes(core, model, [1, ...job.shape.slice(1)]),
-          ...(await cpuTold(core, wasm)),
+          ...(await cpuFacts(core, wasm)),
         }),
       };
     };
   };
 }
 
-// What brings a backend that did not start.
+// What each backend needs.
 const NEEDS = {
   wasm: 'a browser with WebAssembly',
   webgl: 'OpenGL: a GPU driver, or the software renderer that Chromium brings',
   webgpu: 'a GPU driver that the browser knows, or the software adapter that Chromium brings',
-  cpu: 'nothing, so this is a defect of its own',
+  cpu: 'nothing, so this is a defect of TensorFlow.js',
 };
 
 async function startBackend(core, wasm, job) {
@@ -44,21 +44,21 @@ async function startBackend(core, wasm, job) {
   }
   const taken = await core.setBackend(job.backend);
   await core.ready();
-  // TensorFlow.js goes on with another backend without a word.
+  // TensorFlow.js silently falls back to another backend.
   if (!taken || core.getBackend() !== job.backend) {
     throw new Unsupported(
-      `TensorFlow.js did not start its ${job.backend} backend here and took ${core.getBackend()} instead; ` +
-        `it takes ${NEEDS[job.backend]}`,
+      `TensorFlow.js did not start its ${job.backend} backend here and uses ${core.getBackend()} instead; ` +
+        `it needs ${NEEDS[job.backend]}`,
     );
   }
 }
 
-/** Returns an IOHandler that reads the model's JSON and weight files through `read`, from a disk or a server alike. */
+/** Returns an IOHandler that reads the model's JSON and weight files through `read`, from a disk or a server. */
 function artifactFiles(core, file, read) {
   return {
     load: async () => {
-      const told = JSON.parse(new TextDecoder().decode(await read(file)));
-      return core.io.getModelArtifactsForJSON(told, async (groups) => {
+      const json = JSON.parse(new TextDecoder().decode(await read(file)));
+      return core.io.getModelArtifactsForJSON(json, async (groups) => {
         const paths = groups.flatMap((group) => group.paths);
         return [groups.flatMap((group) => group.weights), await Promise.all(paths.map(read))];
       });
@@ -66,40 +66,40 @@ function artifactFiles(core, file, read) {
   };
 }
 
-function readied(core, model, image) {
-  // The call alone only queues the work: the answer is there when its data is.
-  const answer = async () => {
-    const answered = model.predict(image);
+function prepare(core, model, image) {
+  // The call alone only queues the work: the output is there when its data is.
+  const predict = async () => {
+    const result = model.predict(image);
     // A model with structured output names answers {name: tensor}.
-    const output = answered instanceof core.Tensor ? answered : Object.values(answered)[0];
+    const output = result instanceof core.Tensor ? result : Object.values(result)[0];
     const row = await output.data();
-    core.dispose(answered);
+    core.dispose(result);
     return row;
   };
-  return { answer, release: () => image.dispose() };
+  return { predict, release: () => image.dispose() };
 }
 
 /** Returns the most bytes that one inference holds in tensors, weights included. */
 async function peakBytes(core, model, shape) {
   const image = core.zeros(shape);
-  const told = await core.profile(() => core.tidy(() => model.predict(image)));
-  core.dispose([image, told.result]);
-  return told.peakBytes;
+  const profile = await core.profile(() => core.tidy(() => model.predict(image)));
+  core.dispose([image, profile.result]);
+  return profile.peakBytes;
 }
 
-function gpuTold(core) {
+function gpuFacts(core) {
   const backend = core.backend();
   switch (core.getBackend()) {
     case 'webgl':
-      return { ...webGlTold(backend.gpgpu.gl), webgl_version: core.env().get('WEBGL_VERSION') };
+      return { ...webGlFacts(backend.gpgpu.gl), webgl_version: core.env().get('WEBGL_VERSION') };
     case 'webgpu':
-      return webGpuTold(backend.device);
+      return webGpuFacts(backend.device);
     default:
       return {};
   }
 }
 
-async function cpuTold(core, wasm) {
+async function cpuFacts(core, wasm) {
   if (core.getBackend() !== 'wasm') {
     return { threads: 1 };
   }

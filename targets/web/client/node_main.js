@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs the job a file describes in Node: node node_main.js job.json. Says what went wrong in its last line, with status 1.
+// Runs the job of a file in Node: node node_main.js job.json. On an error, its last line is the message and its status 1.
 import fs from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';

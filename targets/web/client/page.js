@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs a job in this page. Images come in and scores go out as bytes: as JSON, eight images took 12.7 s.
+// Runs a job in this page. Images and scores are transferred as bytes: as JSON, eight images took 12.7 s.
 import { litertEngine } from './engine_litert.js';
 import { ortEngine } from './engine_ort.js';
 import { tfjsEngine } from './engine_tfjs.js';
@@ -11,30 +11,30 @@ const ENGINES = { tfjs: startTfjs, ort: ortEngine, litert: litertEngine };
 const REPORT = 'report.json';
 const ARRAYS = { float32: Float32Array, uint8: Uint8Array };
 
-/** Returns the report of a job; the scores are posted to the server. A browser that nobody drives asks for #job.json instead. */
+/** Returns the report of a job and posts its scores to the server. A browser that is not driven opens the page with #job.json. */
 window.runInPage = async (job) => {
   const images = new ARRAYS[job.dtype](await bytesOf(`../../work/${job.images}`));
   const engine = await ENGINES[job.engine](job);
   const { scores, report } = await runJob(engine, job, (name) => bytesOf(`../../artifact/${name}`), images);
   if (scores) {
-    await handOver(`../../${job.scores}`, scores);
+    await post(`../../${job.scores}`, scores);
   }
-  return { ...report, environment: { ...hereTold(), ...report.environment } };
+  return { ...report, environment: { ...browserFacts(), ...report.environment } };
 };
 
 if (location.hash) {
   runAlone(`../../work/${location.hash.slice(1)}`);
 }
 
-/** Runs the job that an address holds and posts its report, or what went wrong. */
+/** Runs the job at an address and posts its report, or its error. */
 async function runAlone(address) {
-  let told;
+  let report;
   try {
-    told = await window.runInPage(JSON.parse(new TextDecoder().decode(await bytesOf(address))));
+    report = await window.runInPage(JSON.parse(new TextDecoder().decode(await bytesOf(address))));
   } catch (error) {
-    told = { error: String(error) };
+    report = { error: String(error) };
   }
-  await handOver(`../../${REPORT}`, JSON.stringify(told));
+  await post(`../../${REPORT}`, JSON.stringify(report));
 }
 
 /** Returns TensorFlow.js's engine, the scripts of one backend loaded. */
@@ -51,15 +51,15 @@ async function startTfjs(job) {
 function script(address) {
   return new Promise((loaded, failed) => {
     const element = Object.assign(document.createElement('script'), { src: address, onload: loaded });
-    element.onerror = () => failed(new Error(`${address} is not to be had`));
+    element.onerror = () => failed(new Error(`${address} cannot be loaded`));
     document.head.append(element);
   });
 }
 
-async function handOver(address, body) {
+async function post(address, body) {
   const posted = await fetch(address, { method: 'POST', body });
   if (!posted.ok) {
-    throw new Error(`the answer could not be handed over: HTTP ${posted.status}`);
+    throw new Error(`${address} could not be posted: HTTP ${posted.status}`);
   }
 }
 
@@ -71,7 +71,7 @@ async function bytesOf(address) {
   return response.arrayBuffer();
 }
 
-function hereTold() {
+function browserFacts() {
   return {
     user_agent: navigator.userAgent,
     hardware_concurrency: navigator.hardwareConcurrency,

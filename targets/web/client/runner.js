@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-// A whole job: load a model, answer the images, time one of them. The same for every engine, in Node and in a page.
+// A whole job: load a model, predict the images, time one of them. The same for every engine, in Node and in a page.
 
-/** The place cannot run the job, which says nothing of the artifact. */
+/** This place cannot run the job, which says nothing about the artifact. */
 export class Unsupported extends Error {}
 
 /**
- * Returns the scores (one row after another, as the model answers them) and a report: labels, times in milliseconds, what ran.
+ * Returns the scores (one row after another, as the model outputs them) and a report: labels, times in milliseconds, what ran.
  *
- * `engine(job)` resolves to `load`, and `load(read)` to {labels, gpu, ready, told}. `ready(image)` returns {answer, release}, where
- * `answer` is what is timed: it resolves to one image's row when that is in host memory. `gpu` and `told()` say what ran.
+ * `engine(job)` resolves to `load`, and `load(read)` to {labels, gpu, ready, facts}. `ready(image)` returns {predict, release}, where
+ * `predict` is what is timed: it resolves to one image's row when that is in host memory. `gpu` and `facts()` describe what ran.
  * `read(name)` resolves to the bytes of one of the artifact's files; `images` is a typed array of job.shape, as the model takes
- * them. Where the place is not to be had, the report is {unsupported: why} and there are no scores.
+ * them. Where the place cannot run the job, the report is {unsupported: why} and there are no scores.
  */
 export async function runJob(engine, job, read, images) {
   try {
     const [startMs, load] = await timed(() => engine(job));
     const [loadMs, model] = await timed(() => load(read));
-    const { scores, times } = await answerAndTime(model, model.gpu.software_gpu ? fewer(job) : job, images);
-    const environment = { start_ms: startMs, ...(await model.told()), ...model.gpu };
+    const { scores, times } = await predictAndTime(model, model.gpu.software_gpu ? fewer(job) : job, images);
+    const environment = { start_ms: startMs, ...(await model.facts()), ...model.gpu };
     return { scores, report: { labels: model.labels, load_ms: loadMs, ...times, environment } };
   } catch (error) {
     if (error instanceof Unsupported) {
@@ -33,7 +33,7 @@ async function timed(call) {
   return [performance.now() - start, result];
 }
 
-/** So many calls, then as many seconds as were asked for, and on while ten calls take less than the ten before, 5 s at most. */
+/** Calls job.warmup times, then for job.settle_s seconds, then on while ten calls take less than the ten before, for at most 5 s. */
 async function warmUp(call, job) {
   for (let round = 0; round < job.warmup; round += 1) {
     await call();
@@ -54,31 +54,31 @@ async function warmUp(call, job) {
   }
 }
 
-/** A GPU made of software takes seconds an image: its answers are worth having, its times are not. */
+/** A software-rendered GPU takes seconds per image: its scores are useful, its times are not. */
 function fewer(job) {
   return { ...job, wanted: job.few, warmup: 0, settle_s: 0, rounds: Math.min(job.rounds, 1) };
 }
 
-async function answerAndTime(model, job, images) {
+async function predictAndTime(model, job, images) {
   const [count, ...shape] = job.shape;
   const size = shape.reduce((product, length) => product * length, 1);
   const ready = (at) => model.ready(images.slice(at * size, (at + 1) * size));
-  const answered = job.wanted || Array.from({ length: count }, (_, at) => at);
-  const one = ready(answered[0]);
-  const [firstMs] = await timed(one.answer);
+  const indices = job.wanted || Array.from({ length: count }, (_, at) => at);
+  const one = ready(indices[0]);
+  const [firstMs] = await timed(one.predict);
   const rows = [];
-  for (const at of answered) {
+  for (const at of indices) {
     const image = ready(at);
-    rows.push(await image.answer());
+    rows.push(await image.predict());
     image.release();
   }
-  await warmUp(one.answer, job);
+  await warmUp(one.predict, job);
   const latenciesMs = [];
   for (let round = 0; round < job.rounds; round += 1) {
-    latenciesMs.push((await timed(one.answer))[0]);
+    latenciesMs.push((await timed(one.predict))[0]);
   }
   one.release();
-  const scores = new rows[0].constructor(answered.length * rows[0].length);
+  const scores = new rows[0].constructor(indices.length * rows[0].length);
   rows.forEach((row, at) => scores.set(row, at * row.length));
-  return { scores, times: { answered, first_ms: firstMs, latencies_ms: latenciesMs } };
+  return { scores, times: { image_indices: indices, first_ms: firstMs, latencies_ms: latenciesMs } };
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How much memory WebAssembly holds. It never gives any back, so that what it holds at the end is the most it held.
+// How much memory WebAssembly holds. It never releases any, so its size at the end is its peak.
 
 const held = new Set();
 

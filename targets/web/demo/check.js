@@ -1,29 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every golden image answered in this page, and how far the answers are from the original's.
+// Runs every golden image in this page and compares the scores with the Keras model's.
 import { best, byId, difference, element, largestDifference } from './view.js';
 
 const LISTED = 12;
-// How long the page is kept busy before it may answer its user.
+// How long the page may be busy before it handles user input.
 const BUSY_MS = 40;
 
 /**
- * Answers all golden images and shows what came of it. `answer(at)` resolves to the scores, or to null where the check is over:
+ * Runs all golden images and shows the comparison. `predict(at)` resolves to the scores, or to null where the check has ended:
  * another backend was chosen, or it was stopped. `choose(at)` shows one image.
  */
-export async function checkAll(golden, labels, { answer, choose, ran }) {
+export async function checkAll(golden, labels, { predict, choose, ran }) {
   begin(golden.count);
   const found = { differing: [], largest: 0, done: 0 };
   let rested = performance.now();
   for (let at = 0; at < golden.count; at += 1) {
-    const [scores, original] = [await answer(at), await golden.scores(at)];
+    const [scores, reference] = [await predict(at), await golden.scores(at)];
     if (!scores) {
       byId('checked').textContent = `Stopped after ${found.done} of ${golden.count} images.`;
       return;
     }
     found.done += 1;
-    found.largest = Math.max(found.largest, largestDifference(scores, original));
-    if (best(scores) !== best(original)) {
-      found.differing.push({ at, here: labels[best(scores)], keras: labels[best(original)] });
+    found.largest = Math.max(found.largest, largestDifference(scores, reference));
+    if (best(scores) !== best(reference)) {
+      found.differing.push({ at, here: labels[best(scores)], keras: labels[best(reference)] });
     }
     if (performance.now() - rested > BUSY_MS) {
       byId('progress').value = found.done;
@@ -49,7 +49,7 @@ function finish({ differing, largest }, count, { choose, ran }) {
   byId('checked').replaceChildren(
     element('b', {
       className: differing.length ? 'differs' : 'same',
-      textContent: differing.length ? `≠ ${differing.length} answered differently` : '= All answered alike',
+      textContent: differing.length ? `≠ ${differing.length} predicted differently` : '= All predictions agree',
     }),
     `: ${share} % agreement, ${same} of ${count} images; largest difference ${difference(largest)}. Measured in this page on ${ran}.`,
   );

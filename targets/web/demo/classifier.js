@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The artifact on one of TensorFlow.js's backends, as the targets run it, and which backends this browser has.
+// The artifact on one of TensorFlow.js's backends, as the targets run it, and the backends that this browser has.
 import { tfjsEngine } from '../client/engine_tfjs.js';
 import { normalise } from './preprocess.js';
 import { count } from './view.js';
 
-export const BACKENDS = { wasm: 'processor', webgl: 'GPU', webgpu: 'GPU', cpu: 'plain JavaScript' };
+export const BACKENDS = { wasm: 'CPU', webgl: 'GPU', webgpu: 'GPU', cpu: 'plain JavaScript' };
 
 const LIBRARIES = '../node_modules/@tensorflow';
 
@@ -22,7 +22,7 @@ export async function reasonAgainst(backend) {
   return null;
 }
 
-/** Returns the artifact of a manifest on a backend, loaded; an error where another backend than that would run. */
+/** Returns the loaded artifact of a manifest on a backend; throws where another backend would run. */
 export async function openClassifier(backend, manifest, read) {
   await library(backend);
   const { tf } = globalThis;
@@ -33,7 +33,7 @@ export async function openClassifier(backend, manifest, read) {
   return new Classifier(backend, manifest, await load(read));
 }
 
-/** A loaded artifact; keeps how long each of its answers took, in milliseconds, the first apart. */
+/** A loaded artifact; keeps the milliseconds of each inference, the first separately. */
 class Classifier {
   firstMs = null;
   latenciesMs = [];
@@ -48,18 +48,18 @@ class Classifier {
     this.#manifest = manifest;
   }
 
-  /** Goes back to this backend; an error where TensorFlow.js does not. */
+  /** Switches back to this backend; throws where TensorFlow.js does not. */
   async resume() {
     await tf.setBackend(this.backend);
     this.#refuseAnother();
   }
 
-  /** Returns the probabilities of one image, given as the contract's pixels. */
-  async answer(pixels) {
+  /** Returns the probabilities of one image, given as preprocessed pixels. */
+  async predict(pixels) {
     this.#refuseAnother();
     const image = this.#model.ready(normalise(pixels, this.#manifest.preprocessing));
     const start = performance.now();
-    const row = await image.answer();
+    const row = await image.predict();
     const ms = performance.now() - start;
     image.release();
     if (this.firstMs === null) {
@@ -70,17 +70,17 @@ class Classifier {
     return this.#manifest.output === 'logits' ? softmax(row) : row;
   }
 
-  /** Returns what runs, in words. */
-  told() {
-    const threadsTold = this.backend === 'wasm' ? `, ${count(tf.wasm.getThreadsCount(), 'thread')}` : '';
+  /** Returns the runtime, backend, threads and GPU as text. */
+  description() {
+    const threadCount = this.backend === 'wasm' ? `, ${count(tf.wasm.getThreadsCount(), 'thread')}` : '';
     const gpu = this.gpu.renderer ?? this.gpu.adapter;
-    return `TensorFlow.js ${tf.version_core} on ${tf.getBackend()}${threadsTold}${gpu ? `: ${gpu}` : ''}`;
+    return `TensorFlow.js ${tf.version_core} on ${tf.getBackend()}${threadCount}${gpu ? `: ${gpu}` : ''}`;
   }
 
-  // TensorFlow.js goes on with another backend without a word.
+  // TensorFlow.js silently falls back to another backend.
   #refuseAnother() {
     if (tf.getBackend() !== this.backend) {
-      throw new Error(`the backend ${this.backend} was asked for, ${tf.getBackend()} is what runs`);
+      throw new Error(`the backend ${this.backend} was requested, but ${tf.getBackend()} runs`);
     }
   }
 }
@@ -109,7 +109,7 @@ function script(address) {
     const element = document.createElement('script');
     element.src = address;
     element.onload = resolve;
-    element.onerror = () => reject(new Error(`${address} cannot be loaded; \`make install\` brings it`));
+    element.onerror = () => reject(new Error(`${address} cannot be loaded; \`make install\`, or npm ci in targets/web, installs it`));
     document.head.append(element);
   });
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The page: an image in, the artifact's answer out, the original's beside it.
+// The page: an image in, the artifact's prediction out, next to the Keras model's scores.
 import { checkAll } from './check.js';
 import { BACKENDS, openClassifier, reasonAgainst } from './classifier.js';
 import { Drawing } from './drawing.js';
@@ -8,7 +8,7 @@ import { lookOf } from './look.js';
 import { decoded, showPixels, showPreview } from './picture.js';
 import { pixelsOf } from './preprocess.js';
 import { bytesOf, json } from './server.js';
-import { byId, count, element, median, megabytes, milliseconds, percent, prepareAnswer, showAnswer, showLatency, showRan, showTrouble } from './view.js';
+import { byId, count, element, median, megabytes, milliseconds, percent, preparePrediction, showPrediction, showLatency, showRan, showTrouble } from './view.js';
 
 const SHOWN = 36;
 const TIMED = 50;
@@ -16,36 +16,36 @@ const TIMED = 50;
 const manifest = await json('../../artifact/manifest.json');
 const reference = await json('../../reference/reference.json');
 const golden = await openGolden('../../reference');
-const contract = manifest.preprocessing;
+const preprocessing = manifest.preprocessing;
 const classifiers = new Map();
-const drawing = new Drawing(byId('drawing'), byId('pen'), (done) => answerDrawing(done));
+const drawing = new Drawing(byId('drawing'), byId('pen'), (done) => predictDrawing(done));
 
 let classifier = null;
 // What is shown: {pixels, source, at}; `at` is a golden image's number or null.
 let shown = null;
-let turn = Promise.resolve();
+let queue = Promise.resolve();
 let drawingWaits = false;
 let checking = false;
 
-/** Does one thing after another: an answer is measured alone. Returns what the task returns; an error is shown. */
-function inTurn(task) {
-  const result = turn.then(task);
-  turn = result.catch((error) => showTrouble(error.message));
+/** Runs one task after another: every inference is measured alone. Returns the task's result; an error is shown. */
+function enqueue(task) {
+  const result = queue.then(task);
+  queue = result.catch((error) => showTrouble(error.message));
   return result;
 }
 
-/** Answers an image and shows the answer; said aloud unless it is one of many in a row. */
-async function answer(image, aloud = true) {
+/** Runs an image and shows the prediction; a screen reader announces it unless it is one of many in a row. */
+async function predict(image, announced = true) {
   shown = image;
   showTrouble('');
-  showPixels(byId('given'), image.pixels, contract);
+  showPixels(byId('given'), image.pixels, preprocessing);
   for (const button of byId('strip').children) {
     button.setAttribute('aria-pressed', String(Number(button.dataset.at) === image.at));
   }
-  const scores = await classifier.answer(image.pixels);
-  const original = image.at === null ? null : await golden.scores(image.at);
-  const words = showAnswer({ source: image.source, scores, original }, classifier.labels);
-  if (aloud) {
+  const scores = await classifier.predict(image.pixels);
+  const reference = image.at === null ? null : await golden.scores(image.at);
+  const words = showPrediction({ source: image.source, scores, reference }, classifier.labels);
+  if (announced) {
     byId('spoken').textContent = words;
   }
   showLatency(classifier);
@@ -56,39 +56,39 @@ async function goldenImage(at) {
 }
 
 function chooseGolden(at) {
-  return inTurn(async () => answer(await goldenImage(at)));
+  return enqueue(async () => predict(await goldenImage(at)));
 }
 
-function answerFile(file) {
-  return inTurn(async () => {
+function predictFile(file) {
+  return enqueue(async () => {
     const picture = await decoded(file);
     showPreview(byId('preview'), picture);
-    byId('file-told').textContent = `${file.name}, ${picture.width} × ${picture.height}`;
-    await answer({ pixels: pixelsOf(picture, contract), source: `${file.name}, ${picture.width} × ${picture.height}`, at: null });
+    byId('file-text').textContent = `${file.name}, ${picture.width} × ${picture.height}`;
+    await predict({ pixels: pixelsOf(picture, preprocessing), source: `${file.name}, ${picture.width} × ${picture.height}`, at: null });
   });
 }
 
-function answerDrawing(done) {
+function predictDrawing(done) {
   if (drawingWaits && !done) {
     return;
   }
   drawingWaits = true;
-  inTurn(() => {
+  enqueue(() => {
     drawingWaits = false;
-    return answer({ pixels: pixelsOf(drawing.picture(), contract), source: 'your drawing', at: null }, done);
+    return predict({ pixels: pixelsOf(drawing.picture(), preprocessing), source: 'your drawing', at: null }, done);
   });
 }
 
-/** Goes to a backend, or stays where it was and says why. */
+/** Switches to a backend, or stays on the present one and shows why. */
 function chooseBackend(backend) {
-  return inTurn(async () => {
+  return enqueue(async () => {
     const before = classifier;
     byId('ran').textContent = `starting ${backend} …`;
     try {
       classifier = classifiers.get(backend) ?? (await openClassifier(backend, manifest, (name) => bytesOf(`../../artifact/${name}`)));
       await classifier.resume();
       classifiers.set(backend, classifier);
-      await answer(shown ?? (await goldenImage(0)));
+      await predict(shown ?? (await goldenImage(0)));
     } catch (error) {
       if (!before) {
         throw error;
@@ -106,16 +106,16 @@ function chooseBackend(backend) {
 
 function refuse(backend, why) {
   byId(`backend-${backend}`).disabled = true;
-  byId(`told-${backend}`).textContent = why;
+  byId(`note-${backend}`).textContent = why;
 }
 
 async function showBackends() {
-  for (const [backend, told] of Object.entries(BACKENDS)) {
-    const input = element('input', { type: 'radio', name: 'backend', id: `backend-${backend}`, value: backend, 'aria-describedby': `told-${backend}` });
+  for (const [backend, note] of Object.entries(BACKENDS)) {
+    const input = element('input', { type: 'radio', name: 'backend', id: `backend-${backend}`, value: backend, 'aria-describedby': `note-${backend}` });
     input.addEventListener('change', () => chooseBackend(backend));
     const name = element('strong', { textContent: backend, id: `name-${backend}` });
     input.setAttribute('aria-labelledby', `name-${backend}`);
-    byId('backends').append(element('label', { className: 'backend' }, input, name, element('small', { id: `told-${backend}`, textContent: told })));
+    byId('backends').append(element('label', { className: 'backend' }, input, name, element('small', { id: `note-${backend}`, textContent: note })));
   }
   for (const backend of Object.keys(BACKENDS)) {
     const why = await reasonAgainst(backend);
@@ -126,16 +126,16 @@ async function showBackends() {
 }
 
 function showFacts() {
-  const { height, width, colour, resize, fit } = contract;
+  const { height, width, colour, resize, fit } = preprocessing;
   const bytes = Object.values(manifest.files).reduce((sum, file) => sum + file.bytes, 0);
   const name = new URLSearchParams(location.search).get('model') || manifest.format;
   document.title = `${name} in this browser`;
   byId('model').textContent = name;
   byId('facts').textContent = [manifest.format, megabytes(bytes), `${manifest.labels.length} classes`, `${width} × ${height} ${colour}`].join(' · ');
-  byId('golden-told').textContent =
-    `The Keras original is right on ${percent(reference.accuracy)} of ${count(golden.count, 'image')}. ` +
-    (golden.count > SHOWN ? `Here are ${SHOWN}: choose one.` : 'Choose one.');
-  byId('given-told').textContent = `${width} × ${height}, ${colour}: ${fit}, ${resize}, as the contract says`;
+  byId('golden-text').textContent =
+    `The Keras model's accuracy on ${count(golden.count, 'image')} is ${percent(reference.accuracy)}. ` +
+    (golden.count > SHOWN ? `Choose one of these ${SHOWN}.` : 'Choose one.');
+  byId('given-text').textContent = `${width} × ${height}, ${colour}: ${fit}, ${resize}, as in the config`;
 }
 
 async function showStrip() {
@@ -143,7 +143,7 @@ async function showStrip() {
   const images = await Promise.all(numbers.map(goldenImage));
   const buttons = images.map(({ pixels, source, at }) => {
     const canvas = element('canvas', { 'aria-hidden': 'true' });
-    showPixels(canvas, pixels, contract);
+    showPixels(canvas, pixels, preprocessing);
     const button = element('button', { type: 'button', title: source, 'aria-label': source, 'aria-pressed': 'false' }, canvas);
     button.dataset.at = at;
     button.addEventListener('click', () => chooseGolden(at));
@@ -154,25 +154,25 @@ async function showStrip() {
 }
 
 function prepareDrawing(images) {
-  const look = lookOf(images, contract);
-  drawing.prepare([contract.width, contract.height], look);
+  const look = lookOf(images, preprocessing);
+  drawing.prepare([preprocessing.width, preprocessing.height], look);
   byId('guide').hidden = !look.frame;
-  byId('guide-told').hidden = !look.frame;
+  byId('guide-text').hidden = !look.frame;
   if (look.frame) {
     const [left, upper, right, lower] = look.frame.map((part) => part * 100);
     Object.assign(byId('guide').style, { left: `${left}%`, top: `${upper}%`, width: `${right - left}%`, height: `${lower - upper}%` });
   }
   byId('clear').addEventListener('click', () => {
     drawing.clear();
-    byId('spoken').textContent = 'the drawing is clear';
+    byId('spoken').textContent = 'the drawing is cleared';
   });
 }
 
 function prepareFiles() {
   byId('file').addEventListener('change', ({ target }) => {
     if (target.files.length) {
-      answerFile(target.files[0]);
-      // The same file may be chosen again, changed.
+      predictFile(target.files[0]);
+      // So that the same file, changed, can be chosen again.
       target.value = '';
     }
   });
@@ -186,7 +186,7 @@ function prepareFiles() {
     event.preventDefault();
     over(false);
     if (event.dataTransfer.files.length) {
-      answerFile(event.dataTransfer.files[0]);
+      predictFile(event.dataTransfer.files[0]);
     }
   });
 }
@@ -198,11 +198,11 @@ async function check() {
   }
   checking = true;
   byId('check').textContent = 'Stop checking';
-  const asked = classifier;
-  const answerOne = (at) =>
-    inTurn(async () => (checking && asked === classifier ? asked.answer(await golden.pixels(at)) : null));
+  const checked = classifier;
+  const predictOne = (at) =>
+    enqueue(async () => (checking && checked === classifier ? checked.predict(await golden.pixels(at)) : null));
   try {
-    await checkAll(golden, asked.labels, { answer: answerOne, choose: chooseGolden, ran: asked.backend });
+    await checkAll(golden, checked.labels, { predict: predictOne, choose: chooseGolden, ran: checked.backend });
     showLatency(classifier);
   } catch (error) {
     showTrouble(error.message);
@@ -213,10 +213,10 @@ async function check() {
 }
 
 function time() {
-  return inTurn(async () => {
+  return enqueue(async () => {
     const timed = [];
     for (let run = 0; run < TIMED; run += 1) {
-      await classifier.answer(shown.pixels);
+      await classifier.predict(shown.pixels);
       timed.push(classifier.latenciesMs.at(-1));
       showLatency(classifier);
       await new Promise((resolve) => setTimeout(resolve));
@@ -226,7 +226,7 @@ function time() {
 }
 
 showFacts();
-prepareAnswer(manifest.labels);
+preparePrediction(manifest.labels);
 prepareFiles();
 byId('check').addEventListener('click', check);
 byId('time').addEventListener('click', time);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A sheet to draw on, with a pointer or with the keyboard.
+// A canvas to draw on, with a pointer or with the keyboard.
 
-// The longer side, in pixels: enough that every input is made smaller, not larger.
+// The longer side, in pixels: large enough that every input is scaled down, not up.
 const SIDE = 320;
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 const STEPS = 24;
@@ -11,7 +11,7 @@ export class Drawing {
   #canvas;
   #pen;
   #context;
-  // The strokes before they are softened, with room around for what shines in from beyond the sheet.
+  // The strokes before they are blurred, with a margin for blur from beyond the edge.
   #strokes = new OffscreenCanvas(1, 1).getContext('2d', { alpha: false });
   #look;
   #blur = 0;
@@ -34,7 +34,7 @@ export class Drawing {
     canvas.addEventListener('blur', () => this.#setDown(false));
   }
 
-  /** Makes an empty sheet of an aspect that looks as `look` says. */
+  /** Makes an empty canvas of an aspect ratio, with the colours and strokes of `look`. */
   prepare([width, height], look) {
     const scale = SIDE / Math.max(width, height);
     this.#canvas.width = Math.round(width * scale);
@@ -58,7 +58,7 @@ export class Drawing {
     this.#showPen();
   }
 
-  /** Returns the picture: {width, height, data}, four bytes a pixel. */
+  /** Returns the picture: {width, height, data}, four bytes per pixel. */
   picture() {
     return this.#context.getImageData(0, 0, this.#canvas.width, this.#canvas.height);
   }

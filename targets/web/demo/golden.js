@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The golden images, what each is labelled, and what the original said of it: the .npy files of the reference, read in parts.
+// The golden images, their labels and the Keras model's scores: the .npy files of the reference, read in parts.
 import { bytesOf } from './server.js';
 
 const TYPES = { '|u1': Uint8Array, '<f4': Float32Array, '<i8': BigInt64Array };
-// numpy pads a header to a multiple of 64 bytes; one of four lengths takes 128.
+// numpy pads a header to a multiple of 64 bytes; headers of these files take 128.
 const HEADER_BYTES = 1024;
 
 /** Returns {count, labels, pixels, scores}; `pixels(at)` and `scores(at)` resolve to one image's. */
@@ -17,7 +17,7 @@ export async function openGolden(folder) {
   };
 }
 
-/** Returns which of so many images to show, spread evenly: golden images may stand sorted by their labels. */
+/** Returns the indices of the images to show, spread evenly: golden images may be sorted by their labels. */
 export function spread(count, most) {
   const shown = Math.min(count, most);
   return Array.from({ length: shown }, (_, at) => Math.floor((at * count) / shown));

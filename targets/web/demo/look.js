@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// What golden images look like, so that a drawing looks like them: paper, ink, how broad and soft the strokes are, where they stand.
+// The look of the golden images, which drawings imitate: background, ink, width and blur of the strokes, their position.
 
 /**
- * Returns {paper, ink, pen, blur, frame} from some golden images of a contract: grays from 0 to 255, the pen's breadth and the
- * standard deviation of its softness as parts of the shorter side, and the part that ink takes up, [left, upper, right, lower] from
+ * Returns {paper, ink, pen, blur, frame} from some golden images of a config: grays from 0 to 255, the pen's width and the
+ * standard deviation of its blur as fractions of the shorter side, and the area that ink covers, [left, upper, right, lower] from
  * 0 to 1. Where images are not strokes, frame is null.
  */
-export function lookOf(images, contract) {
-  const { width, height, colour } = contract;
+export function lookOf(images, preprocessing) {
+  const { width, height, colour } = preprocessing;
   const channels = colour === 'gray' ? 1 : 3;
   const grays = images.map((pixels) => Float32Array.from({ length: width * height }, (_, at) => mean(pixels, at, channels)));
   const paper = median(grays.flatMap((image) => border(image, width, height))) < 128 ? 0 : 255;
   const inked = grays.map((image) => image.map((gray) => (Math.abs(gray - paper) > 96 ? 1 : 0)));
   const found = inked.map((image) => stroke(image, width, height)).filter((each) => each.area > 0);
   const share = found.reduce((total, { area }) => total + area, 0) / (images.length * width * height);
-  // Strokes of one gray on a plain ground leave more than half of the paper bare.
+  // Strokes of one gray on a plain background leave more than half of it empty.
   if (colour !== 'gray' || !found.length || share > 0.5) {
     return { paper, ink: 255 - paper, pen: 0.07, blur: 0, frame: null };
   }
@@ -24,7 +24,7 @@ export function lookOf(images, contract) {
     paper,
     ink: 255 - paper,
     pen: Math.min(Math.max(breadth, 0.03), 0.2),
-    // An edge from 0 to 255, blurred with the deviation s, climbs by 255 / (s * sqrt(2 pi)) a pixel where it is steepest.
+    // An edge from 0 to 255, blurred with the deviation s, rises by at most 255 / (s * sqrt(2 pi)) per pixel.
     blur: 255 / (median(grays.map((image) => steepest(image, width))) * Math.sqrt(2 * Math.PI)) / side,
     frame: [0, 1, 2, 3].map((edge) => median(found.map(({ frame }) => frame[edge]))),
   };

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// Pictures: decoded from files by the browser, and the contract's pixels shown.
+// Pictures: decoded from files by the browser, and preprocessed pixels shown.
 
-// Colours as they stand in the file, turned upright by its EXIF note, as Pillow hands them over.
+// Colours as stored in the file, rotated by its EXIF orientation, as Pillow returns them.
 const AS_STORED = { imageOrientation: 'from-image', colorSpaceConversion: 'none', premultiplyAlpha: 'none' };
 
-/** Returns a file's picture: {width, height, data}, four bytes a pixel. */
+/** Returns a file's picture: {width, height, data}, four bytes per pixel. */
 export async function decoded(file) {
   let bitmap;
   try {
     bitmap = await createImageBitmap(file, AS_STORED);
   } catch {
-    throw new Error(`${file.name || 'this'}: no image that this browser can decode; take PNG, JPEG, WebP, GIF or BMP`);
+    throw new Error(`${file.name || 'this'}: not an image that this browser can decode; use PNG, JPEG, WebP, GIF or BMP`);
   }
   try {
     const picture = drawn(bitmap);
@@ -20,7 +20,7 @@ export async function decoded(file) {
   }
 }
 
-/** Shows the contract's pixels on a canvas of their own size. */
+/** Shows preprocessed pixels on a canvas of their own size. */
 export function showPixels(canvas, pixels, { width, height, colour }) {
   const image = new ImageData(width, height);
   const channels = colour === 'gray' ? 1 : 3;
@@ -60,12 +60,12 @@ function isOpaque({ data }) {
   return true;
 }
 
-/** Returns a picture with the colours under its transparent places: a canvas multiplies them by their opacity, a texture does not. */
+/** Returns a picture with the colours of its transparent pixels: a canvas multiplies them by their opacity, a texture does not. */
 function throughTexture(bitmap) {
   const { width, height } = bitmap;
   const gl = new OffscreenCanvas(1, 1).getContext('webgl2');
   if (!gl || Math.max(width, height) > gl.getParameter(gl.MAX_TEXTURE_SIZE)) {
-    throw new Error('an image with transparency takes WebGL to be read exactly, which is not to be had here; save it without');
+    throw new Error('an image with transparency needs WebGL to be read exactly, which is not available here; save it without transparency');
   }
   gl.pixelStorei(gl.UNPACK_PREMULTIPLY_ALPHA_WEBGL, false);
   gl.pixelStorei(gl.UNPACK_COLORSPACE_CONVERSION_WEBGL, gl.NONE);

@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// The contract's preprocessing: from a decoded picture to the exact tensor that models/images.py makes of it.
+// The config's preprocessing: from a decoded picture to exactly the tensor that models/images.py makes of it.
 
 import { resize } from './resample.js';
 
 /**
- * Returns a picture as the contract's pixels, before normalisation: Uint8Array, [height, width, channels].
- * A picture is {width, height, data} with four bytes a pixel; the fourth, its opacity, is left out as Pillow leaves it out.
+ * Returns a picture's pixels after preprocessing, before normalisation: Uint8Array, [height, width, channels].
+ * A picture is {width, height, data} with four bytes per pixel; the fourth, its opacity, is ignored as in Pillow.
  */
-export function pixelsOf(picture, contract) {
-  const size = [contract.width, contract.height];
-  const image = contract.colour === 'gray' ? gray(picture) : colours(picture, contract.colour === 'bgr');
-  if (contract.fit === 'crop') {
-    return resize(image, size, contract.resize, largestCentred(image, size)).data;
+export function pixelsOf(picture, preprocessing) {
+  const size = [preprocessing.width, preprocessing.height];
+  const image = preprocessing.colour === 'gray' ? gray(picture) : colours(picture, preprocessing.colour === 'bgr');
+  if (preprocessing.fit === 'crop') {
+    return resize(image, size, preprocessing.resize, largestCentred(image, size)).data;
   }
-  if (contract.fit === 'pad') {
-    return padded(image, size, contract.resize).data;
+  if (preprocessing.fit === 'pad') {
+    return padded(image, size, preprocessing.resize).data;
   }
-  return resize(image, size, contract.resize).data;
+  return resize(image, size, preprocessing.resize).data;
 }
 
 /** Returns (pixel - mean) / std, every step rounded to float32 as numpy rounds it. */
@@ -26,7 +26,7 @@ export function normalise(pixels, { mean, std }) {
   return Float32Array.from(pixels, (pixel, at) => Math.fround(pixel - means[at % channels]) / deviations[at % channels]);
 }
 
-/** Returns one channel: ITU-R 601-2 luma in Pillow's whole numbers. */
+/** Returns one channel: ITU-R 601-2 luma in Pillow's integer arithmetic. */
 function gray({ width, height, data }) {
   const bytes = new Uint8Array(width * height);
   for (let at = 0; at < bytes.length; at += 1) {
@@ -56,7 +56,7 @@ function largestCentred({ width, height }, size) {
   return [left, upper, left + part[0], upper + part[1]];
 }
 
-/** Returns all of the image inside `size` with black beside it, as PIL.ImageOps.pad does. */
+/** Returns the whole image inside `size` with black bars, as PIL.ImageOps.pad does. */
 function padded(image, size, filter) {
   const inner = contained(image, size);
   if (Math.min(...inner) === 0) {
@@ -80,7 +80,7 @@ function contained({ width, height }, size) {
   return aspect < wanted ? [roundHalfToEven((width / height) * size[1]), size[1]] : size;
 }
 
-/** Returns the nearest whole number, the even one of two as near: Python's round. */
+/** Returns the nearest integer, the even one of two equally near: Python's round. */
 function roundHalfToEven(value) {
   const below = Math.floor(value);
   const rest = value - below;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Resizes 8-bit images as Pillow does, to the bit: Resample.c and, for 'nearest', Geometry.c of Pillow 13, written anew.
+// Resizes 8-bit images as Pillow does, to the bit: Resample.c and, for 'nearest', Geometry.c of Pillow 13, reimplemented.
 
-// Weights are whole numbers of 2^-22: 32 bits, less 8 of a pixel and 2 that weights below 0 or above 1 may add.
+// Weights are multiples of 2^-22: 32 bits, less 8 of a pixel and 2 that weights below 0 or above 1 may add.
 const PRECISION_BITS = 32 - 8 - 2;
 
 const FILTERS = {
@@ -13,7 +13,7 @@ const FILTERS = {
 
 /**
  * Returns the part `box` (left, upper, right, lower) of an image, resized to width and height.
- * An image is {width, height, channels, data}, its bytes row by row, channels beside one another.
+ * An image is {width, height, channels, data}, its bytes row by row, channels interleaved.
  */
 export function resize(image, [width, height], filter, box = [0, 0, image.width, image.height]) {
   // Pillow keeps the box in single precision.
@@ -24,7 +24,7 @@ export function resize(image, [width, height], filter, box = [0, 0, image.width,
     return nearest(image, across, down);
   }
   const [removedAcross, removedDown] = [image.width - width, image.height - height];
-  // Bytes are rounded between the two passes, so that their order shows. Pillow before 13 always begins with the rows.
+  // Bytes are rounded between the two passes, so their order matters. Pillow before 13 always begins with the rows.
   const passes = removedDown > 0 && removedDown > removedAcross * 2 ? [down, across] : [across, down];
   return passes.filter((pass) => !pass.whole).reduce((now, pass) => resampled(now, pass, FILTERS[filter]), image);
 }
@@ -33,7 +33,7 @@ export function resize(image, [width, height], filter, box = [0, 0, image.width,
 function resampled(image, { axis, from, to, length }, filter) {
   const { channels } = image;
   const size = axis === 0 ? [length, image.height] : [image.width, length];
-  const stride = (width) => (axis === 0 ? { along: channels, beside: width * channels } : { along: width * channels, beside: channels });
+  const stride = (width) => (axis === 0 ? { along: channels, across: width * channels } : { along: width * channels, across: channels });
   const [read, write] = [stride(image.width), stride(size[0])];
   const weights = weightsOf(axis === 0 ? image.width : image.height, from, to, length, filter);
   const data = new Uint8Array(size[0] * size[1] * channels);
@@ -42,18 +42,18 @@ function resampled(image, { axis, from, to, length }, filter) {
       const { first, factors } = weights[at];
       for (let channel = 0; channel < channels; channel += 1) {
         let sum = 1 << (PRECISION_BITS - 1);
-        let place = line * read.beside + first * read.along + channel;
+        let place = line * read.across + first * read.along + channel;
         for (let tap = 0; tap < factors.length; tap += 1, place += read.along) {
           sum += image.data[place] * factors[tap];
         }
-        data[line * write.beside + at * write.along + channel] = Math.min(Math.max(sum >> PRECISION_BITS, 0), 255);
+        data[line * write.across + at * write.along + channel] = Math.min(Math.max(sum >> PRECISION_BITS, 0), 255);
       }
     }
   }
   return { width: size[0], height: size[1], channels, data };
 }
 
-/** Returns, for each pixel of the new length, the first pixel of the old it takes from and the whole-numbered weights. */
+/** Returns, for each pixel of the new length, the first pixel of the old length that it reads, and the integer weights. */
 function weightsOf(oldLength, from, to, length, { support, weight }) {
   const scale = Math.fround(to - from) / length;
   const stretch = Math.max(scale, 1);
@@ -81,7 +81,7 @@ function nearest(image, across, down) {
     for (const column of columns) {
       const start = (row * image.width + column) * channels;
       for (let channel = 0; channel < channels; channel += 1, place += 1) {
-        // What lies beyond the image is black.
+        // Outside of the image is black.
         data[place] = row < 0 || column < 0 ? 0 : image.data[start + channel];
       }
     }
@@ -89,7 +89,7 @@ function nearest(image, across, down) {
   return { width: columns.length, height: rows.length, channels, data };
 }
 
-/** Returns where each new pixel comes from, -1 for nowhere; added up step by step, since Pillow's rounding is that of sums. */
+/** Returns the source of each new pixel, -1 for none; summed step by step, because Pillow rounds the running sum. */
 function nearestOf(oldLength, { from, to, length }) {
   const step = Math.fround(to - from) / length;
   let at = from + step * 0.5;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the server of this page holds.
+// Files from the server of this page.
 
-/** Returns a file's bytes; or so many of them, from the first asked for. */
+/** Returns a file's bytes, or `length` of them from `first` on. */
 export async function bytesOf(address, first = 0, length = null) {
   const headers = length === null ? {} : { Range: `bytes=${first}-${first + length - 1}` };
   const response = await fetch(address, { headers }).catch(() => {
@@ -13,7 +13,7 @@ export async function bytesOf(address, first = 0, length = null) {
   return response.arrayBuffer();
 }
 
-/** Returns what a JSON file says. */
+/** Returns the content of a JSON file. */
 export async function json(address) {
   return JSON.parse(new TextDecoder().decode(await bytesOf(address)));
 }

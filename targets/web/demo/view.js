@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the page says, put into its elements.
+// The page's texts, put into its elements.
 
 export const byId = (id) => document.getElementById(id);
 
@@ -30,7 +30,7 @@ export function megabytes(bytes) {
 
 export const percent = (value) => `${(value * 100).toFixed(1)} %`;
 
-/** Returns a difference of probabilities as the report writes it. */
+/** Returns a difference of probabilities in the report's format. */
 export function difference(value) {
   return value === 0 ? '0' : value < 0.0001 ? value.toExponential(0) : value.toFixed(4);
 }
@@ -56,8 +56,8 @@ export function largestDifference(scores, others) {
   return scores.reduce((most, score, at) => Math.max(most, Math.abs(score - others[at])), 0);
 }
 
-/** Makes the rows of the answer's table, as many as it will ever have. */
-export function prepareAnswer(labels) {
+/** Makes the rows of the prediction's table, as many as it will ever have. */
+export function preparePrediction(labels) {
   const bar = (side) => element('td', { className: side }, element('span', { textContent: '–' }), element('div', { className: 'bar', 'aria-hidden': 'true' }, element('i')));
   const rows = Array.from({ length: Math.min(ROWS, labels.length) }, () =>
     element('tr', {}, element('th', { scope: 'row' }, element('span')), bar('here'), bar('keras')),
@@ -66,45 +66,45 @@ export function prepareAnswer(labels) {
   byId('classes').parentElement.classList.toggle('wordy', labels.some((label) => label.length > 8));
 }
 
-/** Shows an answer: {source, scores, original}, where original holds the original's scores or is null. Returns it in words. */
-export function showAnswer({ source, scores, original }, labels) {
+/** Shows a prediction: {source, scores, reference}, where reference holds the Keras model's scores or is null. Returns its text. */
+export function showPrediction({ source, scores, reference }, labels) {
   const top = best(scores);
   byId('source').textContent = source;
   byId('top').textContent = labels[top];
   byId('top').title = labels[top];
   byId('top').parentElement.classList.toggle('long', labels[top].length > 14);
   byId('top-probability').textContent = percent(scores[top]);
-  const words = verdict(scores, original, labels);
+  const words = verdict(scores, reference, labels);
   byId('verdict').replaceChildren(words.mark, words.rest);
-  const shown = chosen(scores, original);
-  [...byId('classes').rows].forEach((row, at) => showRow(row, shown[at], { scores, original, labels }));
+  const shown = chosen(scores, reference);
+  [...byId('classes').rows].forEach((row, at) => showRow(row, shown[at], { scores, reference, labels }));
   return `${source}: ${labels[top]}, ${percent(scores[top])}. ${words.mark.textContent}${words.rest}`;
 }
 
-function verdict(scores, original, labels) {
-  if (!original) {
-    return { mark: element('b'), rest: 'The Keras original answered the golden images only: choose one to see both.' };
+function verdict(scores, reference, labels) {
+  if (!reference) {
+    return { mark: element('b'), rest: 'Keras scores exist only for the golden images: choose one to compare.' };
   }
-  const [here, there] = [best(scores), best(original)];
-  const moved = difference(largestDifference(scores, original));
+  const [here, there] = [best(scores), best(reference)];
+  const largest = difference(largestDifference(scores, reference));
   return here === there
-    ? { mark: element('b', { className: 'same', textContent: '= Same answer' }), rest: ` as the Keras original; no probability differs by more than ${moved}.` }
-    : { mark: element('b', { className: 'differs', textContent: '≠ Another answer' }), rest: ` than the Keras original, which says ${labels[there]}, ${percent(original[there])}; the largest difference is ${moved}.` };
+    ? { mark: element('b', { className: 'same', textContent: '= Same prediction' }), rest: ` as the Keras model; largest probability difference ${largest}.` }
+    : { mark: element('b', { className: 'differs', textContent: '≠ Different prediction' }), rest: `: the Keras model predicts ${labels[there]}, ${percent(reference[there])}; largest probability difference ${largest}.` };
 }
 
-/** Returns the classes that either holds for the most probable, in the order of the scores here. */
-function chosen(scores, original) {
-  const weight = (at) => Math.max(scores[at], original ? original[at] : 0);
+/** Returns the most probable classes of either, in the order of the scores here. */
+function chosen(scores, reference) {
+  const weight = (at) => Math.max(scores[at], reference ? reference[at] : 0);
   const most = Array.from(scores.keys()).sort((one, other) => weight(other) - weight(one));
   return most.slice(0, ROWS).sort((one, other) => scores[other] - scores[one]);
 }
 
-function showRow(row, at, { scores, original, labels }) {
+function showRow(row, at, { scores, reference, labels }) {
   const [name, here, keras] = row.cells;
   name.firstChild.textContent = labels[at];
   name.title = labels[at];
   showBar(here, scores[at]);
-  showBar(keras, original ? original[at] : null);
+  showBar(keras, reference ? reference[at] : null);
 }
 
 function showBar(cell, value) {
@@ -112,12 +112,12 @@ function showBar(cell, value) {
   cell.lastChild.firstChild.style.width = value === null ? '0' : `${value * 100}%`;
 }
 
-/** Shows what was measured of a classifier. */
+/** Shows the latencies of a classifier. */
 export function showLatency({ firstMs, latenciesMs }) {
   byId('first').textContent = milliseconds(firstMs);
   byId('last').textContent = milliseconds(latenciesMs.at(-1));
   byId('median').textContent = latenciesMs.length ? milliseconds(median(latenciesMs)) : '–';
-  byId('median-told').textContent = latenciesMs.length ? `median of ${latenciesMs.length}` : 'median';
+  byId('median-text').textContent = latenciesMs.length ? `median of ${latenciesMs.length}` : 'median';
   const recent = latenciesMs.slice(-RECENT);
   const most = Math.max(...recent);
   byId('recent').replaceChildren(
@@ -132,12 +132,12 @@ export function showLatency({ firstMs, latenciesMs }) {
   );
 }
 
-/** Shows what runs; a GPU made of software says so. */
+/** Shows what runs, with a note for a software-rendered GPU. */
 export function showRan(classifier) {
   const software = classifier.gpu.software_gpu;
   byId('ran').replaceChildren(
-    classifier.told(),
-    ...(software ? [' ', element('b', { textContent: 'A software GPU: its latency is not representative.' })] : []),
+    classifier.description(),
+    ...(software ? [' ', element('b', { textContent: 'A software-rendered GPU: its latency is not representative.' })] : []),
   );
 }
 

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m benchmarks compare``: a slowed artifact is flagged, an identical copy is not."""
+"""``edgeferry compare``: a slowed artifact is flagged, an identical copy is not."""
 
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,13 +15,15 @@ from typing import Any, Final
 import pytest
 
 from edgeferry.benchmarks.latency import interleave
-from edgeferry.benchmarks.latency.compare import Effort, compare
+from edgeferry.benchmarks.latency.compare import ComparisonPlan, compare
+from edgeferry.benchmarks.latency.loaded import interleaving_targets
 from edgeferry.exporters.export import export_all
+from edgeferry.models.system.child import Child
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.targets.target import targets
 
 FORMAT: Final = "tflite-float32"
-SHORT: Final = Effort(launches=2, rounds=5)
+SHORT: Final = ComparisonPlan(launches=2, rounds=5)
 
 
 def _compare(*arguments: Any) -> subprocess.CompletedProcess[str]:
@@ -30,7 +33,7 @@ def _compare(*arguments: Any) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def slowed(exported_digits: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the default classifier with a convolution more, which changes its answers by next to nothing."""
+    """Return the default classifier with one more convolution, which changes its outputs by next to nothing."""
     import keras
 
     folder = tmp_path_factory.mktemp("slowed")
@@ -39,7 +42,7 @@ def slowed(exported_digits: Any, tmp_path_factory: pytest.TempPathFactory) -> Pa
     small = keras.layers.Dense(10, name="small", kernel_initializer=keras.initializers.RandomNormal(stddev=1e-9))(more)
     keras.Model(model.input, keras.layers.Add(name="sum")([model.output, small])).save(folder / "slowed.keras")
     spec = replace(exported_digits.spec, model=folder / "slowed.keras")
-    (export,) = export_all(spec, folder / "build", (FORMAT,), lambda _: None)
+    (export,) = export_all(spec, folder / "build", (FORMAT,), lambda *_: None)
     assert export.state == "written", export.reason
     return folder / "build" / FORMAT
 
@@ -50,10 +53,10 @@ def test_an_added_layer_is_a_regression(exported_digits: Any, slowed: Path, tmp_
     done = _compare(exported_digits.build / FORMAT, slowed, "--launches", 3, "--json", tmp_path / "all.json")
     assert done.returncode == 1, done.stdout + done.stderr
     assert "slower; a regression" in done.stdout
-    told = json.loads((tmp_path / "all.json").read_text())
-    assert told["cpu"]["low"] > 1.05
-    assert len(told["times"]["new"]["cpu_ms"]) == 3
-    assert {len(each) for each in told["times"]["null"]["wall_ms"]} == {Effort().rounds}
+    written = json.loads((tmp_path / "all.json").read_text())
+    assert written["cpu"]["low"] > 1.05
+    assert len(written["times"]["new"]["cpu_ms"]) == 3
+    assert {len(each) for each in written["times"]["null"]["wall_ms"]} == {ComparisonPlan().rounds}
 
 
 @pytest.mark.alone
@@ -68,32 +71,34 @@ def test_an_identical_copy_is_no_regression(form: str, target: str, exported_dig
 
 
 @pytest.mark.parametrize(
-    ("effort", "told"),
+    ("plan", "code"),
     [
-        (Effort(1, 30), "make no interval"),
-        (Effort(3, 1), "make no interval"),
-        (Effort(3, 30, -0.1), "is negative"),
+        (ComparisonPlan(1, 30), "EF-launch-count"),
+        (ComparisonPlan(3, 1), "EF-round-count"),
+        (ComparisonPlan(3, 30, -0.1), "EF-minimum-effect"),
     ],
 )
-def test_too_little_effort_is_refused(effort: Effort, told: str, exported_digits: Any) -> None:
-    folder = exported_digits.build / FORMAT
-    with pytest.raises(EdgeError, match=told):
-        compare(folder, folder, "litert", effort, lambda _: None)
+def test_a_plan_without_an_interval_is_refused(plan: ComparisonPlan, code: str, tmp_path: Path) -> None:
+    with pytest.raises(EdgeError, check=lambda error: error.code == code):
+        compare(tmp_path, tmp_path, "litert", plan, lambda *_: None)
 
 
 @pytest.mark.parametrize(
-    ("form", "target", "told"),
+    ("form", "target", "code", "value"),
     [
-        ("onnx-float32", "litert", "does not read onnx-float32"),
-        (FORMAT, "chromium-wasm", "times itself"),
-        (FORMAT, "litertt", "litertt"),
-        ("nothing", "litert", "manifest"),
+        ("onnx-float32", "litert", "EF-target-format", "onnx-float32"),
+        (FORMAT, "chromium-wasm", "EF-target-not-interleaved", "chromium-wasm"),
+        (FORMAT, "litertt", None, "litertt"),
+        ("nothing", "litert", None, "manifest"),
     ],
 )
-def test_what_cannot_be_compared_is_refused(form: str, target: str, told: str, exported_digits: Any) -> None:
+def test_artifacts_and_targets_that_cannot_be_compared_are_refused(
+    form: str, target: str, code: str | None, value: str, exported_digits: Any
+) -> None:
     folder = exported_digits.build / form
-    with pytest.raises(EdgeError, match=told):
-        compare(folder, folder, target, SHORT, lambda _: None)
+    with pytest.raises(EdgeError, match=value) as caught:
+        compare(folder, folder, target, SHORT, lambda *_: None)
+    assert code in {None, caught.value.code}
 
 
 def test_an_artifact_that_changed_since_its_export_is_refused(exported_digits: Any, tmp_path: Path) -> None:
@@ -101,26 +106,37 @@ def test_an_artifact_that_changed_since_its_export_is_refused(exported_digits: A
         shutil.copytree(exported_digits.build / name, tmp_path / name)
     file = tmp_path / FORMAT / "model.tflite"
     file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(EdgeError, match="model.tflite"):
-        compare(exported_digits.build / FORMAT, tmp_path / FORMAT, "litert", SHORT, lambda _: None)
+    with pytest.raises(EdgeError, match="model.tflite", check=lambda error: error.code == "EF-artifact-unsound"):
+        compare(exported_digits.build / FORMAT, tmp_path / FORMAT, "litert", SHORT, lambda *_: None)
 
 
 def test_an_artifact_without_golden_images_is_refused(exported_digits: Any, tmp_path: Path) -> None:
     shutil.copytree(exported_digits.build / FORMAT, tmp_path / FORMAT)
-    with pytest.raises(EdgeError, match="no golden images"):
-        compare(exported_digits.build / FORMAT, tmp_path / FORMAT, "litert", SHORT, lambda _: None)
+    with pytest.raises(EdgeError, check=lambda error: error.code == "EF-golden-missing"):
+        compare(exported_digits.build / FORMAT, tmp_path / FORMAT, "litert", SHORT, lambda *_: None)
 
 
-def test_one_that_dies_is_told_with_its_round(exported_digits: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(interleave, "turn", os.abort)
+class _Aborting(Child):
+    """A child whose process is killed in its first iteration."""
+
+    def call(self, function: Any, *arguments: Any, **how: Any) -> Any:
+        if function is interleave.time_iteration and self._process is not None and self._process.pid is not None:
+            os.kill(self._process.pid, signal.SIGABRT)
+        return super().call(function, *arguments, **how)
+
+
+def test_one_that_dies_is_reported_with_its_round(exported_digits: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interleave, "Child", _Aborting)
     folder = exported_digits.build / FORMAT
-    with pytest.raises(EdgeError, match=r"in round 1 of launch 1: the process was killed by SIGABRT") as told:
-        compare(folder, folder, "litert", SHORT, lambda _: None)
-    log = Path(str(told.value).rpartition("see ")[2])
+    with pytest.raises(
+        EdgeError, match=r"round 1 of launch 1.*SIGABRT", check=lambda e: e.code == "EF-artifact-not-timed"
+    ) as caught:
+        compare(folder, folder, "litert", SHORT, lambda *_: None)
+    log = Path(str(caught.value).rpartition("see ")[2])
     assert log.is_file()
     shutil.rmtree(log.parent)
 
 
-def test_what_is_asked_in_turns_is_named() -> None:
-    assert set(interleave.in_turns()) == {name for name, target in targets().items() if target.open}
-    assert {"litert", "onnxruntime-cpu"} <= set(interleave.in_turns())
+def test_targets_that_can_be_interleaved_are_those_that_run_in_this_process() -> None:
+    assert set(interleaving_targets()) == {name for name, target in targets().items() if target.open}
+    assert {"litert", "onnxruntime-cpu"} <= set(interleaving_targets())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two runs held against each other: what changed beside an unchanged baseline, and what may not be compared at all."""
+"""Two runs compared: what changed relative to an unchanged baseline, and what cannot be compared at all."""
 
 import subprocess
 import sys
@@ -9,16 +9,16 @@ from typing import Any, Final
 
 import pytest
 
-from edgeferry.benchmarks.latency.compare_runs import Changes, compare_runs, lines_of
+from edgeferry.benchmarks.latency.compare_runs import RunComparison, compare_runs, lines_of
 from edgeferry.benchmarks.latency.ratio import Ratio
-from edgeferry.benchmarks.latency.records import LATENCY, Case, Compared, Latencies, write_latencies
+from edgeferry.benchmarks.latency.records import LATENCY, BaselineRatio, Case, Latencies, write_latencies
 from edgeferry.models.system.errors import EdgeError
 
 ENVIRONMENT: Final = {"runtime": "ai-edge-litert", "version": "2.3.0", "threads": 1, "delegate": "XNNPACK (1 part)"}
 TIMES: Final = [[2.0] * 40] * 3
-BASE: Final = Case("keras", "keras", "measured", "", in_turns=True, artifact_sha256="a" * 64, wall_ms=TIMES, environment={})
+BASE: Final = Case("keras", "keras", "measured", "", interleaved=True, artifact_sha256="a" * 64, wall_ms=TIMES, environment={})
 OURS: Final = replace(BASE, format="tflite-int8", target="litert", artifact_sha256="b" * 64, environment=ENVIRONMENT)
-BROWSER: Final = replace(BASE, format="tfjs-float32", target="chromium-wasm", in_turns=False)
+BROWSER: Final = replace(BASE, format="tfjs-float32", target="chromium-wasm", interleaved=False)
 MACHINE: Final = {"processor": "Some Processor", "cores": 2, "governor": "performance"}
 OLD: Final = Latencies(
     model="made up",
@@ -30,19 +30,19 @@ OLD: Final = Latencies(
     cases=[BASE, OURS, BROWSER],
     baseline="keras on keras",
     null=Ratio(1.0, 0.99, 1.01),
-    compared=[Compared("tflite-int8", "litert", 1, Ratio(0.20, 0.198, 0.202), "CPU time", "faster")],
+    compared=[BaselineRatio("tflite-int8", "litert", 1, Ratio(0.20, 0.198, 0.202), "CPU time", "faster")],
 )
 SLOWER: Final = [replace(OLD.compared[0], ratio=Ratio(0.24, 0.238, 0.242))]
 
 
-def _compared(folder: Path, new: Latencies, old: Latencies = OLD) -> Changes:
+def _compared(folder: Path, new: Latencies, old: Latencies = OLD) -> RunComparison:
     for name, run in (("old", old), ("new", new)):
         (folder / name).mkdir()
         write_latencies(run, folder / name)
     return compare_runs(folder / "old" / LATENCY, folder / "new" / LATENCY, 0.05)
 
 
-def test_an_artifact_that_takes_longer_beside_the_same_baseline_is_a_regression(tmp_path: Path) -> None:
+def test_an_artifact_that_takes_longer_relative_to_the_same_baseline_is_a_regression(tmp_path: Path) -> None:
     found = _compared(tmp_path, replace(OLD, compared=SLOWER))
     change = next(change for change in found.changes if change.name == "tflite-int8 on litert")
     assert found.is_regression
@@ -56,22 +56,22 @@ def test_the_same_ratio_is_no_change_however_the_machine_was(tmp_path: Path) -> 
     slow_machine = [replace(case, wall_ms=[[4.0] * 40] * 3) for case in OLD.cases]
     found = _compared(tmp_path, replace(OLD, cases=slow_machine))
     assert not found.is_regression
-    assert [change.verdict for change in found.changes if change.ratio] == ["cannot tell"]
+    assert [change.verdict for change in found.changes if change.ratio] == ["inconclusive"]
 
 
-def test_what_the_baselines_own_comparison_reaches_is_not_claimed(tmp_path: Path) -> None:
+def test_a_change_within_the_noise_floor_is_no_regression(tmp_path: Path) -> None:
     wide = Ratio(1.0, 0.8, 1.25)
     found = _compared(tmp_path, replace(OLD, compared=SLOWER, null=wide))
     assert not found.is_regression
     assert found.null.high > 1.25
 
 
-def test_what_timed_itself_is_not_compared_and_says_so(tmp_path: Path) -> None:
+def test_a_target_that_measures_itself_is_not_compared(tmp_path: Path) -> None:
     lines = list(lines_of(_compared(tmp_path, OLD)))
-    assert "not compared: tfjs-float32 on chromium-wasm: it was not timed in turns" in lines
+    assert "not compared: tfjs-float32 on chromium-wasm: it was not interleaved with the baseline" in lines
 
 
-def test_another_version_of_the_runtime_is_told_and_compared(tmp_path: Path) -> None:
+def test_another_version_of_the_runtime_is_noted_and_compared(tmp_path: Path) -> None:
     later = replace(OURS, environment=ENVIRONMENT | {"version": "2.4.0"})
     found = _compared(tmp_path, replace(OLD, cases=[BASE, later], compared=SLOWER))
     assert found.is_regression
@@ -80,41 +80,41 @@ def test_another_version_of_the_runtime_is_told_and_compared(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("environment", "told"),
+    ("environment", "difference"),
     [({"delegate": "none"}, r"delegate (XNNPACK, none)"), ({"threads": 2}, r"threads (1, 2)"), ({"runtime": "x"}, "runtime")],
 )
-def test_a_case_that_ran_otherwise_is_not_compared(environment: dict[str, Any], told: str, tmp_path: Path) -> None:
+def test_a_case_in_another_environment_is_not_compared(environment: dict[str, Any], difference: str, tmp_path: Path) -> None:
     other = replace(OURS, environment=ENVIRONMENT | environment)
     found = _compared(tmp_path, replace(OLD, cases=[BASE, other], compared=SLOWER))
     assert not found.is_compared
-    assert any(told in change.reason for change in found.changes)
+    assert any(difference in change.reason for change in found.changes)
 
 
-def test_how_many_parts_a_delegate_took_is_the_artifacts_doing(tmp_path: Path) -> None:
+def test_the_number_of_delegated_parts_does_not_prevent_a_comparison(tmp_path: Path) -> None:
     other = replace(OURS, environment=ENVIRONMENT | {"delegate": "XNNPACK (3 parts)"})
     assert _compared(tmp_path, replace(OLD, cases=[BASE, other], compared=SLOWER)).is_regression
 
 
 @pytest.mark.parametrize(
-    ("other", "told"),
+    ("other", "value"),
     [
-        ({"machine": MACHINE | {"governor": "powersave"}}, r"machines differ in governor \(performance, powersave\)"),
-        ({"machine": MACHINE | {"processor": "Another"}}, "machines differ in processor"),
-        ({"model": "another"}, "one is of made up, the other of another"),
-        ({"baseline": "onnx-float32 on onnxruntime-cpu"}, "name one with --baseline"),
-        ({"cases": [replace(BASE, artifact_sha256="d" * 64), OURS]}, "is another artifact in each"),
-        ({"cases": [replace(BASE, environment={"version": "9"}), OURS]}, "the baseline keras on keras differs in version"),
+        ({"machine": MACHINE | {"governor": "powersave"}}, r"governor \(performance, powersave\)"),
+        ({"machine": MACHINE | {"processor": "Another"}}, "processor"),
+        ({"model": "another"}, "made up, .* another"),
+        ({"baseline": "onnx-float32 on onnxruntime-cpu"}, "--baseline"),
+        ({"cases": [replace(BASE, artifact_sha256="d" * 64), OURS]}, "different artifact"),
+        ({"cases": [replace(BASE, environment={"version": "9"}), OURS]}, "keras on keras differs in version"),
         ({"cases": [OURS]}, "no case of its own baseline"),
         ({"null": None}, "no comparison of its baseline with itself"),
     ],
 )
-def test_runs_that_differ_in_what_matters_are_refused_with_the_field(other: dict[str, Any], told: str, tmp_path: Path) -> None:
-    with pytest.raises(EdgeError, match=told):
+def test_runs_that_differ_in_what_matters_are_refused_with_the_field(other: dict[str, Any], value: str, tmp_path: Path) -> None:
+    with pytest.raises(EdgeError, match=value, check=lambda error: error.code == "EF-runs-not-comparable"):
         _compared(tmp_path, replace(OLD, **other))
 
 
 @pytest.mark.parametrize(("compared", "status"), [(OLD.compared, 0), (SLOWER, 1), ([], 2)])
-def test_the_exit_status_is_for_a_ci_job(compared: list[Compared], status: int, tmp_path: Path) -> None:
+def test_the_exit_status_is_for_a_ci_job(compared: list[BaselineRatio], status: int, tmp_path: Path) -> None:
     _compared(tmp_path, replace(OLD, compared=compared))
     command = [sys.executable, "-m", "edgeferry", "compare", str(tmp_path / "old" / LATENCY), str(tmp_path / "new" / LATENCY)]
     done = subprocess.run([*command, "--json", str(tmp_path / "all.json")], capture_output=True, text=True, check=False)
@@ -122,17 +122,18 @@ def test_the_exit_status_is_for_a_ci_job(compared: list[Compared], status: int, 
     assert (tmp_path / "all.json").is_file()
 
 
-def test_a_folder_in_the_place_of_a_run_is_told(tmp_path: Path) -> None:
+def test_a_folder_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
     write_latencies(OLD, tmp_path)
     with pytest.raises(EdgeError, match="Is a directory"):
         compare_runs(tmp_path / LATENCY, tmp_path, 0.05)
 
 
 @pytest.mark.parametrize("option", [("--rounds", "9"), ("--launches", "5"), ("--target", "litert")], ids=lambda each: each[0])
-def test_what_says_how_to_time_is_refused_for_runs_that_were_timed(option: tuple[str, str], tmp_path: Path) -> None:
+def test_timing_options_are_refused_for_runs_that_are_measured_already(option: tuple[str, str], tmp_path: Path) -> None:
     old = tmp_path / "old.json"
     old.write_text("{}")
     command = [sys.executable, "-m", "edgeferry", "compare", str(old), str(old), *option]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert f"{option[0]} says how artifacts are timed, and two runs have been timed already: leave it out" in done.stderr
+    assert done.stderr.startswith(f"edgeferry: {option[0]} ")
+    assert done.stderr.endswith("[EF-option-without-effect]\n")

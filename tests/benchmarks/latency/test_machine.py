@@ -16,20 +16,20 @@ def _written(root: Path, files: dict[str, str]) -> Path:
     return root
 
 
-def test_this_machine_is_told() -> None:
-    told = machine()
-    assert told["cores"] == os.cpu_count()
-    assert told["memory_bytes"] > 2**28
-    assert told["processor"]
+def test_this_machine_has_properties() -> None:
+    found = machine()
+    assert found["cores"] == os.cpu_count()
+    assert found["memory_bytes"] > 2**28
+    assert found["processor"]
 
 
-def test_what_is_not_told_is_none(tmp_path: Path) -> None:
-    told, now = machine(tmp_path), state(tmp_path)
-    assert {told[name] for name in ("governor", "turbo", "virtual", "cpu_quota")} == {None}
+def test_what_a_machine_does_not_report_is_none(tmp_path: Path) -> None:
+    found, now = machine(tmp_path), state(tmp_path)
+    assert {found[name] for name in ("governor", "turbo", "virtual", "cpu_quota")} == {None}
     assert now.throttled is None
 
 
-def test_a_laptop_is_told(tmp_path: Path) -> None:
+def test_a_laptop_is_described(tmp_path: Path) -> None:
     files = {
         "proc/cpuinfo": "processor : 0\nmodel name\t: Some Core i7\nflags\t\t: fpu vme sse2",
         f"{CPU}/cpu0/cpufreq/scaling_governor": "powersave",
@@ -39,13 +39,13 @@ def test_a_laptop_is_told(tmp_path: Path) -> None:
         "sys/fs/cgroup/cpu.max": "150000 100000",
     }
     root = _written(tmp_path, files)
-    told, now = machine(root), state(root)
-    assert (told["processor"], told["governor"], told["turbo"], told["virtual"]) == ("Some Core i7", "powersave", True, False)
-    assert told["cpu_quota"] == 1.5
+    found, now = machine(root), state(root)
+    assert (found["processor"], found["governor"], found["turbo"], found["virtual"]) == ("Some Core i7", "powersave", True, False)
+    assert found["cpu_quota"] == 1.5
     assert now.throttled == 7
 
 
-def test_a_virtual_machine_and_a_container_without_a_quota_are_told(tmp_path: Path) -> None:
+def test_a_virtual_machine_and_a_container_without_a_quota_are_described(tmp_path: Path) -> None:
     root = _written(tmp_path, {"proc/cpuinfo": "flags\t: fpu hypervisor", "sys/fs/cgroup/cpu.max": "max 100000"})
     assert machine(root)["virtual"] is True
     assert machine(root)["cpu_quota"] is None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An artifact asked without a pause, for real, in minutes made short; and series that are made up."""
+"""An artifact run without a pause, for real, in short minutes; and made-up series."""
 
 import json
 from pathlib import Path
@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from edgeferry.benchmarks.latency import sustain
-from edgeferry.benchmarks.latency.entries import Asked
+from edgeferry.benchmarks.latency.entries import Selection
 from edgeferry.benchmarks.latency.ratio import Ratio
-from edgeferry.benchmarks.latency.sustained import SUSTAINED, Second, Sustained, lines_of, write_sustained
+from edgeferry.benchmarks.latency.sustained import CAUSES, SUSTAINED, Second, Sustained, lines_of, write_sustained
 from edgeferry.models.system.child import Child, ChildError
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.targets.target import choose, targets
@@ -20,8 +20,8 @@ MINUTE_S: Final = 2.0
 
 
 def _sustained(build: Path, minutes: int = 2, *targets: str) -> Sustained:
-    asked = Asked(build, ("tflite-float32",), choose(targets or ("litert",)))
-    return sustain.sustain(asked, minutes, 1, lambda _: None, MINUTE_S)
+    selection = Selection(build, ("tflite-float32",), choose(targets or ("litert",)))
+    return sustain.sustain(selection, minutes, 1, lambda *_: None, MINUTE_S)
 
 
 def _series(*medians: float) -> list[Second]:
@@ -29,19 +29,19 @@ def _series(*medians: float) -> list[Second]:
     return [Second(10, float(ms), float(ms)) for ms in medians * (1 + draw.normal(scale=0.01, size=len(medians)))]
 
 
-def test_every_second_and_minute_is_told_and_written(exported_digits: Any, tmp_path: Path) -> None:
+def test_every_second_and_minute_is_printed_and_written(exported_digits: Any, tmp_path: Path) -> None:
     found = _sustained(exported_digits.build)
     assert len(found.minutes) == 2
-    assert all(minute.answers_per_s > 100 for minute in found.minutes)
+    assert all(minute.inferences_per_s > 100 for minute in found.minutes)
     assert set(found.last_to_first) == {"CPU time", "wall time"}
     assert found.problem == ""
     write_sustained(found, tmp_path)
-    assert json.loads((tmp_path / SUSTAINED).read_text())["minutes"][1]["answers_per_s"] == found.minutes[1].answers_per_s
+    assert json.loads((tmp_path / SUSTAINED).read_text())["minutes"][1]["inferences_per_s"] == found.minutes[1].inferences_per_s
     assert sum(line.startswith("minute ") for line in lines_of(found)) == 2
 
 
-@pytest.mark.parametrize(("factor", "verdict"), [(1.2, "slower"), (1.0, "cannot tell"), (1.03, "cannot tell"), (0.8, "faster")])
-def test_the_last_minute_is_held_against_the_first(factor: float, verdict: str) -> None:
+@pytest.mark.parametrize(("factor", "verdict"), [(1.2, "slower"), (1.0, "inconclusive"), (1.03, "inconclusive"), (0.8, "faster")])
+def test_the_last_minute_is_compared_with_the_first(factor: float, verdict: str) -> None:
     series = _series(*[1.0] * 60, *[factor] * 60)
     found = sustain._ratios(series[:60], series[60:])["wall time"]
     assert sustain._verdict(found) == verdict
@@ -50,44 +50,44 @@ def test_the_last_minute_is_held_against_the_first(factor: float, verdict: str) 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("form", "target"), [("tflite-float32", "tflite-runtime"), ("tfjs-float32", "node-wasm")])
-def test_what_times_itself_is_asked_for_all_minutes_at_once(form: str, target: str, exported_digits: Any) -> None:
+def test_a_target_that_measures_itself_runs_all_minutes_in_one_job(form: str, target: str, exported_digits: Any) -> None:
     if why := targets()[target].missing():
         pytest.skip(why)
-    asked = Asked(exported_digits.build, (form,), choose((target,)))
-    found = sustain.sustain(asked, 2, 1, lambda _: None, MINUTE_S)
+    selection = Selection(exported_digits.build, (form,), choose((target,)))
+    found = sustain.sustain(selection, 2, 1, lambda *_: None, MINUTE_S)
     assert found.problem == ""
     assert len(found.minutes) >= 2
-    assert all(minute.answers_per_s > 10 for minute in found.minutes)
+    assert all(minute.inferences_per_s > 10 for minute in found.minutes)
     assert set(found.last_to_first) == {"wall time"}
     assert not any("CPU" in line for line in lines_of(found))
 
 
-def test_answers_are_counted_by_their_own_seconds_and_minutes() -> None:
+def test_inferences_are_counted_by_their_own_seconds_and_minutes() -> None:
     minutes = sustain.minutes_of([250.0] * 8 + [500.0] * 5, minute_s=2.0)
-    assert [[second.answers for second in minute] for minute in minutes] == [[3, 4], [2, 2]]
+    assert [[second.inferences for second in minute] for minute in minutes] == [[3, 4], [2, 2]]
     assert minutes[1][1].wall_ms == 500
     assert minutes[0][0].cpu_ms is None
 
 
-def test_an_answer_that_takes_longer_than_a_second_is_a_second() -> None:
+def test_an_inference_longer_than_a_second_is_a_second() -> None:
     minutes = sustain.minutes_of([1500.0] * 5, minute_s=3.0)
-    assert [[second.answers for second in minute] for minute in minutes] == [[1], [1, 1]]
+    assert [[second.inferences for second in minute] for minute in minutes] == [[1], [1, 1]]
 
 
-def test_a_slower_place_is_told_what_to_look_at() -> None:
+def test_a_slow_down_names_likely_causes() -> None:
     found = Sustained("a", "b", 1, "0", {}, {}, [], [], {"wall time": Ratio(1.3, 1.2, 1.4)}, {"wall time": "slower"})
-    assert any("heat and power limits of what it runs on" in line for line in lines_of(found))
+    assert any(line == f"likely cause: {CAUSES[None]}" for line in lines_of(found))
 
 
-def test_times_that_a_board_kept_are_told_to_be_old() -> None:
+def test_times_that_a_board_kept_are_marked_as_old() -> None:
     found = Sustained("a", "b", 1, "0", {}, {"kept": True}, [], [], {}, {})
-    assert any("kept of an equal job" in line for line in lines_of(found))
+    assert any("EDGEFERRY_CORAL_REMEASURE=1" in line for line in lines_of(found))
 
 
 def test_a_wave_within_the_minutes_is_no_change() -> None:
     wave = [1 + 0.2 * np.sin(at / 5) for at in range(120)]
     series = _series(*wave)
-    assert sustain._verdict(sustain._ratios(series[:60], series[60:])["wall time"]) == "cannot tell"
+    assert sustain._verdict(sustain._ratios(series[:60], series[60:])["wall time"]) == "inconclusive"
 
 
 def test_one_that_dies_keeps_its_minutes(exported_digits: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,14 +123,16 @@ def test_an_interruption_keeps_what_was_measured(exported_digits: Any, monkeypat
 
 
 @pytest.mark.parametrize(
-    ("minutes", "targets", "told"),
+    ("minutes", "targets", "code"),
     [
-        (1, ("litert",), "take at least 2"),
-        (2, ("litert", "litert-builtin"), "name one of each"),
-        (2, ("onnxruntime-cpu",), "and none were asked for"),
-        (2, ("coral-cpu",), "cannot run here: no board is named"),
+        (1, ("litert",), "EF-minute-count"),
+        (2, ("litert", "litert-builtin"), "EF-one-case-expected"),
+        (2, ("onnxruntime-cpu",), "EF-one-case-expected"),
+        (2, ("coral-cpu",), "EF-target-missing"),
     ],
 )
-def test_what_cannot_be_sustained_is_refused(minutes: int, targets: tuple[str, ...], told: str, exported_digits: Any) -> None:
-    with pytest.raises(EdgeError, match=told):
+def test_a_run_that_cannot_be_sustained_is_refused(
+    minutes: int, targets: tuple[str, ...], code: str, exported_digits: Any
+) -> None:
+    with pytest.raises(EdgeError, check=lambda error: error.code == code):
         _sustained(exported_digits.build, minutes, *targets)

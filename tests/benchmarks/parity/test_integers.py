@@ -12,8 +12,10 @@ import pytest
 
 from edgeferry.benchmarks.parity import run as harness
 from edgeferry.benchmarks.parity.integers import compare, expected_integers
+from edgeferry.benchmarks.parity.results import RUNS
 from edgeferry.benchmarks.parity.run import open_bench, run_all
-from edgeferry.models.artifact import read_artifact, write_manifest
+from edgeferry.models.artifact import EXPORTS, read_artifact, write_manifest
+from edgeferry.models.reference import PIXELS, REFERENCE
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.targets.target import Absent, Job, Run, Target, choose
 
@@ -46,29 +48,29 @@ def test_equal_integers_share_the_first_place(found: list[int], expected: list[i
 
 @pytest.mark.parametrize("found", [PARENT[:1], PARENT.astype(np.int8), PARENT[:, :2]])
 def test_what_cannot_be_compared_is_refused(found: Any) -> None:
-    with pytest.raises(EdgeError, match="its parent answers uint8"):
+    with pytest.raises(EdgeError, match="uint8", check=lambda error: error.code == "EF-integer-shape"):
         compare(found, PARENT)
 
 
 @pytest.fixture
 def compiled(exported_digits: Any, tmp_path: Path) -> Path:
-    """Return a build whose edgetpu-int8 says that it was compiled from the tflite-int8 beside it."""
+    """Return a build whose edgetpu-int8 says that it was compiled from the tflite-int8 next to it."""
     if (why := choose(("litert-builtin",))[0].missing()) is not None:
         pytest.skip(why)
     build = tmp_path / "digits"
-    for name in ("reference", "tflite-int8"):
+    for name in (REFERENCE, "tflite-int8"):
         shutil.copytree(exported_digits.build / name, build / name)
     shutil.copytree(build / "tflite-int8", build / "edgetpu-int8")
     parent = read_artifact(build / "tflite-int8")
     options = {"parent_sha256": parent.files[parent.main_file]["sha256"]}
     write_manifest(replace(parent, format="edgetpu-int8", kind="edgetpu", options=options), build / "edgetpu-int8")
     formats = [{"format": name, "state": "written", "reason": ""} for name in ("tflite-int8", "edgetpu-int8")]
-    (build / "exports.json").write_text(json.dumps({"schema": 1, "formats": formats}))
+    (build / EXPORTS).write_text(json.dumps({"schema": 1, "formats": formats}))
     return build
 
 
 def _row(build: Path, monkeypatch: pytest.MonkeyPatch, run: Any, steps: list[str] | None = None) -> Any:
-    """Return the row of the compiled artifact where what stands in for a board answers as ``run`` says."""
+    """Return the row of the compiled artifact where ``run`` is called in place of a board."""
 
     class HereChild:
         def __enter__(self) -> Self:
@@ -79,20 +81,20 @@ def _row(build: Path, monkeypatch: pytest.MonkeyPatch, run: Any, steps: list[str
 
         def call(self, function: Any, name: str, job: Job, **_: Any) -> Run:
             assert (function, name) == (harness.run_job, "coral-edgetpu")
-            answered: Run = run(job)
-            return answered
+            output: Run = run(job)
+            return output
 
     monkeypatch.setattr(harness, "Child", HereChild)
     target = Target("coral-edgetpu", "", frozenset({"edgetpu"}), lambda: None, run, dict)
-    told = (lambda _: None) if steps is None else steps.append
-    rows = run_all(open_bench(build, (target,), told, reuse=steps is not None))
+    step = (lambda *_: None) if steps is None else (lambda text, *_: steps.append(text))
+    rows = run_all(open_bench(build, (target,), step, reuse=steps is not None))
     return next(row for row in rows if row.format == "edgetpu-int8")
 
 
 def _shifted(build: Path, by: int) -> Any:
-    """Return a stand-in that answers with the parent's integers, one of them moved."""
+    """Return a run whose output is the parent's integers, one of them moved."""
     artifact = read_artifact(build / "edgetpu-int8")
-    stored = expected_integers(build, artifact, build / "reference" / "pixels.npy").copy()
+    stored = expected_integers(build, artifact, build / REFERENCE / PIXELS).copy()
     lowest = np.unravel_index(stored.argmin(), stored.shape)
     stored[lowest] += by
     output = artifact.outputs[0]
@@ -100,7 +102,7 @@ def _shifted(build: Path, by: int) -> Any:
     return lambda _: Run(scores, None, (1.0,), 1.0, 1.0, {"runtime": "a stand-in", "threads": 1}, stored=stored)
 
 
-def test_a_compiled_artifact_is_held_to_its_parent_s_integers(compiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compiled_artifact_is_compared_with_its_parent_s_integers(compiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     row = _row(compiled, monkeypatch, _shifted(compiled, 1))
     assert (row.outcome, row.environment["integer_steps"]) == ("passed", 1)
     assert row.reason.endswith("; every integer within 1 step of its parent's")
@@ -110,7 +112,7 @@ def test_two_steps_fail_an_artifact_whose_scores_pass(compiled: Path, monkeypatc
     row = _row(compiled, monkeypatch, _shifted(compiled, 2))
     assert row.outcome == "failed"
     assert row.reason == "an integer differs by 2 steps; expected at most 1"
-    assert row.top1_agreement > 0.97
+    assert row.metric("top1_agreement") > 0.97
 
 
 def test_a_compiled_artifact_of_another_parent_is_stale(compiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,30 +121,31 @@ def test_a_compiled_artifact_of_another_parent_is_stale(compiled: Path, monkeypa
     write_manifest(replace(artifact, options={"parent_sha256": "0" * 64}), compiled / "edgetpu-int8")
     row = _row(compiled, monkeypatch, run)
     assert row.outcome == "failed"
-    assert "it was compiled from another tflite-int8 than the one beside it" in row.reason
+    assert row.verdict.code == "EF-artifact-stale"
 
 
 def test_the_parent_s_integers_are_computed_once(compiled: Path) -> None:
-    artifact, pixels = read_artifact(compiled / "edgetpu-int8"), compiled / "reference" / "pixels.npy"
+    artifact, pixels = read_artifact(compiled / "edgetpu-int8"), compiled / REFERENCE / PIXELS
     first = expected_integers(compiled, artifact, pixels)
-    (kept,) = (compiled / "runs" / "litert-builtin").glob("*.npy")
+    (kept,) = (compiled / RUNS / "litert-builtin").glob("*.npy")
     before = kept.stat().st_mtime_ns
     assert (expected_integers(compiled, artifact, pixels) == first).all()
     assert kept.stat().st_mtime_ns == before
 
 
-def test_a_board_that_is_away_is_asked_again_the_next_time(compiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_board_that_is_absent_is_tried_again_the_next_time(compiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def away(_: Job) -> Run:
-        raise Absent("no device: it is unplugged")
+        raise Absent("EF-unplugged", "no device: it is unplugged")
 
     row = _row(compiled, monkeypatch, away, first := [])
-    assert (row.outcome, row.reason) == ("not checked", "it was written, but nothing here can run it: no device: it is unplugged")
+    assert (row.outcome, row.verdict.code) == ("not checked", "EF-unplugged")
+    assert row.reason.endswith(": no device: it is unplugged")
     _row(compiled, monkeypatch, _shifted(compiled, 0), second := [])
-    assert first == second == ["edgetpu-int8 on coral-edgetpu"]
+    assert first == second == ["checking edgetpu-int8 on coral-edgetpu"]
 
 
-def test_a_compiled_artifact_that_nothing_was_asked_to_run_says_what_would(compiled: Path) -> None:
-    rows = run_all(open_bench(compiled, choose(("keras",)), lambda _: None, reuse=False))
+def test_a_compiled_artifact_that_no_requested_target_reads_says_which_do(compiled: Path) -> None:
+    rows = run_all(open_bench(compiled, choose(("keras",)), lambda *_: None, reuse=False))
     row = next(row for row in rows if row.format == "edgetpu-int8")
     assert row.outcome == "not checked"
     assert "coral-edgetpu does: " in row.reason

@@ -23,6 +23,7 @@ from edgeferry.exporters.format import formats
 from edgeferry.exporters.graph.fold import constant_node
 from edgeferry.exporters.graph.source import Source, read_source
 from edgeferry.models.artifact import files_of, read_artifact, write_manifest
+from edgeferry.models.reference import REFERENCE
 from edgeferry.models.system.child import Child
 from edgeferry.targets.target import choose
 
@@ -73,7 +74,7 @@ def colours_copy(exported_colours: Any, tmp_path: Path) -> Any:
 @pytest.fixture(scope="module")
 def source(exported_colours: Any) -> Source:
     """Return the colour classifier frozen."""
-    return read_source(exported_colours.spec, exported_colours.build / "reference")
+    return read_source(exported_colours.spec, exported_colours.build / REFERENCE)
 
 
 def _row(build: Path, name: str, on: str | None = None) -> Row:
@@ -111,7 +112,7 @@ def _zero_weights(graph: Any) -> None:
     node.CopyFrom(constant_node(node.name, values * 0))
 
 
-def _turn_classes(graph: Any) -> None:
+def _rotate_classes(graph: Any) -> None:
     node, values = _weights(graph, "MatMul")
     node.CopyFrom(constant_node(node.name, np.roll(values, 1, axis=1)))
 
@@ -123,7 +124,7 @@ def test_what_is_whole_passes(exported_colours: Any, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "spoil", [_swap_channels, _halve_input, _zero_weights, _turn_classes], ids=lambda spoil: spoil.__name__[1:]
+    "spoil", [_swap_channels, _halve_input, _zero_weights, _rotate_classes], ids=lambda spoil: spoil.__name__[1:]
 )
 @pytest.mark.parametrize("name", GRAPH_FORMATS)
 def test_a_spoiled_model_fails(
@@ -136,7 +137,7 @@ def test_a_spoiled_model_fails(
     worker.write(colours_copy.spec, colours_copy.build, name, "key", {})
     row = _row(colours_copy.build, name)
     assert row.outcome == "failed"
-    assert "the same answer to only" in row.reason
+    assert "agreement is" in row.reason
 
 
 @pytest.mark.browser
@@ -163,7 +164,7 @@ def test_a_spoiled_model_fails_in_a_browser_whatever_it_computes_on(
     worker.write(colours_copy.spec, colours_copy.build, name, "key", {})
     row = _row(colours_copy.build, name, on)
     assert row.outcome == "failed"
-    assert "the same answer to only" in row.reason
+    assert "agreement is" in row.reason
 
 
 @pytest.mark.parametrize(
@@ -211,7 +212,7 @@ def test_tflite_labels_in_another_order_fail(colours_copy: Any) -> None:
     _sign(folder)
     row = _row(colours_copy.build, "tflite-float32")
     assert row.outcome == "failed"
-    assert row.reason == "the file names class 0 'cyan'; the contract names it 'red'"
+    assert row.reason == "the file names class 0 'cyan'; the config names it 'red'"
 
 
 def test_onnx_labels_in_another_order_fail(colours_copy: Any) -> None:
@@ -259,19 +260,19 @@ def test_a_container_that_serves_another_network_fails(colours_copy: Any) -> Non
     _sign(folder)
     row = _row(colours_copy.build, "container-float32", "endpoint")
     assert row.outcome == "failed"
-    assert "the same answer to only" in row.reason
+    assert "agreement is" in row.reason
 
 
 def test_a_container_whose_program_decodes_otherwise_fails(colours_copy: Any) -> None:
     folder = colours_copy.build / "container-float32"
     program = folder / "models" / "preprocessing.py"
-    told = program.read_text()
-    assert told.count("[..., ::-1]") == 1
-    program.write_text(told.replace("[..., ::-1]", "[..., :]"))
+    text = program.read_text()
+    assert text.count("[..., ::-1]") == 1
+    program.write_text(text.replace("[..., ::-1]", "[..., :]"))
     _sign(folder)
     row = _row(colours_copy.build, "container-float32", "endpoint")
     assert row.outcome == "failed"
-    assert "the same answer to only" in row.reason
+    assert "agreement is" in row.reason
 
 
 def test_a_stale_artifact_fails(colours_copy: Any) -> None:
@@ -279,7 +280,7 @@ def test_a_stale_artifact_fails(colours_copy: Any) -> None:
     write_manifest(replace(read_artifact(folder), source_sha256="0" * 64), folder)
     row = _row(colours_copy.build, "onnx-float32")
     assert row.outcome == "failed"
-    assert row.reason.startswith("stale: it was exported from another model")
+    assert row.verdict.code == "EF-artifact-stale"
 
 
 def test_a_file_that_is_not_the_manifest_s_fails(colours_copy: Any) -> None:
@@ -287,7 +288,8 @@ def test_a_file_that_is_not_the_manifest_s_fails(colours_copy: Any) -> None:
     file.write_bytes(file.read_bytes() + b" ")
     row = _row(colours_copy.build, "onnx-float32")
     assert row.outcome == "failed"
-    assert "is not the file that was exported" in row.reason
+    assert row.verdict.code == "EF-artifact-changed"
+    assert "model.onnx" in row.reason
 
 
 def test_a_manifest_that_cannot_be_read_fails(colours_copy: Any) -> None:

@@ -4,7 +4,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edgeferry.benchmarks.parity.verdict import Answers, allowed_disagreements, judge
+from edgeferry.benchmarks.parity.expected import Expected
+from edgeferry.benchmarks.parity.metrics.agreement import allowed_disagreements
+from edgeferry.benchmarks.parity.verdict import far_off, judge
 from edgeferry.models.artifact import Artifact, Tolerance
 from edgeferry.models.preprocessing import Preprocessing
 
@@ -26,108 +28,124 @@ ARTIFACT = Artifact(
 )
 
 
-def _answers(count: int = 100) -> Answers:
+def _expected(count: int = 100) -> Expected:
     classes = np.arange(count) % 3
     probabilities = np.full((count, 3), 0.1, dtype=np.float32)
     probabilities[np.arange(count), classes] = 0.8
-    return Answers(probabilities, classes, LABELS)
+    return Expected(probabilities, classes, LABELS)
 
 
-def test_the_same_answers_pass() -> None:
-    answers = _answers()
-    verdict = judge(answers.probabilities.copy(), LABELS, ARTIFACT, answers)
+def test_the_same_scores_pass() -> None:
+    expected = _expected()
+    verdict = judge(expected.probabilities.copy(), LABELS, ARTIFACT, expected)
     assert verdict.passed
-    assert (verdict.top1_agreement, verdict.accuracy, verdict.max_difference) == (1, 1, 0)
-    assert verdict.reason == "the same answer to 100 of 100 images"
+    assert verdict.images == 100
+    assert verdict.metrics == {"top1_agreement": 1, "accuracy": 1, "max_difference": 0, "mean_difference": 0}
+    assert verdict.reason.startswith("agreement 100 of 100 images, ")
 
 
-def test_one_other_answer_fails_where_none_may() -> None:
-    answers = _answers()
-    scores = answers.probabilities.copy()
+def test_one_other_class_fails_where_none_may() -> None:
+    expected = _expected()
+    scores = expected.probabilities.copy()
     scores[5] = scores[5][::-1]
     scores[5, 0], scores[5, 2] = 0.8, 0.1
-    verdict = judge(scores, LABELS, ARTIFACT, answers)
+    verdict = judge(scores, LABELS, ARTIFACT, expected)
     assert not verdict.passed
-    assert "the same answer to only 99 of 100 images; expected at least 100" in verdict.reason
-    assert verdict.top1_agreement == 0.99
+    assert "agreement is 99 of 100 images; expected at least 100" in verdict.reason
+    assert verdict.metrics["top1_agreement"] == 0.99
 
 
-def test_a_difference_beyond_the_tolerance_fails_though_every_answer_is_the_same() -> None:
-    answers = _answers()
-    scores = answers.probabilities.copy()
+def test_a_difference_beyond_the_tolerance_fails_though_every_class_is_the_same() -> None:
+    expected = _expected()
+    scores = expected.probabilities.copy()
     scores[7, 0] += 0.05
-    verdict = judge(scores, LABELS, ARTIFACT, answers)
-    assert verdict.reason.startswith("a probability differs by 0.05; expected at most 0.001")
+    verdict = judge(scores, LABELS, ARTIFACT, expected)
+    assert verdict.reason.startswith("max difference is 0.05; expected at most 0.001")
 
 
 def test_a_small_difference_of_every_image_fails_where_one_large_one_would_not() -> None:
-    answers = _answers()
+    expected = _expected()
     coarse = replace(ARTIFACT, tolerance=Tolerance(0.97, 0.5, 0.1, "eight bits"))
-    one, every = answers.probabilities.copy(), answers.probabilities.copy()
+    one, every = expected.probabilities.copy(), expected.probabilities.copy()
     one[7, 0] += 0.4
     every[:, 0] += 0.12
-    assert judge(one, LABELS, coarse, answers).passed
-    assert judge(every, LABELS, coarse, answers).reason == (
-        "probabilities differ by 0.12 in the mean of all images; expected at most 0.1"
-    )
+    assert judge(one, LABELS, coarse, expected).passed
+    assert judge(every, LABELS, coarse, expected).reason == ("mean difference is 0.12; expected at most 0.1")
 
 
 def test_logits_get_a_softmax_once() -> None:
-    answers = _answers()
-    logits = np.log(answers.probabilities) + 3
-    assert judge(logits, LABELS, replace(ARTIFACT, output="logits"), answers).passed
-    assert not judge(logits, LABELS, ARTIFACT, answers).passed
+    expected = _expected()
+    logits = np.log(expected.probabilities) + 3
+    assert judge(logits, LABELS, replace(ARTIFACT, output="logits"), expected).passed
+    assert not judge(logits, LABELS, ARTIFACT, expected).passed
 
 
 def test_labels_in_another_order_fail_whatever_the_scores() -> None:
-    answers = _answers()
-    verdict = judge(answers.probabilities, ("b", "a", "c"), ARTIFACT, answers)
+    expected = _expected()
+    verdict = judge(expected.probabilities, ("b", "a", "c"), ARTIFACT, expected)
     assert not verdict.passed
-    assert verdict.reason == "the file names class 0 'b'; the contract names it 'a'"
+    assert verdict.reason == "the file names class 0 'b'; the config names it 'a'"
 
 
 def test_labels_too_few_fail() -> None:
-    answers = _answers()
-    assert judge(answers.probabilities, ("a", "b"), ARTIFACT, answers).reason == "the file holds 2 labels; expected 3"
+    expected = _expected()
+    assert judge(expected.probabilities, ("a", "b"), ARTIFACT, expected).reason == "the file holds 2 labels; expected 3"
 
 
 def test_a_manifest_with_other_labels_fails() -> None:
-    answers = _answers()
-    verdict = judge(answers.probabilities, None, replace(ARTIFACT, labels=("c", "b", "a")), answers)
+    expected = _expected()
+    verdict = judge(expected.probabilities, None, replace(ARTIFACT, labels=("c", "b", "a")), expected)
     assert verdict.reason.startswith("its manifest's labels differ")
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])
-def test_answers_that_are_no_numbers_fail(wrong: float) -> None:
-    answers = _answers()
-    scores = answers.probabilities.copy()
+def test_scores_that_are_no_numbers_fail(wrong: float) -> None:
+    expected = _expected()
+    scores = expected.probabilities.copy()
     scores[3, 1] = wrong
-    verdict = judge(scores, LABELS, ARTIFACT, answers)
-    assert verdict.reason == "it answered NaN or Inf to 1 of 100 images"
+    verdict = judge(scores, LABELS, ARTIFACT, expected)
+    assert verdict.reason == "its output is NaN or Inf for 1 of 100 images; expected numbers"
     assert not verdict.passed
 
 
-def test_answers_of_another_shape_fail() -> None:
-    answers = _answers()
-    assert judge(answers.probabilities[:, :2], LABELS, ARTIFACT, answers).reason == "it answered 100 x 2 scores; expected 100 x 3"
+def test_scores_of_another_shape_fail() -> None:
+    expected = _expected()
+    assert (
+        judge(expected.probabilities[:, :2], LABELS, ARTIFACT, expected).reason
+        == "its output is 100 x 2 scores; expected 100 x 3"
+    )
 
 
-def test_a_constant_answer_fails_even_the_loosest_format() -> None:
-    answers = _answers()
+def test_constant_scores_fail_even_the_loosest_format() -> None:
+    expected = _expected()
     constant = np.tile(np.float32([0.34, 0.33, 0.33]), (100, 1))
-    assert not judge(constant, LABELS, replace(ARTIFACT, tolerance=Tolerance(0.9, 0.99, 0.99, "loose")), answers).passed
+    assert not judge(constant, LABELS, replace(ARTIFACT, tolerance=Tolerance(0.9, 0.99, 0.99, "loose")), expected).passed
 
 
-def test_a_tie_of_the_original_decides_nothing() -> None:
-    answers = _answers()
-    answers.probabilities[4] = [0.45, 0.45 + 2e-5, 0.1]
-    scores = answers.probabilities.copy()
+def test_a_tie_of_the_keras_model_decides_nothing() -> None:
+    expected = _expected()
+    expected.probabilities[4] = [0.45, 0.45 + 2e-5, 0.1]
+    scores = expected.probabilities.copy()
     scores[4] = [0.45 + 2e-5, 0.45, 0.1]
-    assert judge(scores, LABELS, ARTIFACT, answers).passed
+    assert judge(scores, LABELS, ARTIFACT, expected).passed
 
 
 @pytest.mark.parametrize(
     ("images", "agreement", "allowed"), [(360, 1.0, 0), (360, 0.97, 19), (100, 0.97, 8), (10, 0.97, 2), (1, 0.5, 1)]
 )
-def test_how_many_images_may_be_answered_otherwise(images: int, agreement: float, allowed: int) -> None:
-    assert allowed_disagreements(images, Tolerance(agreement, 1, 1, "")) == allowed
+def test_how_many_images_may_have_another_class(images: int, agreement: float, allowed: int) -> None:
+    assert allowed_disagreements(images, agreement) == allowed
+
+
+@pytest.mark.parametrize(
+    ("scores", "problem"),
+    [
+        ([[0.8, 0.1, 0.1]], ""),
+        ([[0.7, 0.2, 0.1]], "a probability differed from the Keras model's by 0.1; expected at most 0.001"),
+        ([[0.8, 0.2]], "its output was 1 x 2 scores; expected 1 x 3"),
+        ([[0.8, np.nan, 0.1]], "its output was NaN or Inf; expected numbers"),
+    ],
+)
+def test_scores_of_a_timed_run_are_compared_too(scores: list[list[float]], problem: str) -> None:
+    found = far_off(np.array(scores, np.float32), ARTIFACT, np.array([[0.8, 0.1, 0.1]], np.float32))
+    assert found == (f"while it was timed, {problem}" if problem else "")

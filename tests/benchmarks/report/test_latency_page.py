@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The report's part about latency, of figures that are made up, in files and in a real browser."""
+"""The latency part of the report, from made-up numbers, in files and in a real browser."""
 
 import re
 from collections.abc import Iterator
@@ -9,45 +9,62 @@ from typing import Any, Final
 
 import pytest
 
-from edgeferry.benchmarks.latency.costs import Costs
+from edgeferry.benchmarks.latency.costs.energy import METER
 from edgeferry.benchmarks.latency.ratio import Ratio
 from edgeferry.benchmarks.latency.records import (
     HISTORY,
     LATENCY,
     SCHEMA,
+    BaselineRatio,
     Case,
-    Compared,
     Latencies,
-    Notice,
+    TimingWarning,
     append_history,
     write_latencies,
 )
+from edgeferry.benchmarks.parity.outcome import Verdict
 from edgeferry.benchmarks.parity.rows import Report, Row
 from edgeferry.benchmarks.report import plots
 from edgeferry.benchmarks.report.charts import PLACES, _placed, family
 from edgeferry.benchmarks.report.latency_page import STALE
 from edgeferry.benchmarks.report.plots import MISSING
 from edgeferry.benchmarks.report.report import write_report
-from edgeferry.targets.target import Operation
+from edgeferry.targets.target import OperationTime
 
 SHA: Final = "a" * 64
+WARNING: Final = "launches differ by 5 %; likely cause: memory layout; use more launches"
 OURS: Final = Case(
     "tflite-float32",
     "litert",
     "measured",
     "",
-    in_turns=True,
+    interleaved=True,
     artifact_sha256=SHA,
     wall_ms=[[2.0] * 40, [2.1] * 40],
     cpu_ms=[[2.0] * 40, [2.1] * 40],
     load_ms=[5.0, 6.0],
     first_ms=[3.0, 3.0],
-    warnings=[Notice("launches differ by 5 %", "take more launches")],
+    warnings=[TimingWarning("distribution", "launches differ by 5 %", "memory layout", "use more launches")],
     grade="fair",
 )
-OPERATIONS: Final = [Operation("0, XNNPACK", "Convolution (NHWC, F32) DWConv", 1.5), Operation("1, XNNPACK", "Softmax", 0.5)]
-COSTS: Final = Costs(12_000_000, 700_000_000, 600_000, 0.25, 0.0001, 480.0, 8, 900.0, 2, 850.0, 7.5, "RAPL", OPERATIONS)
-ORIGINAL: Final = replace(OURS, format="keras", target="keras", wall_ms=[[9.0] * 20] * 2, warnings=[], grade="good")
+OPERATIONS: Final = [
+    OperationTime("0, XNNPACK", "Convolution (NHWC, F32) DWConv", 1.5),
+    OperationTime("1, XNNPACK", "Softmax", 0.5),
+]
+COSTS: Final = {
+    "memory_bytes": 12_000_000,
+    "gpu_memory_bytes": 700_000_000,
+    "arena_bytes": None,
+    "before_ms": 0.25,
+    "after_ms": 0.0001,
+    "serial_per_s": 480.0,
+    "batch": 8,
+    "batch_per_s": 900.0,
+    "workers": 2,
+    "concurrent_per_s": 850.0,
+    "energy_mj": 7.5,
+}
+KERAS: Final = replace(OURS, format="keras", target="keras", wall_ms=[[9.0] * 20] * 2, warnings=[], grade="good")
 ABSENT: Final = Case("onnx-float32", "onnxruntime-cuda", "not run", "no CUDA device")
 RATIO: Final = Ratio(0.22, 0.21, 0.23)
 FOUND: Final = Latencies(
@@ -57,16 +74,16 @@ FOUND: Final = Latencies(
     machine={"processor": "Some Processor"},
     launches=2,
     rounds=40,
-    cases=[ORIGINAL, OURS, ABSENT],
+    cases=[KERAS, OURS, ABSENT],
     baseline="keras on keras",
     null=Ratio(1.0, 0.99, 1.01),
-    compared=[Compared("tflite-float32", "litert", 1, RATIO, "CPU time", "faster")],
+    compared=[BaselineRatio("tflite-float32", "litert", 1, RATIO, "CPU time", "faster")],
 )
 
 
 @pytest.fixture
 def report() -> Report:
-    row = Row("tflite-float32", "litert", "passed", "", artifact_sha256=SHA)
+    row = Row("tflite-float32", "litert", Verdict("passed", ""), artifact_sha256=SHA)
     return Report("made up", SHA, 8, 0.9, (row,), {}, {}, "2026-01-02T03:04:05+00:00")
 
 
@@ -82,22 +99,33 @@ def test_a_model_that_was_not_timed_has_no_such_part(report: Report, tmp_path: P
     assert "## Latency" not in (tmp_path / "report.md").read_text()
 
 
-@pytest.mark.parametrize("told", ["0.22 [0.21, 0.23]", "faster", "needs 662, has 80", "Some Processor", "no CUDA device"])
-def test_page_and_markdown_tell_figures_verdicts_and_what_was_not_run(told: str, report: Report, tmp_path: Path) -> None:
-    assert told in _written(report, tmp_path)
-    assert told.replace("[", "\\[").replace("]", "\\]") in (tmp_path / "report.md").read_text()
+@pytest.mark.parametrize(
+    "text",
+    [
+        "4.5x faster [4.3x, 4.8x]",
+        "faster",
+        "needs 662 samples, has 80",
+        "Some Processor",
+        "no CUDA device",
+        "noise floor (baseline vs itself): 1.0 %",
+        "first inference",
+    ],
+)
+def test_page_and_markdown_have_numbers_verdicts_and_what_was_not_run(text: str, report: Report, tmp_path: Path) -> None:
+    assert text in _written(report, tmp_path)
+    assert text.replace("[", "\\[").replace("]", "\\]") in (tmp_path / "report.md").read_text()
 
 
-def test_what_speaks_against_a_figure_stands_beside_its_grade(report: Report, tmp_path: Path) -> None:
-    assert "launches differ by 5 %; take more launches" in _written(report, tmp_path)
+def test_a_warning_is_next_to_its_grade_with_cause_and_advice(report: Report, tmp_path: Path) -> None:
+    assert WARNING in _written(report, tmp_path)
 
 
-def test_figures_of_another_version_of_the_artifact_are_said_to_be(report: Report, tmp_path: Path) -> None:
+def test_times_of_another_version_of_the_artifact_are_marked(report: Report, tmp_path: Path) -> None:
     assert STALE not in _written(report, tmp_path)
     assert STALE in _written(report, tmp_path, replace(FOUND, cases=[replace(OURS, artifact_sha256="b" * 64)]))
 
 
-def test_a_damaged_file_is_told_and_the_rest_is_there(report: Report, tmp_path: Path) -> None:
+def test_a_damaged_file_is_reported_and_the_rest_is_there(report: Report, tmp_path: Path) -> None:
     (tmp_path / LATENCY).write_text(f'{{"schema": {SCHEMA}, "cases": [')
     write_report(report, tmp_path)
     assert "cannot be read as latencies" in (tmp_path / "report.html").read_text()
@@ -106,7 +134,10 @@ def test_a_damaged_file_is_told_and_the_rest_is_there(report: Report, tmp_path: 
 
 def test_no_text_of_a_measurement_becomes_markup(report: Report, tmp_path: Path) -> None:
     evil = "<script>alert(1)</script>"
-    cases = [replace(OURS, format=evil, warnings=[Notice(evil, evil)]), replace(ABSENT, reason=evil)]
+    cases = [
+        replace(OURS, format=evil, warnings=[TimingWarning("heat", evil, evil, evil)], costs_problem=evil),
+        replace(ABSENT, reason=evil),
+    ]
     assert evil not in _written(report, tmp_path, replace(FOUND, cases=cases, machine={"processor": evil}))
     assert not re.search(r"(?<!\\)<", (tmp_path / "report.md").read_text())
 
@@ -120,14 +151,14 @@ def test_plots_take_their_colours_from_the_page(report: Report, tmp_path: Path) 
         assert not re.search(r'(fill|stroke)="#', each)
 
 
-def test_a_plot_names_what_nothing_else_beats(report: Report, tmp_path: Path) -> None:
+def test_a_plot_names_the_artifacts_that_no_other_beats(report: Report, tmp_path: Path) -> None:
     pareto, *_ = re.findall(r"<svg class=\"plot\".*?</svg>", _written(report, tmp_path), flags=re.DOTALL)
     assert ">tflite-float32 on litert</text>" in pareto
     assert ">keras on keras</text>" not in pareto
     assert "<title>keras on keras: 9.00 ms" in pareto
 
 
-def test_names_beside_points_do_not_cover_each_other_and_one_without_room_is_left_out() -> None:
+def test_names_next_to_points_do_not_overlap_and_one_without_room_is_left_out() -> None:
     points = [(1.0, 100.0), (10.0, 1000.0)]
     assert _placed([("alone", 1.0, 100)], points) == {"alone": 0}
     near = [(f"the name of point {at}", 2.0, 300) for at in range(9)]
@@ -138,8 +169,8 @@ def test_names_beside_points_do_not_cover_each_other_and_one_without_room_is_lef
     assert PLACES[right][0] == "right"
 
 
-def test_times_that_are_no_times_are_left_out_of_the_plots(report: Report, tmp_path: Path) -> None:
-    stepped = replace(ORIGINAL, format="stepped", wall_ms=[[0.0] * 40] * 2)
+def test_times_of_zero_are_left_out_of_the_plots(report: Report, tmp_path: Path) -> None:
+    stepped = replace(KERAS, format="stepped", wall_ms=[[0.0] * 40] * 2)
     pareto, *_ = re.findall(
         r"<svg class=\"plot\".*?</svg>", _written(report, tmp_path, replace(FOUND, cases=[OURS, stepped])), re.DOTALL
     )
@@ -147,21 +178,24 @@ def test_times_that_are_no_times_are_left_out_of_the_plots(report: Report, tmp_p
 
 
 def test_costs_that_were_not_measured_say_why(report: Report, tmp_path: Path) -> None:
-    costs = Costs(problem="the process was killed by SIGKILL")
-    assert "the process was killed by SIGKILL" in _written(report, tmp_path, replace(FOUND, cases=[replace(OURS, costs=costs)]))
+    case = replace(OURS, costs_problem="not measured: memory: the process was killed by SIGKILL")
+    assert "the process was killed by SIGKILL" in _written(report, tmp_path, replace(FOUND, cases=[case]))
 
 
-def test_costs_and_operations_are_told_where_they_were_measured(report: Report, tmp_path: Path) -> None:
-    assert "What else it costs" not in _written(report, tmp_path)
-    written = _written(report, tmp_path, replace(FOUND, cases=[ORIGINAL, replace(OURS, costs=COSTS)]))
-    for told in ("12.0 MB,\nGPU 700 MB", "0.250 ms", "&lt; 0.001 ms", "480 /s", "900 /s of 8", "850 /s by 2", "7.5 mJ"):
-        assert told in written
+def test_costs_and_operations_are_shown_where_they_were_measured(report: Report, tmp_path: Path) -> None:
+    assert "Costs besides latency" not in _written(report, tmp_path)
+    case = replace(OURS, costs=COSTS, operations=OPERATIONS, environment={METER: "RAPL"})
+    written = _written(report, tmp_path, replace(FOUND, cases=[KERAS, case]))
+    for text in ("12.0 MB", "700 MB", "0.250 ms", "&lt; 0.001 ms", "480 /s", "900 /s of 8", "850 /s by 2", "7.5 mJ\n(RAPL)"):
+        assert text in written
+    assert ">arena</span>" not in written
+    assert "Not measured in this run: size, gzip, arena." in written
     assert "<title>Convolution (NHWC, F32) DWConv (0, XNNPACK): 1.50 ms, 75.0 %</title>" in written
     assert "| 900 /s of 8 | 850 /s by 2 |" in (tmp_path / "report.md").read_text()
 
 
 @pytest.mark.parametrize(
-    ("kind", "told"),
+    ("kind", "expected"),
     [
         ("Convolution (NHWC, QC8) DWConv", "depthwise convolution"),
         ("Convolution (NHWC, F32) IGEMM", "convolution"),
@@ -171,26 +205,26 @@ def test_costs_and_operations_are_told_where_they_were_measured(report: Report, 
         ("Sigmoid", "element by element, other"),
     ],
 )
-def test_operations_are_sorted_by_what_they_do(kind: str, told: str) -> None:
-    assert family(kind) == told
+def test_operations_are_grouped_by_what_they_do(kind: str, expected: str) -> None:
+    assert family(kind) == expected
 
 
-def test_earlier_runs_of_this_machine_are_shown_and_a_line_that_is_cut_short_is_told(report: Report, tmp_path: Path) -> None:
+def test_earlier_runs_of_this_machine_are_shown_and_a_line_that_is_cut_short_is_counted(report: Report, tmp_path: Path) -> None:
     append_history(FOUND, tmp_path)
     assert "Earlier runs" not in _written(report, tmp_path)
     append_history(replace(FOUND, machine={"processor": "Another"}), tmp_path)
     assert "Earlier runs" not in _written(report, tmp_path)
     later = replace(OURS, wall_ms=[[2.5] * 40] * 2, artifact_sha256="b" * 64)
-    append_history(replace(FOUND, created="2026-01-03T03:04:05+00:00", cases=[ORIGINAL, later]), tmp_path)
+    append_history(replace(FOUND, created="2026-01-03T03:04:05+00:00", cases=[KERAS, later]), tmp_path)
     with (tmp_path / HISTORY).open("a") as file:
         file.write('{"schema": 1, "created": "2026-0')
     written = _written(report, tmp_path)
     assert "Earlier runs on this machine" in written
-    assert "2.50 ms, 10 % slower than the middle of its runs; another artifact than in the run before" in written
-    assert "lines of latency.jsonl that cannot be read and are left out: 1" in written
+    assert "2.50 ms, 10 % slower than the median of its runs; the artifact changed since the run before" in written
+    assert "lines of latency.jsonl that cannot be read and are skipped: 1" in written
 
 
-def test_without_the_library_the_page_says_that_there_are_no_plots(
+def test_without_the_library_the_page_says_why_there_are_no_plots(
     report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plots, "find_spec", lambda name: None)
@@ -221,15 +255,15 @@ def test_clicking_a_heading_sorts_the_cases(page: Any) -> None:
 
 
 @pytest.mark.browser
-def test_clicking_a_grade_shows_what_speaks_against_it(page: Any) -> None:
-    notice = page.get_by_text("launches differ by 5 %; take more launches", exact=True)
-    assert not notice.is_visible()
+def test_clicking_a_grade_shows_its_warnings(page: Any) -> None:
+    warning = page.get_by_text(WARNING, exact=True)
+    assert not warning.is_visible()
     page.locator(".latency summary").click()
-    assert notice.is_visible()
+    assert warning.is_visible()
 
 
 @pytest.mark.browser
-def test_words_choose_among_the_cases_too(page: Any) -> None:
+def test_the_search_field_filters_the_cases_too(page: Any) -> None:
     page.locator("#words").fill("keras")
     assert _visible(page) == ["keras"]
     page.locator("#words").fill("")

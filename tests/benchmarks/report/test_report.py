@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -17,47 +17,33 @@ import pytest
 from jsonschema import Draft202012Validator
 from rich.console import Console
 
-from edgeferry.benchmarks.parity.rows import Report, Row
-from edgeferry.benchmarks.report.report import (
-    difference,
-    findings,
-    milliseconds,
-    percent,
-    print_table,
-    read_report,
-    size,
-    summary,
-    write_report,
-)
+from edgeferry.benchmarks.parity.metric import metrics
+from edgeferry.benchmarks.parity.outcome import OUTCOMES, Outcome, Verdict
+from edgeferry.benchmarks.parity.rows import SCHEMA, Report, Row
+from edgeferry.benchmarks.report.report import read_report, write_report
+from edgeferry.benchmarks.report.summary import findings, summary
+from edgeferry.benchmarks.report.terminal import print_table
+from edgeferry.benchmarks.report.words import difference, milliseconds, percent, size
+from edgeferry.models.artifact import Tolerance
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.places import ROOT
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-EXACT: Final = {
-    "top1_agreement": 1.0,
-    "max_difference": 1e-4,
-    "mean_difference": 1e-5,
-    "reason": "the same numbers, added in another order",
-}
-COARSE: Final = {"top1_agreement": 0.97, "max_difference": 0.35, "mean_difference": 0.1, "reason": "eight bits | a number"}
+EXACT: Final = Tolerance(1.0, 1e-4, 1e-5, "the same numbers, added in another order")
+COARSE: Final = Tolerance(0.97, 0.35, 0.1, "eight bits | a number")
 NO_COMPILER: Final = "edgetpu_compiler is not on PATH; x86-64 Debian only, see README"
 FILES: Final = ("report.json", "report.md", "report.html")
 
 
 def measured(form: str, target: str, *, agreement: float = 1.0, latency: float = 0.05, count: int = 41_016) -> Row:
+    values = {"top1_agreement": agreement, "accuracy": 0.98333, "max_difference": 3.1e-7, "mean_difference": 2e-8}
     return Row(
         form,
         target,
-        "passed",
-        "the same answer to 360 of 360 images",
-        images=360,
-        top1_agreement=agreement,
-        accuracy=0.98333,
+        Verdict("passed", "agreement 360 of 360 images: within the tolerance", images=360, metrics=values),
         reference_accuracy=0.98889,
-        max_difference=3.1e-7,
-        mean_difference=2e-8,
         tolerance=EXACT,
         bytes=count,
         artifact_sha256="3fa9c10d" * 8,
@@ -67,22 +53,26 @@ def measured(form: str, target: str, *, agreement: float = 1.0, latency: float =
     )
 
 
+def judged(row: Row, **fields: Any) -> Row:
+    """Return a row with another verdict."""
+    return replace(row, verdict=replace(row.verdict, **fields))
+
+
 @pytest.fixture
 def report() -> Report:
-    """Return a report with all four outcomes; sizes and latencies stand in no order."""
+    """Return a report with four outcomes; sizes and latencies are in no order."""
     rows = (
         measured("tflite-float32", "litert", latency=0.061, count=151_224),
         measured("savedmodel", "keras", latency=41.7, count=20_112_331),
-        replace(
-            measured("tflite-int8", "litert", agreement=0.6139),
+        judged(
+            replace(measured("tflite-int8", "litert", agreement=0.6139), tolerance=COARSE),
             outcome="failed",
             reason="61.4 % <b>agree</b> | wanted 97.0 %",
-            tolerance=COARSE,
         ),
         measured("onnx-float32", "onnxruntime-cpu", latency=600.0, count=149_870),
         measured("tflite-float16", "tflite-runtime", latency=9.0, count=80_120),
-        Row("coreml-float16", "coreml", "not checked", "Core ML runs on macOS only", tolerance=COARSE, bytes=83_001),
-        Row("edgetpu-int8", "-", "not run", NO_COMPILER),
+        Row("coreml-float16", "coreml", Verdict("not checked", "Core ML runs on macOS only"), tolerance=COARSE, bytes=83_001),
+        Row("edgetpu-int8", "-", Verdict("not run", NO_COMPILER)),
     )
     machine = {"system": "Linux", "cores": 2, "gpu": None}
     return Report("digits", "9c1f" * 16, 360, 0.98889, rows, machine, {"keras": "3.15.1"}, "2026-11-23T18:40:12+00:00")
@@ -92,8 +82,8 @@ def report() -> Report:
 def hostile(report: Report) -> Report:
     """Return a report whose every text would like to be markup, a script or a terminal's command."""
     evil = "<script>alert(1)</script> | \"'>&amp; [bold]x[/bold] [a](javascript:b) \x1b[2J\nnext `line`"
-    row = replace(report.rows[2], format=evil, target=evil, reason=evil, artifact_sha256=evil, environment={evil: [evil]})
-    row = replace(row, tolerance={**COARSE, "reason": evil})
+    row = replace(report.rows[2], format=evil, target=evil, artifact_sha256=evil, environment={evil: [evil]})
+    row = judged(replace(row, tolerance=replace(COARSE, reason=evil)), reason=evil, code=evil)
     return replace(report, model=evil, rows=(row, *report.rows), machine={evil: evil}, tool_versions={evil: evil})
 
 
@@ -105,14 +95,14 @@ def printed(report: Report, **how: Any) -> str:
 
 def written(report: Report, folder: Path) -> tuple[dict[str, Any], str, str]:
     write_report(report, folder)
-    told, markdown, page = ((folder / name).read_text(encoding="utf-8") for name in FILES)
-    return json.loads(told), markdown, page
+    record, markdown, page = ((folder / name).read_text(encoding="utf-8") for name in FILES)
+    return json.loads(record), markdown, page
 
 
-def violations(told: dict[str, Any]) -> list[str]:
+def violations(record: dict[str, Any]) -> list[str]:
     schema = json.loads((ROOT / "benchmarks" / "parity" / "report.schema.json").read_text(encoding="utf-8"))
     Draft202012Validator.check_schema(schema)
-    return [error.message for error in Draft202012Validator(schema).iter_errors(told)]
+    return [error.message for error in Draft202012Validator(schema).iter_errors(record)]
 
 
 # The terminal
@@ -130,7 +120,7 @@ def test_the_piped_table_names_format_and_target_of_every_row_on_one_line(report
 
 def test_piped_reasons_are_not_wrapped(report: Report) -> None:
     long = "because " * 60 + "so"
-    assert long in printed(replace(report, rows=(replace(report.rows[-1], reason=long),)))
+    assert long in printed(replace(report, rows=(judged(report.rows[-1], reason=long),)))
 
 
 @pytest.mark.parametrize("width", [80, 100])
@@ -148,41 +138,40 @@ def test_every_verdict_is_a_word_in_the_table(report: Report) -> None:
 
 
 def test_only_rows_that_did_not_pass_get_a_reason_under_the_table(report: Report) -> None:
-    told = printed(report)
-    assert f"not run: edgetpu-int8: {NO_COMPILER}" in told
-    assert "not checked: coreml-float16 on coreml: Core ML runs on macOS only" in told
-    assert "failed: tflite-int8 on litert: 61.4 %" in told
-    assert "360 of 360" not in told
+    output = printed(report)
+    assert f"not run: edgetpu-int8: {NO_COMPILER}" in output
+    assert "not checked: coreml-float16 on coreml: Core ML runs on macOS only" in output
+    assert "failed: tflite-int8 on litert: 61.4 %" in output
+    assert "360 of 360" not in output
 
 
 def test_the_last_line_sums_up(report: Report) -> None:
-    line = "4 passed, 1 failed, 1 not run, 1 not checked; reference accuracy 98.9 % on 360 images"
+    line = "4 passed, 1 failed, 1 not run, 1 not checked; reference accuracy 98.9 % of 360 images"
     assert printed(report).splitlines()[-1] == line == summary(report)
 
 
-def test_rows_of_a_gpu_of_software_are_said_to_show_parity_only(report: Report, tmp_path: Path) -> None:
-    row = replace(
-        measured("tfjs-float32", "chromium-webgl"), images=8, latency_ms_median=None, environment={"software_gpu": True}
-    )
-    note = "On a GPU made of software, for parity only: 8 of 360 images, not timed: chromium-webgl."
+def test_rows_of_a_software_rendered_gpu_are_marked_as_parity_only(report: Report, tmp_path: Path) -> None:
+    row = judged(measured("tfjs-float32", "chromium-webgl"), images=8)
+    row = replace(row, latency_ms_median=None, environment={"software_gpu": True})
+    note = "On a software-rendered GPU, for parity only: 8 of 360 images, not timed: chromium-webgl."
     with_software = replace(report, rows=(*report.rows, row))
     _, markdown, page = written(with_software, tmp_path)
     assert [note in text for text in (printed(with_software), markdown, page)] == [True, True, True]
-    assert "made of software" not in printed(report)
+    assert "software-rendered" not in printed(report)
 
 
-def test_the_terminal_obeys_no_text_of_a_report(hostile: Report) -> None:
-    told = printed(hostile, force_terminal=True, color_system="standard")
-    assert "\x1b[2J" not in told
-    assert "[bold]x[/bold]" in told
+def test_no_text_of_a_report_acts_on_the_terminal(hostile: Report) -> None:
+    output = printed(hostile, force_terminal=True, color_system="standard")
+    assert "\x1b[2J" not in output
+    assert "[bold]x[/bold]" in output
 
 
 def test_a_report_without_rows_still_prints(report: Report) -> None:
     assert "0 passed, 0 failed" in printed(replace(report, rows=()))
 
 
-def test_reasons_that_several_formats_share_are_told_once(report: Report) -> None:
-    row = Row("tflite-int8", "coral", "not run", "no board was named")
+def test_a_reason_that_several_formats_share_is_printed_once(report: Report) -> None:
+    row = Row("tflite-int8", "coral", Verdict("not run", "no board was named"))
     found = findings([*report.rows, row, replace(row, format="edgetpu-int8")])
     assert [(one.outcome, one.where) for one in found] == [
         ("failed", "tflite-int8 on litert"),
@@ -201,32 +190,94 @@ def test_reading_and_printing_imports_no_template_engine(report: Report, tmp_pat
     write_report(report, tmp_path)
     code = (
         "import sys, pathlib; from rich.console import Console; "
-        "from edgeferry.benchmarks.report.report import print_table, read_report;"
+        "from edgeferry.benchmarks.report.report import read_report; "
+        "from edgeferry.benchmarks.report.terminal import print_table; "
         "print_table(read_report(pathlib.Path(sys.argv[1])), Console()); sys.exit(bool({'jinja2', 'numpy'} & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "report.json")], cwd=ROOT, check=True)
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES)
+def test_every_outcome_is_in_the_table_in_markdown_on_the_page_and_in_json(
+    report: Report, tmp_path: Path, outcome: Outcome
+) -> None:
+    shown = replace(report, rows=(judged(measured("tflite-int8", "litert"), outcome=outcome, reason="it says why", code="EF-x"),))
+    record, markdown, page = written(shown, tmp_path)
+    assert violations(record) == []
+    assert record["rows"][0]["verdict"]["outcome"] == outcome
+    assert f"| {outcome} |" in markdown
+    assert f'data-outcome="{outcome}"' in page
+    assert f'<symbol id="{outcome.replace(" ", "-")}"' in page
+    assert outcome in printed(shown)
+    reasoned = [f"{outcome}: tflite-int8 on litert: it says why [EF-x]" in printed(shown), "it says why \\[EF-x\\]" in markdown]
+    assert reasoned == [outcome != "passed"] * 2
+
+
+# Evidence
+
+
+def test_a_fraction_of_images_is_shown_with_their_number(report: Report, tmp_path: Path) -> None:
+    row = judged(measured("onnx-float32", "onnxruntime-cpu", agreement=0.75), images=8)
+    shown = replace(report, rows=(row,))
+    _, markdown, page = written(shown, tmp_path)
+    header, line = (cells.split() for cells in printed(shown).splitlines()[0:3:2])
+    assert "images" in header
+    assert line[line.index("75.0") : line.index("75.0") + 2] == ["75.0", "%"]
+    assert "8" in line
+    assert "| 75.0 % of 8 |" in markdown
+    assert "75.0 % of 8" in " ".join(Page_(page).text.split())
+
+
+def test_a_narrow_terminal_names_the_metrics_that_it_leaves_out(report: Report) -> None:
+    output = printed(report, width=64, force_terminal=True, color_system=None)
+    assert "Left out at 64 columns: max difference, mean difference;" in output
+    assert "Left out" not in printed(report, width=80, force_terminal=True, color_system=None)
+
+
+def test_a_narrow_terminal_has_targets_below_their_format(report: Report) -> None:
+    lines = printed(report, width=80, force_terminal=True, color_system=None).splitlines()
+    at = next(at for at, line in enumerate(lines) if line.startswith("tflite-int8"))
+    assert lines[at].split() == ["tflite-int8", "41.0", "kB"]
+    assert lines[at + 1].startswith("  litert ")
+    assert lines[at + 1].rstrip().endswith("failed")
+    assert next(line for line in lines if line.startswith("edgetpu-int8")).rstrip().endswith("not run")
+
+
+def test_the_first_metric_stays_however_narrow_the_terminal_is(report: Report) -> None:
+    lines = printed(report, width=40, force_terminal=True, color_system=None).splitlines()
+    assert max(len(line.rstrip()) for line in lines) <= 40
+    assert any("agree" in line for line in lines)
+
+
+@pytest.mark.parametrize("metric", metrics().values(), ids=lambda metric: metric.name)
+def test_every_metric_is_in_markdown_on_the_page_and_in_the_wide_table(report: Report, tmp_path: Path, metric: Any) -> None:
+    _, markdown, page = written(report, tmp_path)
+    assert f"| {metric.title} |" in markdown
+    assert metric.title.capitalize() in Page_(page).text
+    assert metric.meaning[1:] in Page_(page).text
+    assert metric.title in printed(report, width=200, force_terminal=True, color_system=None)
 
 
 # Numbers in words
 
 
 @pytest.mark.parametrize(
-    ("fraction", "told"),
+    ("fraction", "text"),
     [(1.0, "100 %"), (0.99999, "99.9 %"), (0.98889, "98.9 %"), (0.0, "0.0 %"), (None, "-"), (math.nan, "-")],
 )
-def test_a_percentage_says_100_only_of_all(fraction: float | None, told: str) -> None:
-    assert percent(fraction) == told
+def test_a_percentage_says_100_only_of_all(fraction: float | None, text: str) -> None:
+    assert percent(fraction) == text
 
 
 @pytest.mark.parametrize(
-    ("value", "told"), [(0.0, "0"), (3.14e-7, "3e-07"), (0.00123, "0.0012"), (0.19931, "0.1993"), (1.0, "1.0000"), (None, "-")]
+    ("value", "text"), [(0.0, "0"), (3.14e-7, "3e-07"), (0.00123, "0.0012"), (0.19931, "0.1993"), (1.0, "1.0000"), (None, "-")]
 )
-def test_a_difference_takes_six_characters_at_most(value: float | None, told: str) -> None:
-    assert difference(value) == told
+def test_a_difference_takes_six_characters_at_most(value: float | None, text: str) -> None:
+    assert difference(value) == text
 
 
 @pytest.mark.parametrize(
-    ("count", "told"),
+    ("count", "text"),
     [
         (0, "0 B"),
         (999, "999 B"),
@@ -237,41 +288,44 @@ def test_a_difference_takes_six_characters_at_most(value: float | None, told: st
         (3e9, "3.00 GB"),
     ],
 )
-def test_a_size_has_three_digits(count: float, told: str) -> None:
-    assert size(count) == told
+def test_a_size_has_three_digits(count: float, text: str) -> None:
+    assert size(count) == text
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "text"),
     [(0.0123, "0.012 ms"), (0.9996, "1.00 ms"), (9.996, "10.0 ms"), (99.96, "100 ms"), (600.2, "600 ms"), (None, "-")],
 )
-def test_a_time_has_three_digits(value: float | None, told: str) -> None:
-    assert milliseconds(value) == told
+def test_a_time_has_three_digits(value: float | None, text: str) -> None:
+    assert milliseconds(value) == text
 
 
 # report.json
 
 
 def test_report_json_follows_its_published_schema(report: Report, tmp_path: Path) -> None:
-    told, _, _ = written(report, tmp_path)
-    assert violations(told) == []
+    record, _, _ = written(report, tmp_path)
+    assert violations(record) == []
 
 
 @pytest.mark.parametrize(
     "spoil",
     [
-        lambda told: told.update(schema=2),
-        lambda told: told.update(extra=1),
-        lambda told: told["rows"][0].update(extra=1),
-        lambda told: told["rows"][0].update(outcome="skipped"),
-        lambda told: told["rows"][0].update(top1_agreement=98.9),
-        lambda told: told["rows"][0].pop("reason"),
+        lambda record: record.update(schema=1),
+        lambda record: record.update(extra=1),
+        lambda record: record["rows"][0].update(extra=1),
+        lambda record: record["rows"][0]["verdict"].update(outcome="skipped"),
+        lambda record: record["rows"][0]["verdict"]["metrics"].update(top1_agreement=98.9),
+        lambda record: record["rows"][0]["verdict"]["metrics"].update(another="a word"),
+        lambda record: record["rows"][0]["verdict"].pop("reason"),
+        lambda record: record["rows"][0]["verdict"].update(code="a sentence"),
+        lambda record: record["rows"][0].pop("verdict"),
     ],
 )
 def test_the_published_schema_refuses_what_is_not_a_report(report: Report, tmp_path: Path, spoil: Any) -> None:
-    told, _, _ = written(report, tmp_path)
-    spoil(told)
-    assert violations(told)
+    record, _, _ = written(report, tmp_path)
+    spoil(record)
+    assert violations(record)
 
 
 def test_a_report_is_read_back_as_it_was_written(report: Report, tmp_path: Path) -> None:
@@ -279,11 +333,13 @@ def test_a_report_is_read_back_as_it_was_written(report: Report, tmp_path: Path)
     assert read_report(tmp_path / "report.json") == report
 
 
-def test_what_json_cannot_say_becomes_null(report: Report, tmp_path: Path) -> None:
-    row = replace(report.rows[0], max_difference=math.nan, mean_difference=math.inf, latency_ms_median=math.nan)
-    told, _, page = written(replace(report, rows=(row,)), tmp_path)
-    assert [told["rows"][0][name] for name in ("max_difference", "mean_difference", "latency_ms_median")] == [None] * 3
-    assert violations(told) == []
+def test_what_json_cannot_hold_becomes_null(report: Report, tmp_path: Path) -> None:
+    metrics = {"max_difference": math.nan, "mean_difference": math.inf, "accuracy": 0.5}
+    row = judged(replace(report.rows[0], latency_ms_median=math.nan), metrics=metrics)
+    record, _, page = written(replace(report, rows=(row,)), tmp_path)
+    assert record["rows"][0]["verdict"]["metrics"] == {"max_difference": None, "mean_difference": None, "accuracy": 0.5}
+    assert record["rows"][0]["latency_ms_median"] is None
+    assert violations(record) == []
     assert "nan" not in page.partition("<body>")[2].partition("<script>")[0].lower()
 
 
@@ -293,40 +349,60 @@ def test_a_name_that_is_no_unicode_is_still_written(report: Report, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
-        ('{"schema": 1, "model": "dig', "cannot be read as a report"),
+        ('{"schema": 2, "model": "dig', "cannot be read as a report"),
         ("", "cannot be read as a report"),
         ("[]", "cannot be read as a report"),
-        ('{"schema": 1}', "cannot be read as a report"),
-        ('{"schema": 2}', "has schema 2, this version reads 1"),
+        ('{"schema": 2}', "cannot be read as a report"),
+        ('{"schema": 3}', "has schema 3, this version reads 2"),
         ("{}", "has schema None"),
     ],
 )
-def test_reading_refuses_what_is_not_a_report_of_this_schema(tmp_path: Path, text: str, said: str) -> None:
+def test_reading_refuses_what_is_not_a_report_of_this_schema(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "report.json"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(EdgeError, match=said):
+    with pytest.raises(EdgeError, match=message):
         read_report(path)
 
 
+def test_a_report_of_an_older_release_is_named_so_with_what_writes_it_again(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    path.write_text(json.dumps({"schema": SCHEMA - 1, "rows": []}), encoding="utf-8")
+    with pytest.raises(EdgeError, match=r"schema 1, this one reads 2\); run `make export-all`") as caught:
+        read_report(path)
+    assert caught.value.code == "EF-report-older"
+
+
 @pytest.mark.parametrize(
-    "fact", [{"outcome": "skipped"}, {"images": "many"}, {"reason": None}, {"unknown": 1}, {"tolerance": {"reason": "none"}}]
+    "fact",
+    [
+        {"verdict": {"outcome": "skipped"}},
+        {"verdict": {"images": "many"}},
+        {"verdict": {"reason": None}},
+        {"verdict": {"metrics": {"accuracy": "high"}}},
+        {"verdict": {"metrics": None}},
+        {"unknown": 1},
+        {"bytes": "many"},
+        {"tolerance": {"reason": "none"}},
+        {"tolerance": asdict(EXACT) | {"max_difference": "small"}},
+    ],
 )
 def test_reading_refuses_a_row_of_other_facts(report: Report, tmp_path: Path, fact: dict[str, Any]) -> None:
-    told, _, _ = written(report, tmp_path)
-    told["rows"][0].update(fact)
-    (tmp_path / "report.json").write_text(json.dumps(told), encoding="utf-8")
+    record, _, _ = written(report, tmp_path)
+    row = record["rows"][0]
+    row.update(fact | {"verdict": row["verdict"] | fact.get("verdict", {})})
+    (tmp_path / "report.json").write_text(json.dumps(record), encoding="utf-8")
     with pytest.raises(EdgeError, match="cannot be read as a report"):
         read_report(tmp_path / "report.json")
 
 
-def test_reading_says_what_writes_a_missing_report(tmp_path: Path) -> None:
+def test_a_missing_report_s_error_names_the_command_that_writes_it(tmp_path: Path) -> None:
     with pytest.raises(EdgeError, match="make export-all"):
         read_report(tmp_path / "report.json")
 
 
-def test_a_folder_that_cannot_be_written_is_told_and_left_alone(report: Report, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_an_error_and_left_alone(report: Report, tmp_path: Path) -> None:
     place = tmp_path / "taken"
     place.write_text("a file", encoding="utf-8")
     with pytest.raises(EdgeError, match="cannot write"):
@@ -338,7 +414,7 @@ def test_a_page_that_cannot_be_made_leaves_the_last_report(
     report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = written(report, tmp_path)
-    monkeypatch.setattr("edgeferry.benchmarks.report.report._page", lambda *_: 1 / 0)
+    monkeypatch.setattr("edgeferry.benchmarks.report.report.report_as_html", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         write_report(replace(report, model="other"), tmp_path)
     assert [path.name for path in sorted(tmp_path.iterdir())] == sorted(FILES)
@@ -367,11 +443,13 @@ def test_markdown_begins_no_html_and_no_link_of_a_reason(hostile: Report, tmp_pa
     assert not re.search(r"(?<!\\)\]\(", markdown)
 
 
-def test_markdown_tells_verdict_reasons_and_tolerances(report: Report, tmp_path: Path) -> None:
+def test_markdown_holds_verdict_reasons_and_tolerances(report: Report, tmp_path: Path) -> None:
     _, markdown, _ = written(report, tmp_path)
     assert markdown.startswith("# digits: parity did not hold\n")
-    assert f"## Not run here, and why\n\n- **edgetpu-int8**: {NO_COMPILER}" in markdown
-    assert "agreement at least 97.0 %, no difference above 0.35, 0.1 in the mean: eight bits \\| a number" in markdown
+    assert f"## Not run here\n\n- **edgetpu-int8**: {NO_COMPILER}" in markdown
+    assert (
+        "agreement at least 97.0 %, max difference at most 0.35, mean difference at most 0.1: eight bits \\| a number" in markdown
+    )
     assert "it is not a benchmark" in markdown
 
 
@@ -413,15 +491,15 @@ def test_no_text_of_a_report_becomes_markup(hostile: Report, tmp_path: Path) -> 
     assert not [name for name, _ in parsed.attributes if name.startswith("on")]
 
 
-def test_the_page_tells_everything_a_row_holds(report: Report, tmp_path: Path) -> None:
+def test_the_page_shows_everything_a_row_holds(report: Report, tmp_path: Path) -> None:
     _, _, page = written(report, tmp_path)
     parsed = Page_(page)
     for row in report.rows:
-        tolerance = [row.tolerance["reason"]] if row.tolerance else []
+        tolerance = [row.tolerance.reason] if row.tolerance else []
         for fact in (row.format, row.outcome, row.reason, *tolerance, *row.environment, row.artifact_sha256 or ""):
             assert fact in parsed.text, fact
     assert ("title", "3fa9c10d" * 8) in parsed.attributes
-    assert "Not run here, and why" in parsed.text
+    assert "Not run here" in parsed.text
 
 
 @pytest.mark.parametrize(

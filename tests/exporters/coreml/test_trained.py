@@ -40,7 +40,7 @@ def _mobilenet(keras: Any) -> Any:
     model = keras.applications.MobileNetV2((SIDE, SIDE, 3), alpha=0.35, weights=None, classes=10)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
-            # For a short training: the application's 0.999 still holds the first guess after 600 steps.
+            # For a short training: with the application's 0.999, the initial statistics still dominate after 600 steps.
             layer.momentum = 0.9
     return model
 
@@ -90,12 +90,18 @@ def rows(
         spec = read_spec(folder / f"{name}.toml")
         _trained(name, folder / "train", spec).save(spec.model)
 
-    functions = map(inspect.getsource, (NETWORKS[name], _trained))
-    sources = [TOML, SIDE, EPOCHS, BATCH, find_images(images / "train").digest, *functions]
+    sources = [
+        TOML,
+        SIDE,
+        EPOCHS,
+        BATCH,
+        find_images(images / "train").digest,
+        *map(inspect.getsource, (NETWORKS[name], _trained)),
+    ]
     spec = trained_kept(name, train, sources)
     build, exports = export_kept(spec, NAMES)[1:]
     assert [each.reason for each in exports.values() if each.state not in {"written", "kept"}] == []
-    return {row.format: row for row in run_all(open_bench(build, choose(("coreml-reference",)), lambda _: None, reuse=False))}
+    return {row.format: row for row in run_all(open_bench(build, choose(("coreml-reference",)), lambda *_: None, reuse=False))}
 
 
 @pytest.mark.slow
@@ -110,8 +116,8 @@ def test_each_format_passes(name: str, rows: dict[str, Row]) -> None:
 
 
 @pytest.mark.slow
-def test_float32_answers_every_image_as_keras_does(rows: dict[str, Row]) -> None:
+def test_float32_predicts_every_image_as_keras_does(rows: dict[str, Row]) -> None:
     row = rows["coreml-float32"]
-    assert row.top1_agreement == 1
-    assert (row.max_difference or 0) <= 1e-3
-    assert (row.mean_difference or 0) <= 1e-4
+    assert row.metric("top1_agreement") == 1
+    assert (row.metric("max_difference") or 0) <= 1e-3
+    assert (row.metric("mean_difference") or 0) <= 1e-4

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every Core ML format, evaluated from the file on disk: whole ones pass, spoiled ones fail."""
+"""Every Core ML format, evaluated from the file on disk: intact packages pass, spoiled ones fail."""
 
 import shutil
 from dataclasses import replace
@@ -19,7 +19,7 @@ from edgeferry.targets.target import choose, targets
 
 TARGET: Final = "coreml-reference"
 NAMES: Final = tuple(form.name for form in FORMATS)
-# Bytes of a number, by the record's type: float16, float32; what is packed is turned byte by byte.
+# The number type, by the record's type: float16, float32; packed numbers are reversed byte by byte.
 NUMBERS: Final = {1: np.float16, 2: np.float32}
 
 
@@ -36,16 +36,16 @@ def rows(request: pytest.FixtureRequest) -> dict[str, Row]:
 
 @pytest.fixture(scope="module")
 def spoiled(exported_colours: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Row]:
-    """Return the rows of packages whose weights stand in the opposite order."""
+    """Return the rows of packages whose weights are in reverse order."""
     build = tmp_path_factory.mktemp("spoiled") / "colours"
     shutil.copytree(exported_colours.build, build)
     for name in NAMES:
-        _turn_weights(build / name / PACKAGE)
+        _reverse_weights(build / name / PACKAGE)
         write_manifest(replace(read_artifact(build / name), files=files_of(build / name)), build / name)
     return _rows(build)
 
 
-def _turn_weights(package: Path) -> None:
+def _reverse_weights(package: Path) -> None:
     path = next(package.rglob("weight.bin"))
     data = bytearray(path.read_bytes())
     values = [value for each in open_package(package).block.operations for value in each.attributes.values()]
@@ -58,12 +58,12 @@ def _turn_weights(package: Path) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_whole_package_passes(name: str, rows: dict[str, Row]) -> None:
+def test_an_intact_package_passes(name: str, rows: dict[str, Row]) -> None:
     assert rows[name].outcome == "passed", rows[name].reason
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_package_with_its_weights_in_another_order_fails(name: str, spoiled: dict[str, Row]) -> None:
+def test_a_package_with_its_weights_in_reverse_order_fails(name: str, spoiled: dict[str, Row]) -> None:
     assert spoiled[name].outcome == "failed"
 
 

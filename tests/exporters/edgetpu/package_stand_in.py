@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A stand-in for the compiler's files: an int8 file of one Dense layer, and one laid out as if compiled from it.
+"""A stand-in for the compiler's files: an int8 file of one Dense layer, and one with the structure of a file compiled from it.
 
-No Edge TPU runs the second: its instructions are zeros. It is for reading alone, where no real one is at hand.
+No Edge TPU runs the second: its instructions are zeros. It is only for reading, where no real file is available.
 """
 
 from types import SimpleNamespace
@@ -11,12 +11,12 @@ import flatbuffers
 import numpy as np
 from flatbuffers import flexbuffers
 
-from edgeferry.exporters.readers.tflite import _schema
+from edgeferry.exporters.readers.tflite_schema import tflite_schema
 
 TOKEN = 0x6D146C3F97D6648C
 INPUT, OUTPUT = ("image", [1, 16], 0.5, -3), ("scores", [1, 4], 0.00390625, -128)
 Layer = tuple[str, list[int], float, int]
-# The enumeration DataType of executable.fbs; a package tells of int8 as of uint8.
+# The enumeration DataType of executable.fbs; a package describes int8 as uint8.
 UINT8 = 0
 
 
@@ -26,7 +26,7 @@ def weights_of(seed: int) -> np.ndarray[Any, Any]:
 
 def parent(seed: int = 0, scale: float = 0.5) -> bytes:
     """Return an int8 file of one FULLY_CONNECTED."""
-    schema = _schema()
+    schema = tflite_schema()
     weights = _tensor("weights", [4, 16], 0.01, 0, 1)
     operation = SimpleNamespace(code=schema.BuiltinOperator.FULLY_CONNECTED, custom=None, options=None, inputs=[0, 2])
     return _model([_tensor(INPUT[0], INPUT[1], scale, INPUT[3], 0), _tensor(*OUTPUT, 0), weights], operation, weights_of(seed))
@@ -39,17 +39,17 @@ def compiled(seed: int = 0, *, caching: bool = True) -> bytes:
     layers = [[(*INPUT[:3], INPUT[3] + 128)], [(*OUTPUT[:3], OUTPUT[3] + 128)]]
     package = _package([_executable(kind, parameters, count, layers) for kind, parameters, count in kinds])
     custom = SimpleNamespace(
-        code=_schema().BuiltinOperator.CUSTOM, custom="edgetpu-custom-op", options=_told(package), inputs=[0]
+        code=tflite_schema().BuiltinOperator.CUSTOM, custom="edgetpu-custom-op", options=_options(package), inputs=[0]
     )
     return _model([_tensor(*INPUT, 0), _tensor(*OUTPUT, 0)], custom, None)
 
 
 def program_between(inputs: list[Layer], outputs: list[Layer]) -> bytes:
-    """Return what an edgetpu-custom-op is told: a program of zeros between layers (name, shape, scale, zero point)."""
-    return _told(_package([_executable(0, b"", 128, [inputs, outputs])]))
+    """Return the options of an edgetpu-custom-op: a program of zeros between layers (name, shape, scale, zero point)."""
+    return _options(_package([_executable(0, b"", 128, [inputs, outputs])]))
 
 
-def _told(package: bytes) -> bytes:
+def _options(package: bytes) -> bytes:
     builder = flexbuffers.Builder()
     with builder.Map():
         builder.Int("1", 0)
@@ -59,7 +59,7 @@ def _told(package: bytes) -> bytes:
 
 
 def _tensor(name: str, shape: list[int], scale: float, zero_point: int, buffer: int) -> Any:
-    schema = _schema()
+    schema = tflite_schema()
     tensor, quantization = schema.TensorT(), schema.QuantizationParametersT()
     quantization.scale, quantization.zeroPoint = [scale], [zero_point]
     tensor.name, tensor.shape, tensor.type, tensor.buffer = name, shape, schema.TensorType.INT8, buffer
@@ -67,12 +67,13 @@ def _tensor(name: str, shape: list[int], scale: float, zero_point: int, buffer: 
     return tensor
 
 
-def _model(tensors: list[Any], told: Any, weights: np.ndarray[Any, Any] | None) -> bytes:
-    schema = _schema()
+def _model(tensors: list[Any], operation: Any, weights: np.ndarray[Any, Any] | None) -> bytes:
+    schema = tflite_schema()
     model, graph, operator, code = schema.ModelT(), schema.SubGraphT(), schema.OperatorT(), schema.OperatorCodeT()
-    code.builtinCode, code.deprecatedBuiltinCode, code.customCode, code.version = told.code, min(told.code, 127), told.custom, 1
-    operator.inputs, operator.outputs = told.inputs, [1]
-    operator.customOptions = None if told.options is None else np.frombuffer(told.options, np.uint8)
+    code.builtinCode, code.deprecatedBuiltinCode = operation.code, min(operation.code, 127)
+    code.customCode, code.version = operation.custom, 1
+    operator.inputs, operator.outputs = operation.inputs, [1]
+    operator.customOptions = None if operation.options is None else np.frombuffer(operation.options, np.uint8)
     graph.tensors, graph.operators, graph.inputs, graph.outputs = tensors, [operator], [0], [1]
     model.version, model.subgraphs, model.operatorCodes = 3, [graph], [code]
     model.buffers = [schema.BufferT(), schema.BufferT()]

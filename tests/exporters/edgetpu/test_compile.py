@@ -24,11 +24,11 @@ def call(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def compiled(small_tflite: Path, looks_compiled: Callable[[Path], Path]) -> Path:
-    """Return what the stand-in is to copy."""
+    """Return the file that the stand-in copies."""
     return looks_compiled(small_tflite)
 
 
-def test_a_model_is_told_in_a_row_with_what_is_left_to_the_cpu(
+def test_a_model_is_one_row_with_what_is_left_to_the_cpu(
     stand_in: StandIn, small_tflite: Path, compiled: Path, tmp_path: Path
 ) -> None:
     stand_in("multiple_subgraphs", writes=compiled)
@@ -40,7 +40,7 @@ def test_a_model_is_told_in_a_row_with_what_is_left_to_the_cpu(
     assert "small model_edgetpu.tflite: left to the CPU: 1 TRANSPOSE (Operation is otherwise supported" in done.stdout
     assert "compiler 16.0.384591198, program, sha256 " in rest[-2]
     assert rest[-2].endswith("arguments -s -o . -t 180 -a small model.tflite")
-    assert rest[-1] == "not checked: only an Edge TPU can tell whether they answer rightly"
+    assert rest[-1].startswith("not checked: ")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [LOG, "small model_edgetpu.tflite"]
 
 
@@ -61,11 +61,11 @@ def test_models_compiled_together_have_a_row_each(stand_in: StandIn, small_tflit
     assert "small model_edgetpu.tflite: 6.97 MiB of parameters do not fit into the Edge TPU's memory" in done.stdout
 
 
-def test_a_refusal_of_the_compiler_is_status_1(stand_in: StandIn, small_tflite: Path, tmp_path: Path) -> None:
+def test_a_rejection_by_the_compiler_is_status_1(stand_in: StandIn, small_tflite: Path, tmp_path: Path) -> None:
     stand_in("internal_error", status=1)
     done = call(small_tflite, "--out", tmp_path / "out")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "edgeferry: edgetpu_compiler ended with status 1: Internal compiler error. Aborting!\n"
+    assert done.stderr.endswith("Internal compiler error. Aborting! [EF-edgetpu-compiler-failed]\n")
     assert "Internal compiler error" in (tmp_path / "out" / LOG).read_text(encoding="utf-8")
 
 
@@ -73,32 +73,34 @@ def test_an_absent_compiler_is_status_2(small_tflite: Path, tmp_path: Path, monk
     monkeypatch.setenv("EDGETPU_COMPILER", "/no/such/compiler")
     done = call(small_tflite, "--out", tmp_path / "out")
     assert done.returncode == 2
-    assert done.stderr == "edgeferry: EDGETPU_COMPILER names /no/such/compiler, which is not a program\n"
+    assert "/no/such/compiler" in done.stderr
+    assert done.stderr.endswith(" [EF-edgetpu-compiler-missing]\n")
 
 
 def test_a_wrong_option_is_status_2(stand_in: StandIn, small_tflite: Path, tmp_path: Path) -> None:
     stand_in("all_mapped")
     done = call(small_tflite, "--out", tmp_path / "out", "-m", 9)
-    assert (done.returncode, done.stderr) == (2, "edgeferry: min_runtime_version is 9; expected 10 to 14\n")
+    assert (done.returncode, done.stderr) == (2, "edgeferry: min_runtime_version is 9; expected 10 to 14 [EF-edgetpu-options]\n")
 
 
-def test_what_lint_refuses_is_not_compiled_unless_asked(stand_in: StandIn, compiled: Path, tmp_path: Path) -> None:
-    stand_in("all_mapped", writes=compiled, asked=tmp_path / "asked")
+def test_what_lint_rejects_is_compiled_only_with_no_lint(stand_in: StandIn, compiled: Path, tmp_path: Path) -> None:
+    stand_in("all_mapped", writes=compiled, arguments=tmp_path / "arguments")
     done = call(compiled, "--out", tmp_path / "out")
     assert done.returncode == 1
     assert "error: edgetpu-custom-op" in done.stderr
-    assert "nothing was compiled; --no-lint leaves the decision to the compiler" in done.stderr
-    assert not (tmp_path / "asked").exists()
+    assert "--no-lint" in done.stderr
+    assert done.stderr.endswith(" [EF-edgetpu-lint]\n")
+    assert not (tmp_path / "arguments").exists()
     assert call(compiled, "--out", tmp_path / "out", "--no-lint").returncode == 0
-    assert (tmp_path / "asked").exists()
+    assert (tmp_path / "arguments").exists()
 
 
-def test_the_help_says_what_the_order_means() -> None:
-    told = " ".join(call("--help").stdout.split())
-    assert "Their order is their priority" in told
+def test_the_help_explains_the_order() -> None:
+    text = " ".join(call("--help").stdout.split())
+    assert "Their order is their priority" in text
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="../shared/data/edgetpu is not here: files that Google's compiler really made")
+@pytest.mark.skipif(not DATA.is_dir(), reason="../shared/data/edgetpu is not available: files of Google's compiler")
 def test_files_that_google_compiled_are_taken(stand_in: StandIn, tmp_path: Path) -> None:
     name = "mobilenet_v1_0.25_128_quant"
     stand_in("all_mapped", writes=DATA / f"{name}_edgetpu.tflite")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Logs that users of the compiler published, read to the last number; edgetpu_logs/README.md says whose they are."""
+"""Logs that users of the compiler published, read to the last number; logs/README.md names their sources."""
 
 import random
 from pathlib import Path
@@ -51,7 +51,7 @@ def test_counts_that_are_left_out_mean_that_all_is_mapped(name: str) -> None:
     assert {(model.mapped_operations, model.cpu_operations) for model in parsed(name).models} == {(84, 0)}
 
 
-def test_a_success_of_nothing_says_nothing_mapped() -> None:
+def test_a_success_with_nothing_mapped_has_counts_of_zero() -> None:
     log = parsed("nothing_mapped")
     assert log.failure is None
     assert [(model.mapped_operations, model.cpu_operations, model.subgraphs) for model in log.models] == [(0, 69, 0)]
@@ -116,7 +116,7 @@ def test_the_table_of_an_operation_log_is_taken_where_there_is_no_other() -> Non
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "words"),
     [
         ("operation_version", "ERROR: Didn't find op for builtin opcode 'CONV_2D' version '6'. "),
         ("operation_version", " / ERROR: Registration failed. / Invalid model: model.tflite / Model could not be parsed"),
@@ -137,13 +137,13 @@ def test_the_table_of_an_operation_log_is_taken_where_there_is_no_other() -> Non
         ("not_quantized", "Model not quantized"),
     ],
 )
-def test_a_failure_is_told_in_its_own_words(name: str, said: str) -> None:
+def test_a_failure_keeps_its_own_words(name: str, words: str) -> None:
     log = parsed(name)
-    assert said in str(log.failure)
+    assert words in str(log.failure)
     assert log.models == ()
 
 
-def test_errors_on_the_way_to_a_success_are_none() -> None:
+def test_errors_before_a_success_are_not_failures() -> None:
     assert (
         parse_log("ERROR: Restored original execution plan after delegate application failure.\n" + read("all_mapped")).failure
         is None
@@ -151,7 +151,7 @@ def test_errors_on_the_way_to_a_success_are_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "contradiction"),
     [
         ("Edge TPU: 289", "Edge TPU: 288", "288 operations on the Edge TPU and 5 on the CPU, 294 in all"),
         ("Total number of operations: 294", "Total number of operations: 295", "294 operations in the table, 295 in all"),
@@ -159,14 +159,14 @@ def test_errors_on_the_way_to_a_success_are_none() -> None:
         ("subgraphs: 2", "subgraphs: 0", "289 operations on the Edge TPU, in no subgraph"),
     ],
 )
-def test_numbers_that_do_not_fit_each_other_are_said(old: str, new: str, said: str) -> None:
+def test_numbers_that_do_not_add_up_are_reported(old: str, new: str, contradiction: str) -> None:
     text = read("multiple_subgraphs")
     assert old in text
     (model,) = parse_log(text.replace(old, new)).models
-    assert said in model.contradictions
+    assert contradiction in model.contradictions
 
 
-def test_what_a_log_does_not_say_is_left_open() -> None:
+def test_what_a_log_does_not_report_is_none() -> None:
     (model,) = parse_log(
         "Edge TPU Compiler version 16.0\nInput model: a.tflite\nInput size: much\nTotal number of operations: 7\n"
     ).models
@@ -197,6 +197,6 @@ def test_windows_line_ends_and_padding_change_nothing() -> None:
     assert parse_log(text.replace("\n", "   \r\n")) == parse_log(text)
 
 
-def test_a_log_of_nothing_is_a_failure_that_says_so() -> None:
-    assert parse_log("") == CompilerLog(None, (), "it said nothing", 0)
-    assert last_words("\n\n") == "it said nothing"
+def test_an_empty_log_is_a_failure() -> None:
+    assert parse_log("") == CompilerLog(None, (), "no output", 0)
+    assert last_words("\n\n") == "no output"

@@ -1,15 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The container's program, run as the container runs it: real requests to real servers."""
+"""The container's server, run as the container runs it: real requests to real servers."""
 
 import io
 import json
-import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -24,54 +19,42 @@ from PIL import Image
 from edgeferry.models.preprocessing import normalise, pixels_of
 
 if TYPE_CHECKING:
+    import subprocess
+
     from numpy.typing import NDArray
 
 FORMAT: Final = "container-float32"
+Start = Callable[..., "subprocess.Popen[str]"]
 SMALL: Final = 200_000
 
 
 class Served:
-    """A server that runs: its address and how it is asked."""
+    """A running server: its address, and requests to it."""
 
-    def __init__(self, address: str, folder: Path) -> None:
-        self.address, self.folder, self._pool = address, folder, urllib3.PoolManager(retries=False, timeout=30)
+    def __init__(self, address: str) -> None:
+        self.address, self._pool = address, urllib3.PoolManager(retries=False, timeout=30)
 
-    def ask(self, path: str, body: bytes | None = None, method: str | None = None) -> tuple[int, Any]:
-        answer = self._pool.request(method or ("GET" if body is None else "POST"), f"{self.address}{path}", body=body)
-        return answer.status, answer.json()
+    def request(self, path: str, body: bytes | None = None, method: str | None = None) -> tuple[int, Any]:
+        response = self._pool.request(method or ("GET" if body is None else "POST"), f"{self.address}{path}", body=body)
+        return response.status, response.json()
 
     def infer(self, **tensor: Any) -> tuple[int, Any]:
-        return self.ask("/v2/models/colours/infer", json.dumps({"inputs": [tensor]}).encode())
-
-
-def _start(folder: Path, model: str, **settings: str) -> "subprocess.Popen[str]":
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    command = [sys.executable, "-m", "edgeferry.exporters.endpoint", model]
-    return subprocess.Popen(
-        command,
-        cwd=folder,
-        env={**environment, "PORT": "0", "PYTHONDONTWRITEBYTECODE": "1", **settings},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # Python ignores what whoever started it ignored: background jobs of a shell are started without Ctrl-C.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no lock is taken in it
-    )
+        return self.request("/v2/models/colours/infer", json.dumps({"inputs": [tensor]}).encode())
 
 
 @contextmanager
-def _served(folder: Path, model: str, **settings: str) -> Iterator[Served]:
-    with _start(folder, model, **settings) as process:
+def _served(process: "subprocess.Popen[str]") -> Iterator[Served]:
+    with process:
         try:
-            yield Served(process.stdout.readline().split()[-1], folder)
+            yield Served(process.stdout.readline().split()[-1])
         finally:
             process.terminate()
 
 
 @pytest.fixture(scope="module")
-def colours_served(exported_colours: Any) -> Iterator[Served]:
-    """Return the colour classifier served as exported, which takes small bodies only."""
-    with _served(exported_colours.build / FORMAT, "colours.onnx", MOST_BYTES=str(SMALL)) as served:
+def colours_served(start: Start, exported_colours: Any) -> Iterator[Served]:
+    """Return the colour classifier served as exported, with a small limit on bodies."""
+    with _served(start(exported_colours.build / FORMAT, "colours.onnx", MOST_BYTES=str(SMALL))) as served:
         yield served
 
 
@@ -86,7 +69,7 @@ def _noise(*shape: int) -> "NDArray[np.uint8]":
 
 
 def _expected(image: Image.Image, exported: Any) -> "NDArray[np.float32]":
-    """Return what ONNX Runtime answers to an image that went the way of the reference's."""
+    """Return ONNX Runtime's scores for an image preprocessed like the reference's."""
     from onnxruntime import InferenceSession
 
     how = exported.spec.preprocessing
@@ -94,26 +77,26 @@ def _expected(image: Image.Image, exported: Any) -> "NDArray[np.float32]":
     return session.run(None, {"image": normalise(pixels_of(image, how)[None], how)})[0][0]
 
 
-def test_an_image_is_answered_with_its_most_probable_classes_first(colours_served: Served, exported_colours: Any) -> None:
+def test_an_image_s_most_probable_classes_are_returned_first(colours_served: Served, exported_colours: Any) -> None:
     red = Image.new("RGB", (40, 40), (250, 20, 20))
-    status, told = colours_served.ask("/classify?top=2", _file(red))
+    status, data = colours_served.request("/classify?top=2", _file(red))
     expected = _expected(red, exported_colours)
     assert status == 200
-    assert told["model"] == "colours"
-    assert [each["class"] for each in told["classes"]] == (-expected).argsort()[:2].tolist()
-    assert [each["label"] for each in told["classes"]] == [
+    assert data["model"] == "colours"
+    assert [each["class"] for each in data["classes"]] == (-expected).argsort()[:2].tolist()
+    assert [each["label"] for each in data["classes"]] == [
         exported_colours.spec.labels[each] for each in (-expected).argsort()[:2]
     ]
-    assert [each["probability"] for each in told["classes"]] == pytest.approx(np.sort(expected)[::-1][:2], abs=1e-6)
+    assert [each["probability"] for each in data["classes"]] == pytest.approx(np.sort(expected)[::-1][:2], abs=1e-6)
 
 
-def test_all_classes_are_told_where_there_are_fewer_than_five(colours_served: Served) -> None:
-    assert len(colours_served.ask("/classify", _file(Image.fromarray(_noise(32, 32))))[1]["classes"]) == 4
+def test_all_classes_are_returned_where_there_are_fewer_than_five(colours_served: Served) -> None:
+    assert len(colours_served.request("/classify", _file(Image.fromarray(_noise(32, 32))))[1]["classes"]) == 4
 
 
-def test_five_classes_are_told_where_nothing_is_asked(exported_digits: Any) -> None:
-    with _served(exported_digits.build / FORMAT, "digits.onnx") as served:
-        assert len(served.ask("/classify", _file(Image.fromarray(_noise(32, 32))))[1]["classes"]) == 5
+def test_five_classes_are_returned_by_default(start: Start, exported_digits: Any) -> None:
+    with _served(start(exported_digits.build / FORMAT, "digits.onnx")) as served:
+        assert len(served.request("/classify", _file(Image.fromarray(_noise(32, 32))))[1]["classes"]) == 5
 
 
 @pytest.mark.parametrize(
@@ -133,29 +116,29 @@ def test_five_classes_are_told_where_nothing_is_asked(exported_digits: Any) -> N
     ],
     ids=["odd size", "alpha", "gray", "jpeg", "turned by exif", "cmyk", "palette"],
 )
-def test_an_image_becomes_what_the_contract_says(
+def test_an_image_is_preprocessed_as_the_config_says(
     colours_served: Served, exported_colours: Any, image: Image.Image, kind: str, how: dict[str, Any]
 ) -> None:
     file = _file(image, kind, **how)
     expected = _expected(Image.open(io.BytesIO(file)), exported_colours)
-    told = colours_served.ask("/classify?top=4", file)[1]["classes"]
-    assert [each["probability"] for each in sorted(told, key=lambda each: each["class"])] == pytest.approx(expected, abs=1e-6)
+    data = colours_served.request("/classify?top=4", file)[1]["classes"]
+    assert [each["probability"] for each in sorted(data, key=lambda each: each["class"])] == pytest.approx(expected, abs=1e-6)
 
 
-def test_tensors_are_answered_by_the_open_inference_protocol(colours_served: Served, exported_colours: Any) -> None:
+def test_tensors_are_run_by_the_open_inference_protocol(colours_served: Served, exported_colours: Any) -> None:
     images = normalise(_noise(3, 24, 20, 3), exported_colours.spec.preprocessing)
     request = {
         "id": "7",
         "inputs": [{"name": "image", "shape": [3, 24, 20, 3], "datatype": "FP32", "data": images.ravel().tolist()}],
     }
-    status, told = colours_served.ask("/v2/models/colours/infer", json.dumps(request).encode())
+    status, data = colours_served.request("/v2/models/colours/infer", json.dumps(request).encode())
     from onnxruntime import InferenceSession
 
     session = InferenceSession(exported_colours.build / "onnx-float32" / "model.onnx", providers=["CPUExecutionProvider"])
     assert status == 200
-    assert (told["model_name"], told["id"]) == ("colours", "7")
-    assert told["outputs"][0] | {"data": None} == {"name": "probabilities", "shape": [3, 4], "datatype": "FP32", "data": None}
-    assert told["outputs"][0]["data"] == pytest.approx(session.run(None, {"image": images})[0].ravel(), abs=1e-6)
+    assert (data["model_name"], data["id"]) == ("colours", "7")
+    assert data["outputs"][0] | {"data": None} == {"name": "probabilities", "shape": [3, 4], "datatype": "FP32", "data": None}
+    assert data["outputs"][0]["data"] == pytest.approx(session.run(None, {"image": images})[0].ravel(), abs=1e-6)
 
 
 def test_data_may_be_nested(colours_served: Served) -> None:
@@ -166,37 +149,37 @@ def test_data_may_be_nested(colours_served: Served) -> None:
 
 
 def test_it_describes_the_classifier(colours_served: Served, exported_colours: Any) -> None:
-    status, told = colours_served.ask("/v2/models/colours")
+    status, data = colours_served.request("/v2/models/colours")
     assert status == 200
-    assert told["inputs"] == [{"name": "image", "datatype": "FP32", "shape": [-1, 24, 20, 3]}]
-    assert told["outputs"] == [{"name": "probabilities", "datatype": "FP32", "shape": [-1, 4]}]
-    assert told["parameters"]["labels"] == list(exported_colours.spec.labels)
-    assert told["parameters"]["preprocessing"]["colour"] == "bgr"
+    assert data["inputs"] == [{"name": "image", "datatype": "FP32", "shape": [-1, 24, 20, 3]}]
+    assert data["outputs"] == [{"name": "probabilities", "datatype": "FP32", "shape": [-1, 4]}]
+    assert data["parameters"]["labels"] == list(exported_colours.spec.labels)
+    assert data["parameters"]["preprocessing"]["colour"] == "bgr"
 
 
 @pytest.mark.parametrize("path", ["/", "/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/colours/ready"])
-def test_it_says_that_it_is_there(colours_served: Served, path: str) -> None:
-    assert colours_served.ask(path)[0] == 200
+def test_it_reports_that_it_is_ready(colours_served: Served, path: str) -> None:
+    assert colours_served.request(path)[0] == 200
 
 
 @pytest.mark.parametrize(
-    ("body", "path", "status", "said"),
+    ("body", "path", "status", "fact"),
     [
-        (b"not an image", "/classify", 400, "the image: not an image that can be read"),
-        (_file(Image.fromarray(_noise(64, 64, 3)))[:2000], "/classify", 400, "the image: not an image that can be read"),
-        (b"", "/classify", 400, "the body is empty"),
-        (_file(Image.fromarray(np.zeros((4, 4), np.uint16))), "/classify", 400, "expected 8 bits a channel"),
-        (_file(Image.new("1", (9000, 9000))), "/classify", 400, "has 9000 x 9000 pixels; expected at most 50000000. Shrink it"),
-        (b" " * (SMALL + 1), "/classify", 413, f"the body has more than {SMALL} bytes"),
-        (b"x", "/classify?top=5", 400, "top is '5'; expected a whole number from 1 to 4"),
-        (b"x", "/classify?top=-1", 400, "top is '-1'"),
-        (b"x", "/classify?top=%D9%A3", 400, "expected a whole number"),
-        (b"{", "/v2/models/colours/infer", 400, "the body is not JSON"),
-        (b"[" * 100_000, "/v2/models/colours/infer", 400, "the body is not JSON"),
-        (b"\xff\xfe\x00", "/v2/models/colours/infer", 400, "the body is not JSON"),
-        (b"[]", "/v2/models/colours/infer", 400, "not a JSON object"),
-        (b"{}", "/v2/models/colours/infer", 400, "expected 'inputs' with one tensor, 'image' of FP32 [count, 24, 20, 3]"),
-        (b'{"inputs": [3]}', "/v2/models/colours/infer", 400, "expected 'inputs' with one tensor"),
+        (b"not an image", "/classify", 400, "the image"),
+        (_file(Image.fromarray(_noise(64, 64, 3)))[:2000], "/classify", 400, "the image"),
+        (b"", "/classify", 400, "empty"),
+        (_file(Image.fromarray(np.zeros((4, 4), np.uint16))), "/classify", 400, "I;16"),
+        (_file(Image.new("1", (9000, 9000))), "/classify", 400, "9000 x 9000 pixels; expected at most 50000000"),
+        (b" " * (SMALL + 1), "/classify", 413, str(SMALL)),
+        (b"x", "/classify?top=5", 400, "from 1 to 4"),
+        (b"x", "/classify?top=-1", 400, "'-1'"),
+        (b"x", "/classify?top=%D9%A3", 400, "'\N{ARABIC-INDIC DIGIT THREE}'"),
+        (b"{", "/v2/models/colours/infer", 400, "JSON: "),
+        (b"[" * 100_000, "/v2/models/colours/infer", 400, "JSON: "),
+        (b"\xff\xfe\x00", "/v2/models/colours/infer", 400, "JSON: "),
+        (b"[]", "/v2/models/colours/infer", 400, "JSON object"),
+        (b"{}", "/v2/models/colours/infer", 400, "'image' of FP32 [count, 24, 20, 3]"),
+        (b'{"inputs": [3]}', "/v2/models/colours/infer", 400, "'image' of FP32 [count, 24, 20, 3]"),
         (b"x", "/v2/models/digits/infer", 404, "Not Found"),
         (b"x", "/v2/models/colours", 405, "Method Not Allowed"),
     ],
@@ -205,103 +188,57 @@ def test_it_says_that_it_is_there(colours_served: Served, path: str) -> None:
         *("list", "no inputs", "no tensor", "other model", "other method"),
     ],
 )
-def test_what_cannot_be_answered_is_refused_in_words(
-    colours_served: Served, body: bytes, path: str, status: int, said: str
+def test_a_request_that_cannot_be_served_gets_a_status_and_an_error(
+    colours_served: Served, body: bytes, path: str, status: int, fact: str
 ) -> None:
-    answered, told = colours_served.ask(path, body)
-    assert answered == status
-    assert said in told["error"]
-    assert colours_served.ask("/v2/health/ready")[0] == 200
+    returned, data = colours_served.request(path, body)
+    assert returned == status
+    assert fact in data["error"]
+    assert colours_served.request("/v2/health/ready")[0] == 200
 
 
 @pytest.mark.parametrize(
-    ("tensor", "said"),
+    ("tensor", "fact"),
     [
-        ({"name": "input"}, "the input is 'input' of 'FP32'; expected 'image' of FP32"),
-        ({"datatype": "INT64"}, "of 'INT64'; expected"),
-        ({"shape": [1, 3, 24, 20]}, "the input's shape is [1, 3, 24, 20]; expected [count, 24, 20, 3]"),
-        ({"shape": [0, 24, 20, 3]}, "the input's shape is [0,"),
-        ({"shape": [True, 24, 20, 3]}, "the input's shape is [True,"),
-        ({"shape": "all"}, "the input's shape is 'all'"),
-        ({"data": [1.0] * 3}, "the input's data has 3 numbers; its shape [1, 24, 20, 3] expects 1440"),
-        ({"data": ["a"] * 1440}, "not an array of numbers"),
-        ({"data": [[1, 2], [3]]}, "not an array of numbers"),
-        ({"data": None}, "the input's data has 1 numbers"),
+        ({"name": "input"}, "'input' of 'FP32'; expected 'image' of FP32"),
+        ({"datatype": "INT64"}, "'INT64'; expected"),
+        ({"shape": [1, 3, 24, 20]}, "[1, 3, 24, 20]; expected [count, 24, 20, 3]"),
+        ({"shape": [0, 24, 20, 3]}, "shape is [0,"),
+        ({"shape": [True, 24, 20, 3]}, "shape is [True,"),
+        ({"shape": "all"}, "shape is 'all'"),
+        ({"data": [1.0] * 3}, "3 numbers; its shape [1, 24, 20, 3] expects 1440"),
+        ({"data": ["a"] * 1440}, "array of numbers"),
+        ({"data": [[1, 2], [3]]}, "array of numbers"),
+        ({"data": None}, "data has 1 numbers"),
     ],
 )
-def test_a_tensor_that_does_not_fit_is_refused(colours_served: Served, tensor: dict[str, Any], said: str) -> None:
-    status, told = colours_served.infer(
+def test_a_tensor_that_does_not_fit_is_refused(colours_served: Served, tensor: dict[str, Any], fact: str) -> None:
+    status, data = colours_served.infer(
         **({"name": "image", "shape": [1, 24, 20, 3], "datatype": "FP32", "data": [0.0] * 1440} | tensor)
     )
     assert status == 400
-    assert said in told["error"]
+    assert fact in data["error"]
 
 
-def test_what_is_not_a_number_is_never_an_answer(exported_colours: Any, tmp_path: Path) -> None:
+def test_outputs_with_nan_are_an_error(start: Start, exported_colours: Any, tmp_path: Path) -> None:
     folder = _spoiled(exported_colours, tmp_path, lambda model: _fill(model, np.nan))
     picture = _file(Image.new("RGB", (9, 9)))
-    with _served(folder, "colours.onnx") as served:
-        assert served.ask("/classify", picture) == (500, {"error": "the classifier answered NaN or Inf"})
+    with _served(start(folder, "colours.onnx")) as served:
+        status, data = served.request("/classify", picture)
+    assert status == 500
+    assert data.keys() == {"error"}
+    assert "NaN" in data["error"]
 
 
-def test_logits_are_answered_as_probabilities(exported_colours: Any, tmp_path: Path) -> None:
-    folder = _spoiled(exported_colours, tmp_path, lambda model: _tell(model, "output", '"logits"'))
+def test_logits_are_returned_as_probabilities(start: Start, exported_colours: Any, tmp_path: Path) -> None:
+    folder = _spoiled(exported_colours, tmp_path, lambda model: _set_metadata(model, "output", '"logits"'))
     picture = Image.fromarray(_noise(24, 20, 3))
-    with _served(folder, "colours.onnx") as served:
-        told = served.ask("/classify?top=4", _file(picture))[1]["classes"]
+    with _served(start(folder, "colours.onnx")) as served:
+        data = served.request("/classify?top=4", _file(picture))[1]["classes"]
     scores = np.exp(_expected(picture, exported_colours))
-    assert [each["probability"] for each in sorted(told, key=lambda each: each["class"])] == pytest.approx(
+    assert [each["probability"] for each in sorted(data, key=lambda each: each["class"])] == pytest.approx(
         scores / scores.sum(), abs=1e-6
     )
-
-
-@pytest.mark.parametrize(
-    ("model", "settings", "said"),
-    [
-        ("absent.onnx", {}, "absent.onnx: no such file; expected an ONNX file exported by edgeferry."),
-        ("requirements.txt", {}, "requirements.txt: ONNX Runtime cannot load it"),
-        ("strange.onnx", {}, "strange.onnx: not exported by edgeferry: its metadata lacks 'labels'"),
-        ("colours.onnx", {"PORT": "http"}, "PORT is 'http'; expected a whole number."),
-        ("colours.onnx", {"PORT": "70000"}, "cannot listen on 127.0.0.1:70000"),
-        ("colours.onnx", {"HOST": "no.such.host.invalid"}, "cannot listen on no.such.host.invalid:0"),
-    ],
-)
-def test_what_cannot_be_served_is_told_in_a_line(
-    exported_colours: Any, tmp_path: Path, model: str, settings: dict[str, str], said: str
-) -> None:
-    folder = _spoiled(exported_colours, tmp_path, lambda model: None)
-    strange = onnx.load(folder / "colours.onnx")
-    del strange.metadata_props[:]
-    onnx.save(strange, folder / "strange.onnx")
-    with _start(folder, model, **settings) as process:
-        printed, told = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert said in told
-    assert "Traceback" not in told
-    assert printed == ""
-
-
-def test_who_hangs_up_in_the_middle_leaves_no_word(exported_colours: Any) -> None:
-    with _start(exported_colours.build / FORMAT, "colours.onnx") as process:
-        address = urllib3.util.parse_url(process.stdout.readline().split()[-1])
-        with socket.create_connection((address.host, address.port)) as half:
-            half.sendall(b"POST /classify HTTP/1.1\r\nHost: here\r\nContent-Length: 1000\r\n\r\nhalf")
-            # The server has begun to read once another one is answered.
-            assert Served(str(address), exported_colours.build).ask("/v2/health/ready")[0] == 200
-        assert Served(str(address), exported_colours.build).ask("/v2/health/ready")[0] == 200
-        process.terminate()
-        assert process.stderr.read() == ""
-
-
-@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
-def test_it_ends_in_order_when_it_is_told_to(exported_colours: Any, told: signal.Signals) -> None:
-    with _start(exported_colours.build / FORMAT, "colours.onnx") as process:
-        address = process.stdout.readline().split()[-1]
-        # A signal before it serves would find nothing that handles it.
-        assert Served(address, exported_colours.build).ask("/v2/health/ready")[0] == 200
-        process.send_signal(told)
-        assert process.wait(20) in {0, -told}
-        assert process.stderr.read() == ""
 
 
 def _spoiled(exported: Any, tmp_path: Path, spoil: Any) -> Path:
@@ -320,5 +257,5 @@ def _fill(model: Any, value: float) -> None:
             tensor.CopyFrom(numpy_helper.from_array(np.full_like(values, value), tensor.name))
 
 
-def _tell(model: Any, key: str, value: str) -> None:
+def _set_metadata(model: Any, key: str, value: str) -> None:
     next(entry for entry in model.metadata_props if entry.key == key).value = value

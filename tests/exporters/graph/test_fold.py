@@ -90,26 +90,26 @@ def _frozen(build: Callable[[Any], Any]) -> tuple[keras.Model, Any]:
     for weight in model.weights:
         low = 0.5 if "variance" in weight.path or "gamma" in weight.path else -1.0
         weight.assign(draw.uniform(low, 1.5, weight.shape).astype(np.float32))
-    answer = tf.function(
+    traced = tf.function(
         lambda image: model(image, training=False), input_signature=[tf.TensorSpec((None, *SHAPE), name="image")]
     )
-    frozen = convert_variables_to_constants_v2(answer.get_concrete_function(), lower_control_flow=False, aggressive_inlining=True)
+    frozen = convert_variables_to_constants_v2(traced.get_concrete_function(), lower_control_flow=False, aggressive_inlining=True)
     graph = frozen.graph.as_graph_def()
     graph.node.add(name="scores", op="Identity", input=[frozen.outputs[0].name]).attr["T"].type = 1
     return model, fold_constants(graph, "scores")
 
 
-def _answer(graph: Any, images: Any) -> Any:
+def _run(graph: Any, images: Any) -> Any:
     return function_of(graph, "scores")(tf.constant(images))["scores"].numpy()
 
 
 @pytest.mark.parametrize("build", FOLDED, ids=lambda build: build.__name__)
-def test_the_folded_graph_answers_like_keras(build: Callable[[Any], Any]) -> None:
+def test_the_folded_graph_predicts_like_keras(build: Callable[[Any], Any]) -> None:
     model, graph = _frozen(build)
     folded, count = fold_batchnorm(graph, "scores")
     images = np.random.default_rng(6).normal(size=(4, *SHAPE)).astype(np.float32)
     assert count == FOLDED[build]
-    np.testing.assert_allclose(_answer(folded, images), model(images, training=False).numpy(), rtol=2e-5, atol=2e-5)
+    np.testing.assert_allclose(_run(folded, images), model(images, training=False).numpy(), rtol=2e-5, atol=2e-5)
 
 
 @pytest.mark.parametrize("build", [build for build, count in FOLDED.items() if count == 1], ids=lambda build: build.__name__)
@@ -123,7 +123,7 @@ def test_a_dilated_convolution_stays_right() -> None:
     model, graph = _frozen(_dilated)
     images = np.random.default_rng(6).normal(size=(2, *SHAPE)).astype(np.float32)
     folded = fold_batchnorm(graph, "scores")[0]
-    np.testing.assert_allclose(_answer(folded, images), model(images, training=False).numpy(), rtol=2e-5, atol=2e-5)
+    np.testing.assert_allclose(_run(folded, images), model(images, training=False).numpy(), rtol=2e-5, atol=2e-5)
 
 
 def test_constants_are_computed_and_the_unreachable_removed() -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""2000 damaged files through the inspector and the guard: a report or one error each, never more."""
+"""2000 damaged files through inspect and lint: each gives a report or one error, never anything else."""
 
 import json
 import random
@@ -15,11 +15,11 @@ import pytest
 
 from edgeferry.exporters.inspect.inspection import inspect
 from edgeferry.exporters.inspect.parent import what_differs
-from edgeferry.exporters.inspect.record import json_of
 from edgeferry.exporters.inspect.text import lines
 from edgeferry.exporters.lint.lint import lines as lint_lines
 from edgeferry.exporters.lint.lint import lint
 from edgeferry.exporters.lint.runtimes import runtime_names
+from edgeferry.exporters.readers.record import json_of
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.places import ROOT
 
@@ -27,7 +27,7 @@ REAL: Final = ROOT.parent / "shared" / "data" / "edgetpu"
 STAND_IN: Final = Path(__file__).parents[1] / "edgetpu" / "package_stand_in.py"
 FILES: Final = 400
 SOURCES: Final = ("int8", "compiled", "onnx", "coreml", "tfjs")
-# What offsets and lengths are most often wrong by.
+# The most common wrong offsets and lengths.
 EXTREMES: Final = (0, 1, 4, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFC, 0xFFFFFFFF)
 # Of Python's and numpy's memory, which is what can be traced. Undamaged files need 0.4 MiB, damaged ones took up to 3.6.
 MOST_BYTES: Final = 16 * 2**20
@@ -37,7 +37,7 @@ LONGEST_S: Final = 3.0
 
 @pytest.fixture(scope="module")
 def whole(exported_digits: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, Path | None]]:
-    """Return a function that gives an undamaged file of a kind, and the parent of the compiled one."""
+    """Return a function that returns an undamaged file of a kind, and the parent of the compiled one."""
     folder = tmp_path_factory.mktemp("whole")
     build = exported_digits.build
     places = {
@@ -102,7 +102,7 @@ def _splice(data: bytearray, other: bytes, chance: random.Random) -> None:
     data[at : at + chance.choice((0, size))] = source[start : start + size]
 
 
-def ask(path: Path, parent: Path | None, name: str) -> bool:
+def inspect_and_lint(path: Path, parent: Path | None, name: str) -> bool:
     """Inspect a file, and lint it; return whether it was refused."""
     refused = _refusal(lambda: _inspect(path, parent))
     assert refused != ""
@@ -118,9 +118,9 @@ def _inspect(path: Path, parent: Path | None) -> None:
         what_differs(path, parent)
 
 
-def _refusal(ask: Callable[[], object]) -> str | None:
+def _refusal(call: Callable[[], object]) -> str | None:
     try:
-        ask()
+        call()
     except EdgeError as error:
         return str(error)
     return None
@@ -133,12 +133,12 @@ def test_no_damage_ends_in_anything_but_a_report_or_one_error(kind: str, whole: 
         shutil.copy(shard, tmp_path)
     path, names = tmp_path / original.name, runtime_names()
     shutil.copy(original, path)
-    assert not ask(path, parent, "edgetpu")
+    assert not inspect_and_lint(path, parent, "edgetpu")
     refused, longest = 0, 0.0
     for number, data in enumerate(damaged(original.read_bytes(), whole("int8")[0].read_bytes(), kind)):
         path.write_bytes(data)
         begun = time.perf_counter()
-        refused += ask(path, parent, names[number % len(names)])
+        refused += inspect_and_lint(path, parent, names[number % len(names)])
         longest = max(longest, time.perf_counter() - begun)
     assert 0 < refused < FILES
     assert longest < LONGEST_S
@@ -150,13 +150,13 @@ def test_no_damage_makes_it_take_much_memory(kind: str, whole: Any, tmp_path: Pa
     path = tmp_path / original.name
     shutil.copy(original, path)
     # The first call imports.
-    ask(path, parent, "edgetpu")
+    inspect_and_lint(path, parent, "edgetpu")
     for number, data in enumerate(damaged(original.read_bytes(), whole("int8")[0].read_bytes(), f"{kind}, memory")):
         if number % 8 > 3:
             continue
         path.write_bytes(data)
         tracemalloc.start()
-        ask(path, parent, "edgetpu")
+        inspect_and_lint(path, parent, "edgetpu")
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert peak < MOST_BYTES

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The forecast of on-chip and off-chip bytes held to what compiled files really hold."""
+"""The forecast of on-chip and off-chip bytes, compared with compiled files."""
 
 from dataclasses import replace
 from math import prod
@@ -8,23 +8,24 @@ from typing import Final
 import pytest
 
 from edgeferry.exporters.lint.memory import CHIP_BYTES, EXECUTABLE_BYTES, Memory, laid_out_bytes, memory
-from edgeferry.exporters.readers.tflite import Operation, Tensor, read_graph
+from edgeferry.exporters.readers.tflite import read_graph
+from edgeferry.exporters.readers.tflite_graph import FileOperation, FileTensor
 from edgeferry.models.system.places import ROOT
 
 DATA: Final = ROOT.parent / "shared" / "data" / "edgetpu"
 # The spread of the five networks that the rule was fitted to.
 TOLERANCE: Final = 0.02
-# The channels of MobileNet V1 (Howard et al. 2017, table 1); a depthwise layer stands before each.
+# The channels of MobileNet V1 (Howard et al. 2017, table 1); a depthwise layer precedes each.
 MOBILENET_CHANNELS: Final = (64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
 
 
-def _layer(name: str, shape: tuple[int, ...], side: int = 1) -> Operation:
-    weights = Tensor("weights", shape, shape, "int8", 1, prod(shape))
-    image = Tensor("image", (1, side, side, shape[-1]), (), "int8", 1, 0)
-    return Operation(name, 1, (image, weights), (), None)
+def _layer(name: str, shape: tuple[int, ...], side: int = 1) -> FileOperation:
+    weights = FileTensor("weights", shape, shape, "int8", 1, prod(shape))
+    image = FileTensor("image", (1, side, side, shape[-1]), (), "int8", 1, 0)
+    return FileOperation(name, 1, (image, weights), (), None)
 
 
-def _mobilenet(width: float, classes: int) -> list[Operation]:
+def _mobilenet(width: float, classes: int) -> list[FileOperation]:
     channels = int(32 * width)
     layers = [_layer("CONV_2D", (channels, 3, 3, 3))]
     for wide in MOBILENET_CHANNELS:
@@ -34,7 +35,7 @@ def _mobilenet(width: float, classes: int) -> list[Operation]:
     return [*layers, *([_layer("CONV_2D", (classes, 1, 1, channels))] if classes else [])]
 
 
-# Bytes on the chip, as the executables in files of google-coral/test_data say.
+# Bytes on the chip, from the executables in files of google-coral/test_data.
 @pytest.mark.parametrize(
     ("width", "classes", "compiled"), [(0.25, 1001, 566912), (0.5, 1001, 1473280), (0.75, 1001, 2777600), (1.0, 0, 3363072)]
 )
@@ -61,7 +62,7 @@ def test_a_square_dense_layer_is_forecast_to_the_byte(size: int, compiled: int) 
 def test_real_files_are_forecast_within_two_percent(name: str, until: str | None, compiled: int) -> None:
     path = DATA / f"{name}.tflite"
     if not path.is_file():
-        pytest.skip(f"{path} is not here")
+        pytest.skip(f"{path} is not available")
     operations = read_graph(path).operations
     cut = next((at for at, each in enumerate(operations) if each.name == until), len(operations))
     found = memory(operations[:cut])
@@ -69,35 +70,35 @@ def test_real_files_are_forecast_within_two_percent(name: str, until: str | None
     assert found.on_chip + found.off_chip != pytest.approx(read_graph(path).parameter_bytes, rel=TOLERANCE)
 
 
-def test_a_recurrent_layer_is_beyond_the_rule() -> None:
+def test_the_rule_does_not_cover_recurrent_layers() -> None:
     path = DATA / "keras_lstm_mnist_ptq.tflite"
     if not path.is_file():
-        pytest.skip(f"{path} is not here")
+        pytest.skip(f"{path} is not available")
     found = memory(read_graph(path).operations)
-    # The compiled file holds 44544 bytes: should the rule ever come near, the module's words are no longer true.
+    # The compiled file has 44544 bytes of parameters: if the forecast comes near, the module's docstring is no longer true.
     assert found.on_chip + found.off_chip < 44544 / 2
 
 
 def test_a_layer_larger_than_the_chip_is_sent_whole() -> None:
-    # Of a Dense layer of 8192 x 8192 compiler 16.0 keeps no byte, says a public log of it.
+    # Compiler 16.0 keeps no byte of a Dense layer of 8192 x 8192, by a public log.
     assert memory([_layer("FULLY_CONNECTED", (8192, 8192))]) == Memory(0, 8192 * (8192 + 8))
 
 
-def test_what_no_longer_fits_is_sent_and_what_is_small_enough_is_still_kept() -> None:
+def test_what_does_not_fit_is_sent_and_what_is_small_enough_is_still_kept() -> None:
     large, small = _layer("FULLY_CONNECTED", (2048, 2048)), _layer("FULLY_CONNECTED", (256, 256))
     found = memory([large, large, small])
     assert found == Memory(laid_out_bytes(large) + laid_out_bytes(small), laid_out_bytes(large))
 
 
-def test_what_flows_between_layers_takes_the_room() -> None:
+def test_activations_between_layers_take_memory() -> None:
     room = CHIP_BYTES - EXECUTABLE_BYTES
     layer = _layer("CONV_2D", (64, 1, 1, 64))
     fits = memory([layer])
-    wide = replace(layer, inputs=(Tensor("image", (1, 1, room), (), "int8", 1, 0), layer.inputs[1]))
+    wide = replace(layer, inputs=(FileTensor("image", (1, 1, room), (), "int8", 1, 0), layer.inputs[1]))
     assert (fits.off_chip, memory([wide])) == (0, Memory(0, fits.on_chip))
 
 
-def test_weights_that_are_computed_take_none() -> None:
+def test_weights_that_are_computed_take_no_memory() -> None:
     layer = _layer("FULLY_CONNECTED", (64, 64))
     assert layer.inputs[1] is not None
     assert laid_out_bytes(replace(layer, inputs=(layer.inputs[0], replace(layer.inputs[1], constant_bytes=0)))) == 0

@@ -10,38 +10,51 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from edgeferry.exporters.graph.source import Source
+from edgeferry.exporters.readers.tflite import read_graph
+from edgeferry.exporters.readers.tflite_schema import tflite_schema
 from edgeferry.exporters.tflite import formats as tflite
 from edgeferry.models.artifact import read_artifact
-from edgeferry.models.config.spec import ExportOptions
 from edgeferry.models.keras_loader import load_model
 from edgeferry.models.system.errors import EdgeError
 
 
-def test_the_public_path_with_a_keras_model_beside_it_writes_a_file_without_weights(digits_source: Source) -> None:
+def names_of(path: Path) -> set[str]:
+    return {operation.name for operation in read_graph(path).operations}
+
+
+def scales_of_dense_weights(path: Path) -> list[int]:
+    dense = [operation for operation in read_graph(path).operations if operation.name == "FULLY_CONNECTED"]
+    return [weights.scales for operation in dense if (weights := operation.inputs[1]) is not None]
+
+
+def test_the_public_recipe_with_a_keras_model_as_trackable_writes_a_file_without_weights(
+    digits_source: Source, tmp_path: Path
+) -> None:
     model = load_model(digits_source.spec.model)
-    answer = tf.function(lambda image: model(image, training=False), input_signature=[tf.TensorSpec((1, 32, 32, 1))])
-    spoiled = tf.lite.TFLiteConverter.from_concrete_functions([answer.get_concrete_function()], model).convert()
+    predict = tf.function(lambda image: model(image, training=False), input_signature=[tf.TensorSpec((1, 32, 32, 1))])
+    spoiled = tf.lite.TFLiteConverter.from_concrete_functions([predict.get_concrete_function()], model).convert()
     assert len(spoiled) < model.count_params() * 4
-    assert set(tflite._operations(spoiled)) & set(tflite.VARIABLE_OPERATIONS)
+    (tmp_path / "spoiled.tflite").write_bytes(spoiled)
+    assert names_of(tmp_path / "spoiled.tflite") & tflite.VARIABLE_OPERATIONS
 
 
 def test_a_file_without_weights_is_refused(digits_source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = load_model(digits_source.spec.model)
-    answer = tf.function(lambda image: model(image, training=False), input_signature=[tf.TensorSpec((1, 32, 32, 1))])
-    trap = tf.lite.TFLiteConverter.from_concrete_functions([answer.get_concrete_function()], model)
+    predict = tf.function(lambda image: model(image, training=False), input_signature=[tf.TensorSpec((1, 32, 32, 1))])
+    trap = tf.lite.TFLiteConverter.from_concrete_functions([predict.get_concrete_function()], model)
     monkeypatch.setattr(tflite, "_converter", lambda source: trap)
-    with pytest.raises(EdgeError, match="it holds no weights and would answer NaN"):
+    with pytest.raises(EdgeError, check=lambda e: e.code == "EF-tflite-variables"):
         tflite.float32(digits_source, tmp_path)
 
 
-def test_ours_holds_no_variable_and_all_weights(exported_digits: Any, digits_source: Source) -> None:
-    model = (exported_digits.build / "tflite-float32" / "model.tflite").read_bytes()
+def test_the_exported_file_has_no_variable_and_all_weights(exported_digits: Any, digits_source: Source) -> None:
+    path = exported_digits.build / "tflite-float32" / "model.tflite"
     weights = [tf.make_ndarray(node.attr["value"].tensor) for node in digits_source.graph.node if node.op == "Const"]
-    assert not set(tflite._operations(model)) & set(tflite.VARIABLE_OPERATIONS)
-    assert len(model) > sum(values.nbytes for values in weights if values.size > 100)
+    assert not names_of(path) & tflite.VARIABLE_OPERATIONS
+    assert path.stat().st_size > sum(values.nbytes for values in weights if values.size > 100)
 
 
-def test_no_size_is_left_open(exported_digits: Any) -> None:
+def test_no_size_is_dynamic(exported_digits: Any) -> None:
     interpreter = Interpreter(str(exported_digits.build / "tflite-int8" / "model.tflite"))
     interpreter.allocate_tensors()
     assert all(-1 not in detail["shape_signature"] for detail in interpreter.get_tensor_details())
@@ -53,33 +66,29 @@ def test_int8_takes_raw_pixels_of_a_model_that_scales_them_itself(exported_digit
 
 
 def test_dense_weights_have_one_scale(exported_digits: Any) -> None:
-    model = (exported_digits.build / "tflite-int8" / "model.tflite").read_bytes()
-    assert [tensor.Quantization().ScaleLength() for tensor in tflite._dense_weights(model)] == [1]
+    assert scales_of_dense_weights(exported_digits.build / "tflite-int8" / "model.tflite") == [1]
 
 
-def test_dense_weights_may_have_a_scale_a_channel_when_asked(digits_source: Source, tmp_path: Path) -> None:
-    spec = replace(digits_source.spec, options=ExportOptions(dense="per-channel", int8_input_output="int8"))
-    written = tflite.int8(replace(digits_source, spec=spec), tmp_path)
-    scales = [tensor.Quantization().ScaleLength() for tensor in tflite._dense_weights((tmp_path / "model.tflite").read_bytes())]
-    assert scales == [10]
+def test_dense_weights_are_per_channel_on_request(digits_source: Source, tmp_path: Path) -> None:
+    written = tflite.int8(digits_source, tmp_path, tflite.Int8Options(dense="per-channel", input_output="int8"))
+    assert scales_of_dense_weights(tmp_path / "model.tflite") == [10]
     assert written.inputs[0].dtype == "int8"
 
 
 @pytest.mark.parametrize("integer", ["uint8", "int8"])
-def test_dense_as_a_convolution_keeps_a_scale_a_channel_and_answers_the_same_integers(
+def test_dense_as_a_convolution_stays_per_channel_and_outputs_the_same_integers(
     digits_source: Source, tmp_path: Path, integer: str
 ) -> None:
-    answers = {}
+    outputs = {}
     for dense in ("per-channel", "convolution"):
         folder = tmp_path / dense
         folder.mkdir()
-        options = ExportOptions(dense=dense, int8_input_output=integer)
-        written = tflite.int8(replace(digits_source, spec=replace(digits_source.spec, options=options)), folder)
+        written = tflite.int8(digits_source, folder, tflite.Int8Options(dense=dense, input_output=integer))
         assert written.options["dense"] == dense
-        answers[dense] = _integers(folder / "model.tflite", np.load(digits_source.folder / "pixels.npy")[:100], integer)
-    assert "FULLY_CONNECTED" not in tflite._operations((tmp_path / "convolution" / "model.tflite").read_bytes())
-    assert len({answer.tobytes() for answer in answers["convolution"]}) > 10
-    np.testing.assert_array_equal(answers["convolution"], answers["per-channel"])
+        outputs[dense] = _integers(folder / "model.tflite", np.load(digits_source.folder / "pixels.npy")[:100], integer)
+    assert "FULLY_CONNECTED" not in names_of(tmp_path / "convolution" / "model.tflite")
+    assert len({output.tobytes() for output in outputs["convolution"]}) > 10
+    np.testing.assert_array_equal(outputs["convolution"], outputs["per-channel"])
     assert written.notes == ()
 
 
@@ -88,21 +97,20 @@ def _integers(path: Path, pixels: Any, integer: str) -> Any:
     interpreter = Interpreter(str(path), experimental_op_resolver_type=own_kernels)
     interpreter.allocate_tensors()
     takes, gives = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
-    answers = []
+    outputs = []
     for image in pixels.astype(np.int16) - (128 if integer == "int8" else 0):
         interpreter.set_tensor(takes, image[None].astype(integer))
         interpreter.invoke()
-        answers.append(interpreter.get_tensor(gives)[0].copy())
-    return np.stack(answers)
+        outputs.append(interpreter.get_tensor(gives)[0].copy())
+    return np.stack(outputs)
 
 
-def test_dense_that_comes_out_per_channel_unasked_is_refused(
+def test_dense_that_is_per_channel_without_a_request_is_refused(
     digits_source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec = replace(digits_source.spec, options=ExportOptions(dense="convolution"))
     monkeypatch.setattr(tflite, "dense_as_convolution", lambda model: model)
-    with pytest.raises(EdgeError, match="came out per channel"):
-        tflite.int8(replace(digits_source, spec=spec), tmp_path)
+    with pytest.raises(EdgeError, check=lambda e: e.code == "EF-tflite-dense-per-channel"):
+        tflite.int8(digits_source, tmp_path, tflite.Int8Options(dense="convolution"))
 
 
 def test_an_operation_that_stays_in_float_is_refused(digits_source: Source, tmp_path: Path) -> None:
@@ -111,7 +119,7 @@ def test_an_operation_that_stays_in_float_is_refused(digits_source: Source, tmp_
     for node in graph.node:
         if node.op == "Relu6":
             node.op = "Elu"
-    with pytest.raises(EdgeError, match="stayed in float"):
+    with pytest.raises(EdgeError, check=lambda e: e.code == "EF-tflite-float"):
         tflite.int8(replace(digits_source, graph=graph), tmp_path)
 
 
@@ -129,7 +137,8 @@ def test_labels_follow_the_model_as_metadata(exported_colours: Any, name: str) -
 def test_the_metadata_table_holds_the_preprocessing(exported_colours: Any) -> None:
     from flatbuffers import table
 
-    model = tflite._model((exported_colours.build / "tflite-float32" / "model.tflite").read_bytes())
+    data = bytearray((exported_colours.build / "tflite-float32" / "model.tflite").read_bytes())
+    model = tflite_schema().Model.GetRootAsModel(data, 0)
     entry = next(model.Metadata(at) for at in range(model.MetadataLength()) if model.Metadata(at).Name() == b"TFLITE_METADATA")
     data = model.Buffers(entry.Buffer()).DataAsNumpy().tobytes()
     assert data[4:8] == b"M001"

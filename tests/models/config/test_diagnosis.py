@@ -39,11 +39,11 @@ def test_another_range_is_proposed_where_it_is_right_more_often(digits: ModelSpe
         make_reference(wrong, tmp_path / "reference")
 
 
-def test_a_right_contract_is_not_doubted(colours: ModelSpec, tmp_path: Path) -> None:
+def test_a_correct_config_is_accepted(colours: ModelSpec, tmp_path: Path) -> None:
     assert make_reference(colours, tmp_path / "reference").accuracy > 0.97
 
 
-def test_what_changed_of_a_contract_is_named(colours: ModelSpec, tmp_path: Path) -> None:
+def test_changed_config_keys_are_named(colours: ModelSpec, tmp_path: Path) -> None:
     reference = make_reference(colours, tmp_path / "reference")
     assert changed_config_keys(colours, reference) == ()
     assert changed_config_keys(replace(colours, labels=colours.labels[::-1]), reference) == ("model.labels",)
@@ -54,6 +54,6 @@ def test_what_changed_of_a_contract_is_named(colours: ModelSpec, tmp_path: Path)
     )  # type: ignore[arg-type]
 
 
-def test_images_that_are_not_here_are_not_said_to_have_changed(colours: ModelSpec, tmp_path: Path) -> None:
+def test_absent_images_are_not_reported_as_changed(colours: ModelSpec, tmp_path: Path) -> None:
     reference = make_reference(colours, tmp_path / "reference")
     assert changed_config_keys(replace(colours, golden=tmp_path / "elsewhere", calibration=None), reference) == ()

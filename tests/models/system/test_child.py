@@ -16,7 +16,7 @@ import pytest
 from edgeferry.models.system.child import Child, ChildError
 from edgeferry.models.system.errors import EdgeError
 
-# A child imports what it is to run by name, so it stands in a module of its own.
+# A child imports the functions it runs by name, so they are in a module of their own.
 WORK: Final = '''\
 import ctypes, os, subprocess, sys, time
 from pathlib import Path
@@ -35,10 +35,13 @@ def twice(data):
     return data * 2
 
 def refuse():
-    raise EdgeError("labels.txt has 9 lines, the model 10 classes: add one")
+    raise EdgeError("EF-label-count", "labels.txt has 9 lines, the model 10 classes: add one")
 
 def refuse_otherwise():
-    raise Unsupported("no such operation")
+    raise Unsupported("EF-no-such-operation", "no such operation")
+
+def lack(module):
+    raise ModuleNotFoundError("no " + module, name=module)
 
 def fail():
     raise ValueError("first line\\nthe point\\n")
@@ -46,13 +49,13 @@ def fail():
 def leave():
     sys.exit(4)
 
-def say():
+def report():
     print("printed")
     print("complained", file=sys.stderr)
     os.write(1, b"written\\n")
     os.write(2, b"written to stderr\\n")
-    subprocess.run([sys.executable, "-c", "print('said by a program')"], check=True)
-    ctypes.CDLL(None).puts(b"said by C")
+    subprocess.run([sys.executable, "-c", "print('from a program')"], check=True)
+    ctypes.CDLL(None).puts(b"from C")
     ctypes.CDLL(None).fflush(None)
 
 def crash():
@@ -130,14 +133,25 @@ def test_the_process_is_another_one_and_kept(child: Child, work: ModuleType, log
     assert (first[1], second[1]) == (1, 2)
 
 
-def test_an_edge_error_keeps_its_words_and_kind(child: Child, work: ModuleType, log: Path) -> None:
-    with pytest.raises(EdgeError, match=r"^labels\.txt has 9 lines, the model 10 classes: add one$"):
+def test_an_edge_error_keeps_its_message_code_and_class(child: Child, work: ModuleType, log: Path) -> None:
+    with pytest.raises(EdgeError, match=r"^labels\.txt has 9 lines, the model 10 classes: add one$") as caught:
         child.call(work.refuse, log=log)
-    with pytest.raises(work.Unsupported, match="no such operation"):
+    assert caught.value.code == "EF-label-count"
+    with pytest.raises(work.Unsupported, match="no such operation", check=lambda error: error.code == "EF-no-such-operation"):
         child.call(work.refuse_otherwise, log=log)
 
 
-def test_another_error_is_its_kind_and_last_line_and_the_log_holds_the_rest(child: Child, work: ModuleType, log: Path) -> None:
+def test_a_missing_package_names_its_extra(child: Child, work: ModuleType, log: Path) -> None:
+    with pytest.raises(EdgeError, match=r"edgeferry\[export\]", check=lambda error: error.code == "EF-package-missing"):
+        child.call(work.lack, "keras", log=log)
+
+
+def test_a_missing_module_of_edgeferry_is_a_defect(child: Child, work: ModuleType, log: Path) -> None:
+    with pytest.raises(ChildError, match=r"^ModuleNotFoundError: no edgeferry\.models$"):
+        child.call(work.lack, "edgeferry.models", log=log)
+
+
+def test_another_error_is_its_class_and_last_line_and_the_log_holds_the_rest(child: Child, work: ModuleType, log: Path) -> None:
     with pytest.raises(ChildError, match="^ValueError: the point$"):
         child.call(work.fail, log=log)
     assert "Traceback" in log.read_text(encoding="utf-8")
@@ -150,19 +164,19 @@ def test_a_function_that_leaves_python_is_an_error(child: Child, work: ModuleTyp
     assert child.call(work.add, 1, 2, log=log)[0] == 3
 
 
-def test_everything_printed_goes_to_the_log(child: Child, work: ModuleType, log: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_all_output_goes_to_the_log(child: Child, work: ModuleType, log: Path, capfd: pytest.CaptureFixture[str]) -> None:
     log.parent.mkdir()
     log.write_text("from before\n", encoding="utf-8")
-    child.call(work.say, log=log)
+    child.call(work.report, log=log)
     child.call(work.add, 1, 2, log=log)
-    said = {"from before", "printed", "complained", "written", "written to stderr", "said by a program", "said by C"}
-    assert said <= set(log.read_text(encoding="utf-8").splitlines())
+    printed = {"from before", "printed", "complained", "written", "written to stderr", "from a program", "from C"}
+    assert printed <= set(log.read_text(encoding="utf-8").splitlines())
     assert capfd.readouterr() == ("", "")
 
 
 def test_each_call_has_its_own_log(child: Child, work: ModuleType, log: Path) -> None:
-    child.call(work.say, log=log)
-    child.call(work.say, log=log.with_name("other.log"))
+    child.call(work.report, log=log)
+    child.call(work.report, log=log.with_name("other.log"))
     assert sorted(log.read_text(encoding="utf-8")) == sorted(log.with_name("other.log").read_text(encoding="utf-8"))
 
 
@@ -181,7 +195,7 @@ def test_an_exit_is_named_by_its_status_and_the_next_call_works(child: Child, wo
     assert child.call(work.add, 1, 2, log=log)[0] == 3
 
 
-def test_an_answer_that_cannot_be_sent_is_an_error_and_the_next_call_works(child: Child, work: ModuleType, log: Path) -> None:
+def test_a_result_that_cannot_be_sent_is_an_error_and_the_next_call_works(child: Child, work: ModuleType, log: Path) -> None:
     with pytest.raises(ChildError, match=r"see .*export\.log"):
         child.call(work.not_picklable, log=log)
     # Python 3.13 names the object that cannot be sent, the others the pickling.
@@ -231,7 +245,7 @@ def test_an_interrupt_ends_the_child_and_what_it_started(tmp_path: Path, log: Pa
         os.killpg(parent.pid, signal.SIGINT)
     else:
         parent.send_signal(signal.SIGINT)
-    _, said = parent.communicate(timeout=30)
-    assert said.rstrip().endswith("KeyboardInterrupt")
-    assert said.count("Traceback") == 1
+    _, output = parent.communicate(timeout=30)
+    assert output.rstrip().endswith("KeyboardInterrupt")
+    assert output.count("Traceback") == 1
     assert end_within(5, processes)

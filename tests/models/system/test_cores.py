@@ -7,10 +7,10 @@ import pytest
 from edgeferry.models.system.cores import cores_allowed, cpu_quota
 
 
-def _quota(root: Path, told: str) -> Path:
+def _quota(root: Path, limit: str) -> Path:
     file = root / "sys/fs/cgroup/cpu.max"
     file.parent.mkdir(parents=True)
-    file.write_text(told + "\n")
+    file.write_text(limit + "\n")
     return root
 
 

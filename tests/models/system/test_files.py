@@ -10,7 +10,6 @@ import pytest
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.files import (
     digest,
-    digest_of_code,
     digest_of_files,
     files_below,
     sha256_of,
@@ -179,10 +178,6 @@ def test_a_digest_of_files_follows_names_and_contents_and_not_the_place(tmp_path
 def test_the_sha256_is_the_files(tmp_path: Path) -> None:
     write_whole(tmp_path / "abc", b"abc")
     assert sha256_of(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-
-
-def test_the_code_of_each_folder_has_its_digest() -> None:
-    assert len({digest_of_code("models"), digest_of_code("targets"), digest_of_code("models", "targets")}) == 3
 
 
 def test_hidden_files_are_not_below_a_folder(tmp_path: Path) -> None:

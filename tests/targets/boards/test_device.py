@@ -33,7 +33,7 @@ def test_it_is_python_3_7() -> None:
     ast.parse(PROGRAM.read_text(encoding="utf-8"), feature_version=(3, 7))
 
 
-def test_it_imports_nothing_of_ours_and_nothing_a_board_lacks() -> None:
+def test_it_imports_nothing_of_edgeferry_and_nothing_a_board_lacks() -> None:
     tree = ast.walk(ast.parse(PROGRAM.read_text(encoding="utf-8")))
     names = {alias.name for node in tree if isinstance(node, ast.Import) for alias in node.names}
     tree = ast.walk(ast.parse(PROGRAM.read_text(encoding="utf-8")))
@@ -44,7 +44,7 @@ def test_it_imports_nothing_of_ours_and_nothing_a_board_lacks() -> None:
 
 def test_a_real_python_3_7_compiles_it(tmp_path: Path) -> None:
     found = [shutil.which("python3.7"), *Path("~/.pyenv/versions").expanduser().glob("3.7.*/bin/python")]
-    # pyenv leaves a python3.7 on PATH that only says where there is one.
+    # pyenv puts a python3.7 on PATH that only reports where one is.
     works = [
         path for path in found if path and subprocess.run([path, "-c", ""], capture_output=True, check=False).returncode == 0
     ]
@@ -64,32 +64,32 @@ def test_it_runs_with_the_newer_runtime_where_the_older_is_absent(build: Path, c
     assert abs((stored.astype(float) - zero_point) * scale - np.load(build / "reference" / "scores.npy")[:4]).max() < 0.15
 
 
-def test_what_went_wrong_is_told_in_the_result(tmp_path: Path) -> None:
+def test_an_error_is_in_the_result(tmp_path: Path) -> None:
     status, result = run_device(tmp_path / "work", tmp_path / "none.tflite", np.zeros((1, 2, 2, 1), np.float32))
     assert status == 2
     assert result["error"]["kind"] == "FileNotFoundError"
     assert "none.tflite" in result["error"]["message"]
 
 
-def test_the_model_that_ran_is_told_by_its_sha256(build: Path, colours: ModelSpec, tmp_path: Path) -> None:
+def test_the_result_holds_the_sha256_of_the_model_that_ran(build: Path, colours: ModelSpec, tmp_path: Path) -> None:
     images = normalise(np.load(build / "reference" / "pixels.npy")[:1], colours.preprocessing)
     _, result = run_device(tmp_path / "work", build / "tflite-float32" / "model.tflite", images)
-    told = json.loads((build / "tflite-float32" / "manifest.json").read_text())
-    assert result["model_sha256"] == told["files"]["model.tflite"]["sha256"]
+    manifest = json.loads((build / "tflite-float32" / "manifest.json").read_text())
+    assert result["model_sha256"] == manifest["files"]["model.tflite"]["sha256"]
 
 
 def _about(folder: Path, *words: str) -> Any:
-    """Return what about_device.py prints beside whatever a folder holds."""
+    """Return the output of about_device.py, run in a folder."""
     shutil.copy(PROGRAM.with_name("about_device.py"), folder)
     done = subprocess.run([sys.executable, "about_device.py", *words], cwd=folder, capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
 
 
-def test_what_a_board_is_is_python_3_7_too() -> None:
+def test_the_description_of_a_board_is_python_3_7_too() -> None:
     ast.parse(PROGRAM.with_name("about_device.py").read_text(encoding="utf-8"), feature_version=(3, 7))
 
 
-def test_temperatures_governor_and_usb_speed_are_read_where_the_system_tells_them(tmp_path: Path) -> None:
+def test_temperatures_governor_and_usb_speed_are_read_where_the_system_reports_them(tmp_path: Path) -> None:
     facts = {
         "proc/device-tree/model": "Freescale i.MX8MQ Phanbell\0",
         "sys/class/thermal/thermal_zone0/type": "cpu-thermal\n",
@@ -105,16 +105,16 @@ def test_temperatures_governor_and_usb_speed_are_read_where_the_system_tells_the
     for name, text in facts.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    told = about_device.about(tmp_path)
-    assert told["environment"]["board"] == "Freescale i.MX8MQ Phanbell"
-    assert told["environment"]["libedgetpu"]["path"].endswith("libedgetpu.so.1")
-    assert len(told["environment"]["libedgetpu"]["sha256"]) == 64
-    assert told["now"]["celsius"] == {"apex_0": 61.3, "cpu-thermal": 54.5}
-    assert told["now"]["governor"] == "ondemand"
-    assert told["usb"] == [{"id": "18d1:9302", "mbits_per_s": "5000"}]
+    about = about_device.about(tmp_path)
+    assert about["environment"]["board"] == "Freescale i.MX8MQ Phanbell"
+    assert about["environment"]["libedgetpu"]["path"].endswith("libedgetpu.so.1")
+    assert len(about["environment"]["libedgetpu"]["sha256"]) == 64
+    assert about["now"]["celsius"] == {"apex_0": 61.3, "cpu-thermal": 54.5}
+    assert about["now"]["governor"] == "ondemand"
+    assert about["usb"] == [{"id": "18d1:9302", "mbits_per_s": "5000"}]
 
 
-def test_what_a_machine_does_not_tell_is_left_out(tmp_path: Path) -> None:
+def test_what_a_machine_does_not_report_is_left_out(tmp_path: Path) -> None:
     assert set(about_device.now(tmp_path)) == {"load_average"}
     assert about_device.usb(tmp_path) == []
 
@@ -124,29 +124,29 @@ def test_pycoral_is_never_required(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("files", "said"),
+    ("files", "reported"),
     [
         ({"__init__.py": ""}, "another package of that name, not Google's: pip uninstall pycoral"),
         ({"__init__.py": "", "utils.py": "pass"}, "another package of that name, not Google's: pip uninstall pycoral"),
         ({"__init__.py": "raise ImportError('no _pywrap_coral')"}, "it cannot be imported: no _pywrap_coral"),
-        ({"__init__.py": "import os; os.abort()"}, "asking it ended its process"),
+        ({"__init__.py": "import os; os.abort()"}, "it crashed its process"),
         (
             {"__init__.py": "", "utils/__init__.py": "", "utils/edgetpu.py": "def list_edge_tpus(): return [{'type': 'usb'}]"},
             [{"type": "usb"}],
         ),
     ],
 )
-def test_what_pycoral_says_is_told_and_the_foreign_package_is_recognised(
-    tmp_path: Path, files: dict[str, str], said: Any
+def test_pycoral_s_devices_are_reported_and_the_foreign_package_is_recognised(
+    tmp_path: Path, files: dict[str, str], reported: Any
 ) -> None:
     for name, text in files.items():
         (tmp_path / "pycoral" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "pycoral" / name).write_text(text)
-    assert _about(tmp_path)["pycoral"] == said
+    assert _about(tmp_path)["pycoral"] == reported
 
 
-def test_a_process_that_is_killed_is_told_with_what_it_was_doing(tmp_path: Path) -> None:
-    # What stands in for the runtime: its file kills the process that opens it.
+def test_a_crash_is_reported_with_its_stage(tmp_path: Path) -> None:
+    # A replacement of the runtime: its file kills the process that opens it.
     (tmp_path / "work" / "tflite_runtime").mkdir(parents=True)
     (tmp_path / "work" / "tflite_runtime" / "__init__.py").touch()
     killer = "import os, signal\ndef Interpreter(**_):\n    os.kill(os.getpid(), signal.SIGSEGV)\n"
@@ -158,7 +158,7 @@ def test_a_process_that_is_killed_is_told_with_what_it_was_doing(tmp_path: Path)
     assert result["environment"]["runtime"] == "tflite_runtime"
 
 
-def test_a_machine_without_a_runtime_says_so(tmp_path: Path) -> None:
+def test_a_machine_without_a_runtime_reports_it(tmp_path: Path) -> None:
     (tmp_path / "work").mkdir()
     for name in ("tflite_runtime", "ai_edge_litert"):
         (tmp_path / "work" / f"{name}.py").write_text(f"raise ImportError('no {name}')")
@@ -167,7 +167,7 @@ def test_a_machine_without_a_runtime_says_so(tmp_path: Path) -> None:
     assert result["error"] == {"kind": "runtime missing", "message": "no ai_edge_litert"}
 
 
-def test_where_nothing_tells_of_memory_none_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_unknown_memory_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert device.memory_bytes("VmHWM") >= device.memory_bytes("VmRSS") > 0
     monkeypatch.setattr(device, "Path", lambda _: tmp_path / "absent")
     assert device.memory_bytes("VmHWM") is None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tables of operations, asked again of the runtimes that are here."""
+"""The tables of operations, probed again on the runtimes that are installed here."""
 
 import ast
 import json
@@ -12,13 +12,13 @@ from typer.testing import CliRunner
 from edgeferry.commands.app import app
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.places import ROOT
-from edgeferry.targets.boards.probe_ops import NOT_INSTALLED, Runtime, ask, one_operation, operations, probe, runtimes
+from edgeferry.targets.boards.probe_ops import NOT_INSTALLED, ProbedRuntime, load_all, one_operation, operations, probe, runtimes
 
 PROGRAM: Final = ROOT / "targets" / "boards" / "probe_device.py"
-ASKED: Final = ("CONV_2D", "FULLY_CONNECTED", "GELU", "QUANTIZE", "LSTM", "BROADCAST_TO", "READ_VARIABLE", "STABLEHLO_ADD")
+SAMPLE: Final = ("CONV_2D", "FULLY_CONNECTED", "GELU", "QUANTIZE", "LSTM", "BROADCAST_TO", "READ_VARIABLE", "STABLEHLO_ADD")
 
 
-def _present(name: str) -> Runtime:
+def _present(name: str) -> ProbedRuntime:
     runtime = runtimes()[name]
     if runtime.installed() is None:
         pytest.skip(NOT_INSTALLED.format(runtime.python))
@@ -30,39 +30,39 @@ def _table(name: str) -> Any:
 
 
 @pytest.mark.parametrize("name", list(runtimes()))
-def test_the_runtime_still_says_what_its_table_says(name: str) -> None:
-    told, table = _present(name).installed(), _table(name)
-    assert told == table["runtime"]
-    assert probe(runtimes()[name], ASKED) == {each: table["highest"][each] for each in ASKED if each in table["highest"]}
+def test_the_runtime_still_agrees_with_its_table(name: str) -> None:
+    installed, table = _present(name).installed(), _table(name)
+    assert installed == table["runtime"]
+    assert probe(runtimes()[name], SAMPLE) == {each: table["highest"][each] for each in SAMPLE if each in table["highest"]}
 
 
-def test_the_runtimes_differ_where_classifiers_notice() -> None:
+def test_the_runtimes_differ_in_operations_of_classifiers() -> None:
     gelu = {name: _table(name)["highest"].get("GELU", 0) for name in runtimes()}
     assert gelu == {"tflite-2.5": 0, "tflite-2.7": 0, "tflite-2.10": 2, "tflite-2.14": 2, "litert-2.3": 3}
 
 
-def test_a_file_that_ends_the_runtime_does_not_lose_the_rest(tmp_path: Path) -> None:
-    # A stand-in for the runtime's Python: it is killed by the second file, in the place where a real one would be.
+def test_a_file_that_crashes_the_runtime_does_not_lose_the_rest(tmp_path: Path) -> None:
+    # A replacement of the runtime's Python: the second file kills it, where it would kill a real one.
     real = _present("litert-2.3")
     python = tmp_path / "bin" / "python"
     python.parent.mkdir()
     python.write_text(
-        f'#!/bin/sh\nsed -i "s/^def answer(.*/&\\n    import os\\n    model == b\'bad\' and os.abort()/" "$3"\n'
+        f'#!/bin/sh\nsed -i "s/^def load(.*/&\\n    import os\\n    model == b\'bad\' and os.abort()/" "$3"\n'
         f'exec "{real.python}" "$@"\n'
     )
     python.chmod(0o755)
-    fragile = Runtime("fragile", python, real.distributions)
+    fragile = ProbedRuntime("fragile", python, real.distributions)
     site = tmp_path / "lib" / "python3.11"
     site.mkdir(parents=True)
     (site / "site-packages").symlink_to(next((real.python.parent.parent / "lib").glob("python3*/site-packages")))
     add = one_operation(operations()["ADD"], 1)
-    answers = ask(fragile, {"one": add, "two": b"bad", "three": add})
-    assert {name: answers[name] for name in ("one", "two", "three")} == {"one": "ok", "two": "killed", "three": "ok"}
+    results = load_all(fragile, {"one": add, "two": b"bad", "three": add})
+    assert {name: results[name] for name in ("one", "two", "three")} == {"one": "ok", "two": "killed", "three": "ok"}
 
 
-def test_a_runtime_that_is_absent_is_said_to_be(tmp_path: Path) -> None:
-    with pytest.raises(EdgeError, match="it is not installed"):
-        probe(Runtime("none", tmp_path / "bin" / "python", ("tflite-runtime",)))
+def test_a_missing_runtime_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(EdgeError, check=lambda error: error.code == "EF-runtime-not-installed"):
+        probe(ProbedRuntime("none", tmp_path / "bin" / "python", ("tflite-runtime",)))
 
 
 def test_the_command_writes_a_table(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Core ML's targets up to the call that needs macOS; what stands in for Core ML here makes no row.
+"""Core ML's targets up to the call that needs macOS; the replacement of Core ML here makes no row.
 
-Every name of coremltools that the Mac's code calls is held to the installed coremltools, which imports everywhere.
+Every name of coremltools that the Mac's code calls is checked against the installed coremltools, which imports everywhere.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from edgeferry.targets.coreml import iphone as coreml_iphone
 from edgeferry.targets.coreml import mac as coreml
 from edgeferry.targets.coreml.interface import Interface, feeds, interface_of
 from edgeferry.targets.coreml.mac import UNITS, check_macos, labels_in, run_here
-from edgeferry.targets.coreml.plan import plan_told, summary
+from edgeferry.targets.coreml.plan import compute_plan, summary
 from edgeferry.targets.target import Absent, Job, Run, Unsupported, choose, targets
 
 if TYPE_CHECKING:
@@ -55,15 +55,15 @@ def test_it_needs_macos(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (targets()[name].missing() or "").startswith("needs macOS")
 
 
-@pytest.mark.skipif(HERE, reason="on a Mac all are asked")
-def test_where_there_is_no_mac_one_row_says_so() -> None:
+@pytest.mark.skipif(HERE, reason="on a Mac all run")
+def test_where_there_is_no_mac_one_row_reports_it() -> None:
     assert [target.name for target in choose(None) if target.name in {*UNITS, "coreml-iphone"}] == ["coreml-all"]
 
 
 @pytest.mark.mac
 @pytest.mark.skipif(not HERE, reason="needs macOS")
 @pytest.mark.parametrize("name", UNITS)
-def test_on_a_mac_all_compute_units_are_asked(name: str) -> None:
+def test_on_a_mac_all_compute_units_run(name: str) -> None:
     assert targets()[name].missing() is None
     assert targets()[name].by_default
 
@@ -71,7 +71,7 @@ def test_on_a_mac_all_compute_units_are_asked(name: str) -> None:
 @pytest.mark.mac
 @pytest.mark.skipif(not HERE, reason="needs macOS")
 @pytest.mark.parametrize("name", UNITS)
-def test_it_answers_as_the_original_does(name: str, answer: Callable[..., Run], scores: "NDArray[np.float32]") -> None:
+def test_it_predicts_like_the_keras_model(name: str, answer: Callable[..., Run], scores: "NDArray[np.float32]") -> None:
     run = answer(name, FORMAT)
     assert abs(run.scores - scores).max() < 0.05
     assert run.environment["compute_units"] == UNITS[name][0]
@@ -104,9 +104,7 @@ def test_it_answers_as_the_original_does(name: str, answer: Callable[..., Run], 
         ("models.ml_program.experimental.async_wrapper.RemoteMLModelAsyncWrapper.retrieve_compute_plan", ("self",)),
     ],
 )
-def test_what_is_called_of_coremltools_is_there_and_takes_what_it_is_given(
-    ct: Any, call: str, arguments: tuple[str, ...]
-) -> None:
+def test_the_functions_of_coremltools_exist_and_take_their_arguments(ct: Any, call: str, arguments: tuple[str, ...]) -> None:
     called = _found(ct, call)
     given = [each for each in arguments if not each.endswith("=")]
     named = {each[:-1]: None for each in arguments if each.endswith("=")}
@@ -129,7 +127,7 @@ def test_what_is_called_of_coremltools_is_there_and_takes_what_it_is_given(
         ("models.compute_device", {"MLCPUComputeDevice", "MLGPUComputeDevice", "MLNeuralEngineComputeDevice"}),
     ],
 )
-def test_what_is_read_of_coremltools_is_there(ct: Any, holder: str, attributes: set[str]) -> None:
+def test_the_attributes_of_coremltools_exist(ct: Any, holder: str, attributes: set[str]) -> None:
     assert {name for name in attributes if hasattr(_found(ct, holder), name)} == attributes
 
 
@@ -146,7 +144,7 @@ def test_what_is_read_of_coremltools_is_there(ct: Any, holder: str, attributes: 
         ("models.ml_program.experimental.remote_device.Device", {"name", "type", "os_version", "os_build_number"}),
     ],
 )
-def test_what_coremltools_hands_over_has_the_fields_that_are_read(ct: Any, record: str, fields: set[str]) -> None:
+def test_the_records_of_coremltools_have_the_fields_that_are_read(ct: Any, record: str, fields: set[str]) -> None:
     assert fields <= {each.name for each in dataclasses.fields(_found(ct, record))}
 
 
@@ -178,8 +176,10 @@ def _found(ct: Any, name: str) -> Any:
         ((), "ALL", 7, 13),
     ],
 )
-def test_an_older_macos_is_told_with_what_is_needed(found: tuple[int, ...], units: str, specification: int, needed: int) -> None:
-    with pytest.raises(Unsupported, match=f"^needs macOS {needed} for {units} "):
+def test_an_older_macos_is_refused_with_the_needed_version(
+    found: tuple[int, ...], units: str, specification: int, needed: int
+) -> None:
+    with pytest.raises(Unsupported, match=f"macOS {needed} for {units} ", check=lambda error: error.code == "EF-macos-too-old"):
         check_macos(found, units, specification)
     check_macos((needed,), units, specification)
     check_macos((needed, 3), units, specification)
@@ -197,7 +197,7 @@ def test_labels_are_read_from_the_program_itself(build: Path, ct: Any) -> None:
     assert interface_of(spec) == Interface("image", "classLabel_probs", takes_image=True, labels=labels)
 
 
-def test_pictures_are_handed_over_in_rgb(build: Path, tmp_path: Path) -> None:
+def test_pictures_are_passed_in_rgb(build: Path, tmp_path: Path) -> None:
     import numpy as np
 
     job = _job(build, tmp_path)
@@ -210,7 +210,7 @@ def test_pictures_are_handed_over_in_rgb(build: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "uint8"])
 @pytest.mark.parametrize("channels_first", [True, False])
-def test_arrays_are_handed_over_as_declared(build: Path, tmp_path: Path, dtype: str, *, channels_first: bool) -> None:
+def test_arrays_are_passed_as_declared(build: Path, tmp_path: Path, dtype: str, *, channels_first: bool) -> None:
     import numpy as np
 
     from edgeferry.models.preprocessing import normalise
@@ -225,7 +225,7 @@ def test_arrays_are_handed_over_as_declared(build: Path, tmp_path: Path, dtype: 
     assert np.shape(fed) == (len(images), *job.artifact.inputs[0].shape)
 
 
-def test_answers_become_scores_in_the_order_of_the_labels() -> None:
+def test_predictions_become_scores_in_the_order_of_the_labels() -> None:
     labelled = Interface("image", "p", takes_image=True, labels=("b", "a"))
     assert labelled.scores([{"p": {"a": 0.25, "b": 0.75}}]).tolist() == [[0.75, 0.25]]
     plain = Interface("image", "p", takes_image=False, labels=None)
@@ -244,7 +244,7 @@ def _arrays(build: Path, tmp_path: Path, dtype: str, *, channels_first: bool) ->
 
 
 class _StandIn:
-    """What stands in for Core ML's own model: it answers 1 for the first class, and says how it was called."""
+    """A replacement of Core ML's model: it outputs 1 for the first class, and records its calls."""
 
     load_duration_in_nano_seconds, last_predict_duration_in_nano_seconds = 7_000_000, 2_000_000
     calls: Final[list[Any]] = []
@@ -261,7 +261,7 @@ class _StandIn:
 
 
 @pytest.mark.skipif(HERE, reason="Core ML is here")
-def test_the_flow_compiles_once_and_keeps_loading_and_the_first_prediction_apart(
+def test_a_run_compiles_once_and_times_loading_and_the_first_prediction_separately(
     build: Path, tmp_path: Path, ct: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ct.models, "MLModel", _StandIn)
@@ -272,30 +272,36 @@ def test_the_flow_compiles_once_and_keeps_loading_and_the_first_prediction_apart
     assert len(_StandIn.calls) == 1 + 1 + len(job.images()) + job.warmup + job.rounds
     assert run.scores.tolist() == [[1, 0, 0, 0]] * len(job.images())
     assert (run.load_ms, run.environment["framework_ms"], len(run.latencies_ms)) == (7.0, 2.0, 5)
-    assert run.environment["compute_plan"] == "not told: needs macOS 14.4"
+    assert run.environment["compute_plan"] == "unknown: needs macOS 14.4"
     assert run.environment["compute_units"] == "CPU_AND_NE"
 
 
 @pytest.mark.skipif(HERE, reason="Core ML is here")
-def test_a_package_that_core_ml_does_not_load_fails_and_says_why(build: Path, ct: Any) -> None:
+def test_a_package_that_core_ml_does_not_load_fails_with_its_reason(build: Path, ct: Any) -> None:
     assert ct
-    with pytest.raises(EdgeError, match="^Core ML does not load the package: This model was not loaded or compiled"):
+    with pytest.raises(
+        EdgeError, match="This model was not loaded or compiled", check=lambda error: error.code == "EF-coreml-load"
+    ):
         coreml.opened(build / FORMAT / "model.mlpackage", "ALL")
 
 
 @pytest.mark.skipif(HERE, reason="this is a Mac")
-def test_a_job_ends_at_the_version_of_macos_where_there_is_none(build: Path, tmp_path: Path) -> None:
-    with pytest.raises(Unsupported, match="needs macOS 13 for ALL and specification 7; this Mac has unknown"):
+def test_a_job_without_macos_is_unsupported(build: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        Unsupported,
+        match="macOS 13 for ALL and specification 7; .* unknown",
+        check=lambda error: error.code == "EF-macos-too-old",
+    ):
         targets()["coreml-all"].run(_job(build, tmp_path))
 
 
 def _record(kind: Any, **fields: Any) -> Any:
-    """Return one of coremltools' records; what is not told is None."""
+    """Return one of coremltools' records; other fields are None."""
     return kind(**{each.name: fields.get(each.name) for each in dataclasses.fields(kind)})
 
 
 class _Plan:
-    """A compute plan of coremltools' own records; Core ML makes them on a Mac only."""
+    """A compute plan made of coremltools' own records; Core ML makes them only on a Mac."""
 
     def __init__(self, ct: Any, placed: dict[str, tuple[str, float] | None]) -> None:
         self._ct, self._placed, plan = ct, placed, ct.models.compute_plan
@@ -306,15 +312,15 @@ class _Plan:
         self.model_structure = plan.MLModelStructure(neuralnetwork=None, program=program, pipeline=None)
 
     def get_compute_device_usage_for_mlprogram_operation(self, operation: Any) -> Any:
-        told = self._placed[operation.operator_name]
-        if told is None:
+        placed = self._placed[operation.operator_name]
+        if placed is None:
             return None
-        cpu, device = self._device("CPU"), self._device(told[0])
+        cpu, device = self._device("CPU"), self._device(placed[0])
         return self._ct.models.compute_plan.MLComputePlanDeviceUsage(device, [cpu, device])
 
     def get_estimated_cost_for_mlprogram_operation(self, operation: Any) -> Any:
-        told = self._placed[operation.operator_name]
-        return None if told is None else self._ct.models.compute_plan.MLComputePlanCost(told[1])
+        placed = self._placed[operation.operator_name]
+        return None if placed is None else self._ct.models.compute_plan.MLComputePlanCost(placed[1])
 
     def _device(self, kind: str) -> Any:
         return object.__new__(getattr(self._ct.models.compute_device, f"ML{kind}ComputeDevice"))
@@ -332,42 +338,42 @@ def test_a_plan_is_counted_by_device(ct: Any) -> None:
 
 
 @pytest.mark.skipif(HERE, reason="Core ML is here")
-def test_a_plan_that_cannot_be_had_is_not_told() -> None:
-    assert plan_told(Path("model.mlmodelc"), "ALL", (14, 3)) == "not told: needs macOS 14.4"
-    assert plan_told(Path("model.mlmodelc"), "ALL", (14, 4)) == "not told: MLComputePlan is not supported."
+def test_a_plan_that_is_not_available_is_unknown() -> None:
+    assert compute_plan(Path("model.mlmodelc"), "ALL", (14, 3)) == "unknown: needs macOS 14.4"
+    assert compute_plan(Path("model.mlmodelc"), "ALL", (14, 4)) == "unknown: MLComputePlan is not supported."
 
 
 def test_a_package_with_an_image_is_not_for_a_connected_device(build: Path, tmp_path: Path) -> None:
-    with pytest.raises(Unsupported, match="takes and answers arrays only"):
+    with pytest.raises(Unsupported, match="coreml-arrays", check=lambda error: error.code == "EF-coreml-arrays-only"):
         targets()["coreml-iphone"].run(_job(build, tmp_path))
 
 
-def test_a_device_needs_a_team_and_says_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_needs_a_team(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGEFERRY_MAC", "me@mac")
     monkeypatch.delenv("EDGEFERRY_IOS_TEAM", raising=False)
-    assert (targets()["coreml-iphone"].missing() or "").startswith("EDGEFERRY_IOS_TEAM names no team to sign the app with")
+    assert (targets()["coreml-iphone"].missing() or "").startswith("EDGEFERRY_IOS_TEAM is not set")
     monkeypatch.setenv("EDGEFERRY_IOS_TEAM", "ABCDE12345")
     assert targets()["coreml-iphone"].missing() is None
 
 
-def test_no_connected_device_is_told_with_what_to_do(ct: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_connected_device_is_absent(ct: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     device = ct.models.ml_program.experimental.remote_device.Device
     monkeypatch.setattr(device, "get_connected_devices", staticmethod(lambda kind: []))
-    with pytest.raises(Absent, match="no iPhone or iPad is connected: plug one in"):
+    with pytest.raises(Absent, check=lambda error: error.code == "EF-ios-device-absent"):
         coreml_iphone.connected()
 
 
 def test_a_device_times_itself(build: Path, tmp_path: Path, ct: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     job, interface = _arrays(build, tmp_path, "float32", channels_first=False)
     fed = feeds(job, interface)
-    answered: list[Any] = []
+    predicted: list[Any] = []
 
     async def done(*_: Any) -> Any:
         return None
 
     async def predict(feed: Any) -> Any:
-        answered.append(feed)
-        model.last_predict_duration_in_nano_seconds = len(answered) * 1_000_000
+        predicted.append(feed)
+        model.last_predict_duration_in_nano_seconds = len(predicted) * 1_000_000
         return {"scores": [[0.5, 0.5]]}
 
     async def plan() -> Any:
@@ -383,10 +389,10 @@ def test_a_device_times_itself(build: Path, tmp_path: Path, ct: Any, monkeypatch
     wrapper = ct.models.ml_program.experimental.async_wrapper.MLModelAsyncWrapper
     monkeypatch.setattr(wrapper, "from_spec_or_path", staticmethod(lambda **how: model if how["device"] == "prepared" else None))
     monkeypatch.setenv("EDGEFERRY_IOS_TEAM", "ABCDE12345")
-    told = asyncio.run(coreml_iphone._asked(job, fed, SimpleNamespace(prepare_for_model_debugging=prepare)))
-    assert len(told.answers) == 1 + len(fed) + job.warmup + job.rounds == len(told.predictions_ms)
-    assert (told.predictions_ms[0], told.predictions_ms[1], told.load_ms) == (1.0, 2.0, 3.0)
-    assert told.plan["neural_engine"] == 1  # type: ignore[index]
+    run = asyncio.run(coreml_iphone._predicted(job, fed, SimpleNamespace(prepare_for_model_debugging=prepare)))
+    assert len(run.predictions) == 1 + len(fed) + job.warmup + job.rounds == len(run.predictions_ms)
+    assert (run.predictions_ms[0], run.predictions_ms[1], run.load_ms) == (1.0, 2.0, 3.0)
+    assert run.plan["neural_engine"] == 1  # type: ignore[index]
 
 
 def test_the_ci_job_fails_where_a_unit_did_not_run(tmp_path: Path) -> None:
@@ -396,12 +402,12 @@ def test_the_ci_job_fails_where_a_unit_did_not_run(tmp_path: Path) -> None:
     jobs = yaml.safe_load(CI.read_text())["jobs"]
     steps = [step.get("run", "") for step in jobs["core-ml"]["steps"]]
     parity = next(step for step in steps if step.startswith("make parity"))
-    asked = sorted(re.findall(r"--target (\S+?)[\s\"]", parity))
-    assert asked == sorted([*UNITS, "coreml-reference"])
+    listed = sorted(re.findall(r"--target (\S+?)[\s\"]", parity))
+    assert listed == sorted([*UNITS, "coreml-reference"])
     check = next(step for step in steps if step.startswith("jq"))
     (tmp_path / "build" / "digits").mkdir(parents=True)
     for outcome, status in (("passed", 0), ("not run", 1)):
-        rows = [{"format": FORMAT, "target": name, "outcome": "passed"} for name in asked]
+        rows = [{"format": FORMAT, "target": name, "outcome": "passed"} for name in listed]
         rows[1]["outcome"] = outcome
         (tmp_path / "build" / "digits" / "report.json").write_text(json.dumps({"rows": rows}))
         done = subprocess.run(["sh", "-c", check], cwd=tmp_path, capture_output=True, check=False)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # ruff: noqa: N802, ARG001, ARG002 - the stand-in has NVML's own names and signatures
-"""What the driver of NVIDIA GPUs tells; where none is, a stand-in for its library answers as its documentation has it."""
+"""What the driver of NVIDIA GPUs reports; without one, a stand-in for its library returns what its documentation specifies."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -25,14 +25,14 @@ needs_gpu = [
 ]
 
 
-class RefusedError(Exception):
+class NvmlRefusalError(Exception):
     """The stand-in for NVML's own error."""
 
 
 class NvmlStandIn:
-    """NVML with GPUs that are named, each with processes, a counter of energy and a state."""
+    """NVML with named GPUs, each with processes, an energy counter and a state."""
 
-    NVMLError = RefusedError
+    NVMLError = NvmlRefusalError
 
     def __init__(self, *names: str, ours: tuple[str, ...] = (), refuses: tuple[str, ...] = ()) -> None:
         self.names, self.ours, self.refuses = names, ours, refuses
@@ -81,12 +81,12 @@ class NvmlStandIn:
 
 
 def _refuse(*arguments: Any) -> None:
-    raise RefusedError
+    raise NvmlRefusalError
 
 
 @pytest.fixture
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Put a stand-in in NVML's place, with GPUs so named, or nothing at all."""
+    """Replace NVML by a stand-in with GPUs of these names, or by nothing."""
 
     def put(*names: str, **how: Any) -> None:
         monkeypatch.setattr(nvidia, "_nvml", lambda: NvmlStandIn(*names, **how) if names else None)
@@ -94,7 +94,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return put
 
 
-def test_without_a_driver_nothing_is_told(stand_in: Callable[..., None]) -> None:
+def test_without_a_driver_nothing_is_known(stand_in: Callable[..., None]) -> None:
     stand_in()
     assert (nvidia.names(), nvidia.environment(), nvidia.held_bytes(), nvidia.joules()) == ((), {}, None, None)
     assert nvidia.health() == Health()
@@ -106,7 +106,7 @@ def test_a_machine_without_a_gpu_has_no_driver() -> None:
     assert nvidia.names() == ()
 
 
-def test_the_gpu_that_this_process_computes_on_is_told(stand_in: Callable[..., None]) -> None:
+def test_the_gpu_that_this_process_computes_on_is_found(stand_in: Callable[..., None]) -> None:
     stand_in("one", "other", ours=("other",))
     assert nvidia.environment() == {"gpu": "other", "driver": "580.1"}
     assert nvidia.joules() == 2.0
@@ -114,19 +114,19 @@ def test_the_gpu_that_this_process_computes_on_is_told(stand_in: Callable[..., N
     assert (nvidia.clock_mhz(), nvidia.most_clock_mhz()) == (345, 1980)
 
 
-def test_which_of_two_it_is_is_not_guessed(stand_in: Callable[..., None]) -> None:
+def test_one_of_two_gpus_is_not_guessed(stand_in: Callable[..., None]) -> None:
     stand_in("one", "other")
     assert nvidia.environment() == {}
     assert nvidia.joules() is None
 
 
-def test_the_only_gpu_counts_where_the_driver_does_not_know_the_process(stand_in: Callable[..., None]) -> None:
+def test_the_only_gpu_counts_where_the_driver_does_not_list_the_process(stand_in: Callable[..., None]) -> None:
     stand_in("one")
     assert nvidia.environment()["gpu"] == "one"
     assert nvidia.held_bytes() is None
 
 
-def test_what_a_driver_refuses_is_not_told(stand_in: Callable[..., None]) -> None:
+def test_values_that_a_driver_refuses_are_none(stand_in: Callable[..., None]) -> None:
     stand_in(
         "one", refuses=("nvmlDeviceGetTotalEnergyConsumption", "nvmlDeviceGetUtilizationRates", "nvmlDeviceGetViolationStatus")
     )
@@ -158,7 +158,7 @@ def on_gpu(build: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 class TestOnAGpu:
     pytestmark = needs_gpu
 
-    def test_the_driver_names_it_and_counts_what_it_draws(self) -> None:
+    def test_the_driver_names_it_and_reports_its_temperature(self) -> None:
         nvidia._nvml.cache_clear()
         assert all("NVIDIA" in name for name in nvidia.names())
         assert len(nvidia.names()) >= 1
@@ -166,7 +166,7 @@ class TestOnAGpu:
         assert health.temperature_c is not None
         assert 5 < health.temperature_c < 110
 
-    def test_cuda_answers_as_the_original(self, on_gpu: Callable[[str, str], Run], scores: "NDArray[np.float32]") -> None:
+    def test_cuda_predicts_like_the_keras_model(self, on_gpu: Callable[[str, str], Run], scores: "NDArray[np.float32]") -> None:
         found = on_gpu("onnxruntime-cuda", "onnx-float32")
         assert abs(found.scores - scores).max() < 1e-5
         assert found.environment["provider"] == "CUDAExecutionProvider"
@@ -174,7 +174,7 @@ class TestOnAGpu:
         assert found.environment["gpu"] in nvidia.names()
         assert found.environment["runtime"] == "onnxruntime-gpu"
 
-    def test_litert_answers_as_the_original(self, on_gpu: Callable[[str, str], Run], scores: "NDArray[np.float32]") -> None:
+    def test_litert_predicts_like_the_keras_model(self, on_gpu: Callable[[str, str], Run], scores: "NDArray[np.float32]") -> None:
         found = on_gpu("litert-gpu", "tflite-float32")
         assert not found.environment["software_gpu"]
         assert abs(found.scores - scores).max() < 1e-4

@@ -7,7 +7,7 @@ import pytest
 from edgeferry.targets.host.program import run_program
 
 
-def test_what_would_make_it_load_ours_is_not_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_that_would_make_it_load_our_modules_are_not_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", "/ours")
     monkeypatch.setenv("NODE_OPTIONS", "--require=ours")
     run_program(
@@ -15,11 +15,11 @@ def test_what_would_make_it_load_ours_is_not_passed_on(tmp_path: Path, monkeypat
     )
 
 
-def test_its_last_line_is_told(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match=r"ended with status 1: ValueError: no$"):
+def test_the_error_ends_in_its_last_line(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match=r"status 1: ValueError: no$"):
         run_program([sys.executable, "-c", "raise ValueError('no')"], tmp_path)
 
 
-def test_the_signal_that_killed_it_is_told(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match="was killed by SIGSEGV"):
+def test_the_error_names_the_signal_that_killed_it(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="SIGSEGV"):
         run_program([sys.executable, "-c", "import os; os.kill(os.getpid(), 11)"], tmp_path)

@@ -16,7 +16,7 @@ from edgeferry.targets.target import Absent
 STRANGE = ("a b", "it's", 'a "quoted" $HOME', "$(touch oops)`id`", "; exit 3", "-n", "two\nlines", "ü", "")
 
 
-def test_it_returns_what_a_script_prints(sshd: Any) -> None:
+def test_it_returns_the_output_of_a_script(sshd: Any) -> None:
     assert sshd.port
     assert Connection("board").call("echo hello") == b"hello\n"
 
@@ -32,7 +32,7 @@ def test_one_connection_serves_all_calls(sshd: Any) -> None:
     assert sshd.connections() == 1
 
 
-def test_a_script_s_failure_is_told_by_its_last_line(sshd: Any) -> None:
+def test_a_script_s_failure_is_reported_with_its_last_line(sshd: Any) -> None:
     assert sshd.port
     with pytest.raises(RefusedError, match="^second$") as caught:
         Connection("board").call("echo first >&2; echo second >&2; exit 7")
@@ -57,19 +57,19 @@ def test_a_file_that_does_not_fit_leaves_nothing_behind(sshd: Any, tmp_path: Pat
     assert list((tmp_path / "there").iterdir()) == []
 
 
-def test_a_file_that_arrives_otherwise_is_refused(sshd: Any, tmp_path: Path) -> None:
+def test_a_file_that_arrives_damaged_is_refused(sshd: Any, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"x")
     assert sshd.port
-    with pytest.raises(RefusedError, match="it did not arrive whole"):
+    with pytest.raises(RefusedError, match="the file arrived damaged"):
         Connection("board").call(PUT, f"{tmp_path}/there", "name", "0" * 64, stdin=tmp_path / "file")
     assert list((tmp_path / "there").iterdir()) == []
 
 
-def test_a_call_that_loses_its_connection_is_made_again(sshd: Any, tmp_path: Path) -> None:
-    board, said = Connection("board"), []
+def test_a_call_that_loses_its_connection_is_repeated(sshd: Any, tmp_path: Path) -> None:
+    board, outputs = Connection("board"), []
     board.call("true")
     script = 'echo x >>"$1"; [ -e "$2" ] || sleep 20; echo done'
-    caller = threading.Thread(target=lambda: said.append(board.call(script, f"{tmp_path}/calls", f"{tmp_path}/go")))
+    caller = threading.Thread(target=lambda: outputs.append(board.call(script, f"{tmp_path}/calls", f"{tmp_path}/go")))
     caller.start()
     _wait_for(tmp_path / "calls")
     (tmp_path / "go").touch()
@@ -77,76 +77,79 @@ def test_a_call_that_loses_its_connection_is_made_again(sshd: Any, tmp_path: Pat
     time.sleep(0.7)
     sshd.start()
     caller.join(timeout=20)
-    assert said == [b"done\n"]
+    assert outputs == [b"done\n"]
     assert (tmp_path / "calls").read_text() == "x\nx\n"
     assert sshd.connections() == 2
 
 
-def test_a_board_that_does_not_come_back_is_told(sshd: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_board_that_does_not_come_back_is_an_error(sshd: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ssh, "PAUSES_S", (0.1, 0.1))
     board = Connection("board")
     board.call("true")
     sshd.stop()
-    with pytest.raises(Absent, match="board cannot be reached: the connection was lost"):
+    with pytest.raises(Absent, match="^board cannot be reached", check=lambda error: error.code == "EF-ssh-unreachable"):
         board.call("true")
     sshd.start()
 
 
-def test_a_board_that_is_off_is_told_at_once(sshd: Any) -> None:
+def test_a_board_that_is_off_is_an_error_at_once(sshd: Any) -> None:
     sshd.stop()
     start = time.monotonic()
-    with pytest.raises(Absent, match=r"is it on, and does `ssh board` work\? \(ssh: .*Connection refused"):
+    with pytest.raises(
+        Absent, match=r"`ssh board`.* \(ssh: .*Connection refused", check=lambda error: error.code == "EF-ssh-unreachable"
+    ):
         Connection("board").call("true")
     assert time.monotonic() - start < 5
     sshd.start()
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "code", "command"),
     [
-        ({"UserKnownHostsFile": "/dev/null"}, "its host key is not known; connect once, `ssh board`"),
-        ({"IdentityFile": "/dev/null"}, "it takes none of your keys; `ssh-copy-id board`, or `mdt pushkey`"),
-        ({"HostName": "no-such-board.invalid"}, "there is no machine of that name"),
-        ({"NoSuchWord": "1"}, "ssh does not take its configuration"),
+        ({"UserKnownHostsFile": "/dev/null"}, "EF-ssh-host-key", "`ssh board`"),
+        ({"IdentityFile": "/dev/null"}, "EF-ssh-login", "`ssh-copy-id board`, or `mdt pushkey`"),
+        ({"HostName": "no-such-board.invalid"}, "EF-ssh-destination", "`ssh`"),
+        ({"NoSuchWord": "1"}, "EF-ssh-configuration", "ssh"),
     ],
 )
-def test_what_waiting_does_not_mend_is_told_with_what_to_do(
-    sshd: Any, monkeypatch: pytest.MonkeyPatch, words: dict[str, str], said: str
+def test_failures_that_waiting_does_not_repair_name_what_to_do(
+    sshd: Any, monkeypatch: pytest.MonkeyPatch, words: dict[str, str], code: str, command: str
 ) -> None:
     sshd.configure(**words)
     monkeypatch.setenv("EDGEFERRY_SSH_CONFIG", str(sshd.config))
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     with pytest.raises(Absent) as caught:
         Connection("board").call("true")
-    assert said in str(caught.value)
+    assert caught.value.code == code
+    assert command in str(caught.value)
 
 
 def test_another_host_key_than_the_known_one_is_refused(sshd: Any) -> None:
     (sshd.folder / "known").write_text(f"[127.0.0.1]:{sshd.port} {(sshd.folder / 'id.pub').read_text()}")
-    with pytest.raises(Absent, match="its host key is not the one known"):
+    with pytest.raises(Absent, match="`ssh-keygen -R board`", check=lambda error: error.code == "EF-ssh-host-key"):
         Connection("board").call("true")
 
 
 @pytest.mark.parametrize("destination", ["", "-oProxyCommand=true", "two words", "a\nb"])
-def test_what_is_no_destination_is_refused_before_ssh_sees_it(destination: str) -> None:
-    with pytest.raises(Absent, match="names no machine; expected what `ssh` takes"):
+def test_an_invalid_destination_is_refused_before_ssh_sees_it(destination: str) -> None:
+    with pytest.raises(Absent, check=lambda error: error.code == "EF-ssh-destination"):
         Connection(destination)
 
 
-def test_without_ssh_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_ssh_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(Absent, match="openssh-client installs it"):
+    with pytest.raises(Absent, match="openssh-client", check=lambda error: error.code == "EF-ssh-client"):
         Connection("board")
 
 
-def test_the_socket_s_path_is_short_and_its_folder_this_user_s_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_socket_s_path_is_short_and_its_folder_private(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGEFERRY_SSH_CONFIG", "x" * 200)
     command = Connection("mendel@192.168.100.2")._command()
     path = next(word for word in command if word.startswith("ControlPath=")).removeprefix("ControlPath=")
     # %C has 40 characters; the master adds a dot and 16 more while it makes the socket; macOS takes 104 bytes.
     assert len(path.replace("%C", "0" * 40)) + 17 < 104
-    told = Path(path).parent.stat()
-    assert (told.st_uid, told.st_mode & 0o077) == (os.getuid(), 0)
+    status = Path(path).parent.stat()
+    assert (status.st_uid, status.st_mode & 0o077) == (os.getuid(), 0)
 
 
 def _wait_for(path: Path) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What runtimes plan for tensors, really asked."""
+"""The memory that runtimes plan for tensors, in real runs."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def _arena(target: str, job: Job) -> int | None:
     return arena(job)
 
 
-def _asked(target: str, form: str, build: Path, child: Child, tmp_path: Path) -> int:
+def _arena_of(target: str, form: str, build: Path, child: Child, tmp_path: Path) -> int:
     job = Job(build / form, build / "reference" / "pixels.npy", tmp_path)
     found: int = child.call(_arena, target, job, log=tmp_path / "log")
     return found
@@ -26,19 +26,19 @@ def _asked(target: str, form: str, build: Path, child: Child, tmp_path: Path) ->
 def test_tf_lite_s_arena_holds_the_first_convolution_s_input_and_output(
     form: str, bytes_each: int, build: Path, child: Child, tmp_path: Path
 ) -> None:
-    found = _asked("litert-builtin", form, build, child, tmp_path)
+    found = _arena_of("litert-builtin", form, build, child, tmp_path)
     image, convolved = 24 * 20 * 3, 12 * 10 * 8
     assert (image + convolved) * bytes_each <= found < 2 * (image + convolved) * 4 + 4096
 
 
 def test_what_xnnpack_holds_is_not_in_the_arena(build: Path, child: Child, tmp_path: Path) -> None:
-    arenas = [_asked(target, "tflite-float32", build, child, tmp_path) for target in ("litert", "litert-builtin")]
+    arenas = [_arena_of(target, "tflite-float32", build, child, tmp_path) for target in ("litert", "litert-builtin")]
     assert arenas[0] < arenas[1]
 
 
-def test_onnx_runtime_s_arena_is_told_and_its_log_is_quiet_again(build: Path, child: Child, tmp_path: Path) -> None:
-    # It takes a megabyte at the least.
-    assert _asked("onnxruntime-cpu", "onnx-float32", build, child, tmp_path) >= 2**20
+def test_onnx_runtime_s_arena_is_reported_and_its_log_is_quiet_again(build: Path, child: Child, tmp_path: Path) -> None:
+    # It takes at least a megabyte.
+    assert _arena_of("onnxruntime-cpu", "onnx-float32", build, child, tmp_path) >= 2**20
     log = tmp_path / "log of the next"
     job = Job(build / "onnx-float32", build / "reference" / "pixels.npy", tmp_path)
     run: Run = child.call(targets()["onnxruntime-cpu"].run, job, log=log)

@@ -18,10 +18,10 @@ def copied(build: Path, form: str, to: Path) -> Path:
 
 def test_zero_points_come_from_the_file_not_the_manifest(build: Path, tmp_path: Path, answer: Answer) -> None:
     folder = copied(build, "tflite-int8", tmp_path)
-    told = json.loads((folder / "manifest.json").read_text())
-    for tensor in (*told["inputs"], *told["outputs"]):
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for tensor in (*manifest["inputs"], *manifest["outputs"]):
         tensor.update(scale=9.0, zero_point=77)
-    (folder / "manifest.json").write_text(json.dumps(told))
+    (folder / "manifest.json").write_text(json.dumps(manifest))
     assert (answer("litert", folder).scores == answer("litert", "tflite-int8").scores).all()
 
 
@@ -41,7 +41,7 @@ def test_a_file_without_metadata_has_no_labels(build: Path, tmp_path: Path, answ
     assert answer("litert", folder).labels is None
 
 
-def test_the_delegate_is_told_by_the_interpreter(answer: Answer) -> None:
+def test_the_delegate_is_read_from_the_interpreter(answer: Answer) -> None:
     assert answer("litert", "tflite-float32").environment["delegate"].startswith("XNNPACK")
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""LiteRT's GPU accelerator, really run: on the GPU made of software that Chromium brings, for parity and for honest times."""
+"""LiteRT's GPU accelerator in real runs, on the software renderer of Chromium: parity, and what its times include."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from edgeferry.benchmarks.latency.interleave import Contestant, time_in_turns
+from edgeferry.benchmarks.latency.interleave import Candidate, time_interleaved
 from edgeferry.models.system.child import Child
 from edgeferry.models.system.places import ROOT
 from edgeferry.targets.litert import gpu as litert_gpu
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SWIFTSHADER: Final = Path("/usr/lib/chromium/vk_swiftshader_icd.json")
-# What a loop that never waits would report, beside a call and beside running and reading by hand; in a process of its own.
+# The time of a loop that never waits, next to that of a call and of running and reading by hand; in a process of its own.
 THREE_TIMES: Final = """
 import json, statistics, sys, time
 from pathlib import Path
@@ -31,17 +31,17 @@ from edgeferry.targets.timing import images_of
 
 job = Job(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))
 session = _open(job)
-answer = session.ready(images_of(session, job)[0])
-cells = dict(zip(answer.func.__code__.co_freevars, (cell.cell_contents for cell in answer.func.__closure__)))
+predict = session.ready(images_of(session, job)[0])
+cells = dict(zip(predict.func.__code__.co_freevars, (cell.cell_contents for cell in predict.func.__closure__)))
 model, results, buffers = cells["model"], cells["results"], cells["buffers"]
 
 def reported():
-    answer()
+    predict()
 
 def run_and_read():
-    buffers[0].write(answer.args[0])
+    buffers[0].write(predict.args[0])
     model.run_by_index(0, buffers, results)
-    results[0].read(cells["count"], cells["answers"]["dtype"])
+    results[0].read(cells["count"], cells["gives"]["dtype"])
 
 def run_only():
     model.run_by_index(0, buffers, results)
@@ -72,16 +72,16 @@ def swiftshader(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("swiftshader")
 @pytest.mark.parametrize(("form", "most"), [("tflite-float32", 1e-4), ("tflite-int8", 0.15)])
-def test_it_answers_as_the_original_does_and_says_that_it_is_software(
+def test_it_predicts_like_the_keras_model_and_reports_that_it_is_software(
     form: str, most: float, build: Path, tmp_path: Path, scores: "NDArray[np.float32]"
 ) -> None:
     job = Job(build / form, build / "reference" / "pixels.npy", tmp_path)
-    # A process of its own: one that runs already would not know which driver was named.
+    # A process of its own: one that already runs would not use the named driver.
     with Child() as child:
         run: Run = child.call(targets()["litert-gpu"].run, job, log=tmp_path / "run.log", timeout_s=120)
-    assert run.answered is not None
-    assert len(run.answered) == len(run.scores) == 8
-    assert abs(run.scores - scores[list(run.answered)]).max() < most
+    assert run.image_indices is not None
+    assert len(run.image_indices) == len(run.scores) == 8
+    assert abs(run.scores - scores[list(run.image_indices)]).max() < most
     assert run.environment["software_gpu"] is True
     assert "SwiftShader" in run.environment["adapter"]
     assert run.environment["fully_accelerated"] is True
@@ -90,24 +90,24 @@ def test_it_answers_as_the_original_does_and_says_that_it_is_software(
 @pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.usefixtures("swiftshader")
-def test_what_is_reported_is_what_running_and_reading_takes(build: Path, tmp_path: Path) -> None:
+def test_the_reported_time_is_that_of_running_and_reading(build: Path, tmp_path: Path) -> None:
     arguments = [build / "tflite-float32", build / "reference" / "pixels.npy", tmp_path]
     command = [sys.executable, "-c", THREE_TIMES, *map(str, arguments)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout.splitlines()[-1])
-    assert 0.9 <= told["reported"] / told["run_and_read"] <= 1.1
-    assert told["run_only"] < told["run_and_read"], "the accelerator waits by itself: what this guards against is gone"
+    times = json.loads(done.stdout.splitlines()[-1])
+    assert 0.9 <= times["reported"] / times["run_and_read"] <= 1.1
+    assert times["run_only"] < times["run_and_read"], "the accelerator waits by itself: this test guards against nothing"
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="a Mac has Metal, which takes no driver")
-def test_a_driver_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_driver_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(litert_gpu.DRIVER, str(tmp_path / "none.json"))
     assert str(targets()["litert-gpu"].missing()).startswith(f"{litert_gpu.DRIVER} names ")
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="a Mac has Metal, which takes no driver")
-def test_no_software_gpu_is_taken_without_being_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_software_renderer_is_used_unless_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (litert_gpu.DRIVER, *litert_gpu.CHOSEN):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(litert_gpu, "DRIVERS", (str(tmp_path),))
@@ -141,13 +141,13 @@ def test_the_adapter_is_read_from_the_runtimes_log(
     software: bool,  # noqa: FBT001 - a parameter
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(litert_gpu.nvidia, "told", dict)
+    monkeypatch.setattr(litert_gpu.nvidia, "environment", dict)
     assert litert_gpu._adapter(f"I0000 environment.cc:532] {line}") == {"adapter": name, "software_gpu": software}
 
 
-@pytest.mark.skipif(sys.platform == "darwin", reason="on a Mac it is Metal, which tells no adapter")
-def test_a_gpu_that_is_not_told_is_not_taken_for_a_real_one() -> None:
-    with pytest.raises(Unsupported, match="did not tell which GPU"):
+@pytest.mark.skipif(sys.platform == "darwin", reason="on a Mac it is Metal, which reports no adapter")
+def test_an_unknown_gpu_is_not_taken_for_a_real_one() -> None:
+    with pytest.raises(Unsupported, check=lambda error: error.code == "EF-gpu-unidentified"):
         litert_gpu._adapter("I0000 environment.cc:532] nothing of the kind")
 
 
@@ -175,19 +175,19 @@ def test_a_driver_s_library_is_found_as_the_loader_finds_it(
     assert Path(chosen["ICD"]["library_path"]) == Path(taken.format(folder=folder))
 
 
-def test_a_driver_that_is_none_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_not_a_driver_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "driver.json").write_text('{"ICD": {}}')
     monkeypatch.setenv(litert_gpu.DRIVER, str(tmp_path / "driver.json"))
     monkeypatch.setattr(sys, "platform", "linux")
-    with pytest.raises(Unsupported, match="no Vulkan driver's JSON file"):
+    with pytest.raises(Unsupported, match=r"driver\.json", check=lambda error: error.code == "EF-vulkan-driver"):
         litert_gpu._choose_driver(tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("swiftshader")
-def test_it_is_loaded_once_and_not_timed_in_turns_on_a_gpu_made_of_software(build: Path, tmp_path: Path) -> None:
+def test_it_is_loaded_once_and_not_interleaved_on_a_software_renderer(build: Path, tmp_path: Path) -> None:
     job = Job(build / "tflite-float32", build / "reference" / "pixels.npy", tmp_path)
-    times = time_in_turns([Contestant("gpu", job, "litert-gpu")], 2, 3, lambda _: None).times["gpu"]
+    times = time_interleaved([Candidate("gpu", job, "litert-gpu")], 2, 3, lambda *_: None).times["gpu"]
     assert times.problem == ""
     assert times.environment["software_gpu"] is True
     assert (len(times.load_ms), times.wall_ms) == (1, [[]])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Damaged packages: whatever is changed in one, the evaluator answers or says what is wrong, soon and in little memory."""
+"""Damaged packages: whatever is changed in one, the evaluator returns scores or one error, soon and in little memory."""
 
 import random
 import shutil
@@ -23,11 +23,11 @@ ct = pytest.importorskip("coremltools", reason="coremltools is not installed")
 
 MUTANTS: Final = 2000
 SHAPE: Final = (1, 4, 9, 8)
-# With arrays of 2^18 values at most, windows, products and copies of them take some times their MiB.
+# With arrays of at most 2^18 values (1 MiB), windows, products and copies of them take several MiB.
 LARGEST_ARRAY: Final = 2**18
 PEAK_BYTES: Final = 32 * 2**20
 HANGS_AFTER_S: Final = 120
-ANSWERED: Final = "answered"
+EVALUATED: Final = "evaluated"
 EXTREMES: Final = (0, 1, -1, 2, 7, 255, 65536, 10**6, 2**31 - 1, -(2**31))
 FILES: Final = ("Manifest.json", "Data/com.apple.CoreML/model.mlmodel", "Data/com.apple.CoreML/weights/weight.bin")
 Change = Callable[[random.Random, Path], None]
@@ -35,7 +35,7 @@ Change = Callable[[random.Random, Path], None]
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a package of many kinds of operations, its weights in a table."""
+    """Return a package of many kinds of operations, its weights in a lookup table."""
     import coremltools.optimize as cto
     from coremltools.converters.mil import Builder as mb  # noqa: N813 - its usual name
 
@@ -104,7 +104,7 @@ def _sentinel() -> bytes:
 
 
 def program_of(draw: random.Random, path: Path) -> None:
-    """Change what the program says: a number, a size, a name, an operation's type or one of its inputs."""
+    """Change the program: a number, a size, a name, an operation's type or one of its inputs."""
     package = open_package(path)
     operations = package.block.operations
     for _ in range(draw.choice((1, 1, 2))):
@@ -114,10 +114,10 @@ def program_of(draw: random.Random, path: Path) -> None:
 
 def _number(draw: random.Random, _: Any, operations: Any) -> None:
     held = [each.attributes["val"].immediateValue.tensor for each in operations if each.type == "const"]
-    numbers = [told for told in held if told.WhichOneof("value") in {"ints", "floats", "bools"}]
-    told = draw.choice(numbers)
-    values = getattr(told, told.WhichOneof("value")).values
-    if values and told.WhichOneof("value") == "bools":
+    numbers = [tensor for tensor in held if tensor.WhichOneof("value") in {"ints", "floats", "bools"}]
+    tensor = draw.choice(numbers)
+    values = getattr(tensor, tensor.WhichOneof("value")).values
+    if values and tensor.WhichOneof("value") == "bools":
         values[draw.randrange(len(values))] = bool(draw.randrange(2))
     elif values:
         values[draw.randrange(len(values))] = draw.choice(EXTREMES)
@@ -139,9 +139,9 @@ def _offset(draw: random.Random, _: Any, operations: Any) -> None:
 def _name(draw: random.Random, _: Any, operations: Any) -> None:
     names = [output.name for each in operations for output in each.outputs]
     called = draw.choice([each for each in operations if each.inputs])
-    told = called.inputs[draw.choice(sorted(called.inputs))].arguments
-    if told:
-        told[draw.randrange(len(told))].name = draw.choice(names)
+    arguments = called.inputs[draw.choice(sorted(called.inputs))].arguments
+    if arguments:
+        arguments[draw.randrange(len(arguments))].name = draw.choice(names)
 
 
 def _type(draw: random.Random, _: Any, operations: Any) -> None:
@@ -171,7 +171,7 @@ def _version(draw: random.Random, package: Any, operations: Any) -> None:
 
 @pytest.fixture
 def guarded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """End a test that hangs, and let no array be large."""
+    """End a test that hangs, and limit the size of arrays."""
 
     def hangs(*_: Any) -> None:
         raise AssertionError("a mutant hangs")
@@ -193,14 +193,14 @@ def _outcome(path: Path) -> str:
         program.evaluated({"x": np.ones(SHAPE, np.float32)})
     except EdgeError as error:
         return str(error)
-    return ANSWERED
+    return EVALUATED
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("guarded")
-def test_no_mutant_ends_otherwise_than_with_an_answer_or_one_clear_error(whole: Path, tmp_path: Path) -> None:
+def test_every_mutant_is_evaluated_or_refused_with_one_error(whole: Path, tmp_path: Path) -> None:
     draw, path = random.Random(11), tmp_path / "model.mlpackage"  # noqa: S311 - seeded, for nothing secret
-    assert _outcome(whole) == ANSWERED
+    assert _outcome(whole) == EVALUATED
     outcomes: Counter[str] = Counter()
     tracemalloc.start()
     try:
@@ -209,15 +209,15 @@ def test_no_mutant_ends_otherwise_than_with_an_answer_or_one_clear_error(whole: 
             change: Change = draw.choice((bytes_of, record, program_of, program_of, program_of))
             change(draw, path)
             tracemalloc.reset_peak()
-            told = _outcome(path)
-            assert "\n" not in told
-            assert len(told) < 400
-            outcomes[told] += 1
+            outcome = _outcome(path)
+            assert "\n" not in outcome
+            assert len(outcome) < 400
+            outcomes[outcome] += 1
             assert tracemalloc.get_traced_memory()[1] < PEAK_BYTES, f"mutant {number}"
     finally:
         tracemalloc.stop()
-    # Neither harmless nor all caught at the door.
-    assert MUTANTS / 20 < outcomes[ANSWERED] < MUTANTS / 2
+    # The mutants are neither all harmless nor all refused when they are read.
+    assert MUTANTS / 20 < outcomes[EVALUATED] < MUTANTS / 2
     assert len(outcomes) > 100
 
 
@@ -231,7 +231,7 @@ def test_no_mutant_ends_otherwise_than_with_an_answer_or_one_clear_error(whole: 
         ("upsample_bilinear", "scale_factor_height", 1e9),
     ],
 )
-def test_an_absurd_size_is_refused_before_memory_is_taken(
+def test_an_absurd_size_is_refused_before_memory_is_allocated(
     whole: Path, tmp_path: Path, operation: str, name: str, value: Any
 ) -> None:
     path = tmp_path / "model.mlpackage"
@@ -240,12 +240,12 @@ def test_an_absurd_size_is_refused_before_memory_is_taken(
     operations = package.block.operations
     called = next(each for each in operations if each.type == operation)
     made = next(each for each in operations if each.outputs[0].name == called.inputs[name].arguments[0].name)
-    told = made.attributes["val"].immediateValue.tensor
-    getattr(told, str(told.WhichOneof("value"))).values[-1 if operation == "pad" else 0] = value
+    tensor = made.attributes["val"].immediateValue.tensor
+    getattr(tensor, str(tensor.WhichOneof("value"))).values[-1 if operation == "pad" else 0] = value
     (path / FILES[1]).write_bytes(package.specification.SerializeToString())
     tracemalloc.start()
     program = read_program(open_package(path), rounds_to_float16=False)
-    with pytest.raises(EdgeError, match="expected at most"):
+    with pytest.raises(EdgeError, match="expected at most", check=lambda error: error.code == "EF-mil-too-large"):
         program.evaluated({"x": np.ones(SHAPE, np.float32)})
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

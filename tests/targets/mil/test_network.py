@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whole networks, converted as anyone would, evaluated from disk and held to Keras."""
+"""Whole networks, converted as usual, evaluated from disk and compared with Keras."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -33,7 +33,7 @@ def _convolutions(keras: Any) -> Any:
     x = layers.MaxPooling2D(3, 2, padding="same")(layers.ZeroPadding2D(1)(x))
     for activation in ("selu", "mish", "softplus", "swish", "hard_sigmoid", "softsign", "tanh"):
         x = layers.Activation(activation)(layers.Conv2D(12, 1)(layers.LayerNormalization()(x)))
-    return keras.Model(image, _answer(keras, layers.GlobalMaxPooling2D()(layers.Cropping2D(((1, 0), (0, 1)))(x))))
+    return keras.Model(image, _head(keras, layers.GlobalMaxPooling2D()(layers.Cropping2D(((1, 0), (0, 1)))(x))))
 
 
 def _residual(keras: Any) -> Any:
@@ -46,7 +46,7 @@ def _residual(keras: Any) -> Any:
     x = layers.Add()([x, layers.Multiply()([y, gate])])
     y = layers.ReLU(6.0)(layers.DepthwiseConv2D(3, 2)(layers.ZeroPadding2D(((0, 1), (0, 1)))(x)))
     x = layers.Concatenate()([layers.AveragePooling2D(2)(x), y])
-    return keras.Model(image, _answer(keras, layers.GlobalAveragePooling2D()(layers.ReLU()(layers.BatchNormalization()(x)))))
+    return keras.Model(image, _head(keras, layers.GlobalAveragePooling2D()(layers.ReLU()(layers.BatchNormalization()(x)))))
 
 
 def _transformer(keras: Any) -> Any:
@@ -59,19 +59,19 @@ def _transformer(keras: Any) -> Any:
         x = layers.Add()([x, layers.MultiHeadAttention(3, 8)(y, y)])
         y = layers.Dense(48, activation="gelu")(layers.LayerNormalization(epsilon=1e-6)(x))
         x = layers.Add()([x, layers.Dense(24)(y)])
-    return keras.Model(image, _answer(keras, layers.GlobalAveragePooling1D()(x)))
+    return keras.Model(image, _head(keras, layers.GlobalAveragePooling1D()(x)))
 
 
 def _recurrent(keras: Any) -> Any:
-    """Return rows read in both directions and one after the other, written out: coremltools takes no loop."""
+    """Return recurrent layers over rows, in both directions and in one, unrolled: coremltools supports no loop here."""
     layers = keras.layers
     image = layers.Input((SMALL, SMALL, 3))
     x = layers.Reshape((8, -1))(layers.Conv2D(8, 3, 4, padding="same", activation="relu")(image))
     x = layers.Bidirectional(layers.LSTM(10, return_sequences=True, unroll=True))(x)
-    return keras.Model(image, _answer(keras, layers.GRU(12, unroll=True)(x)))
+    return keras.Model(image, _head(keras, layers.GRU(12, unroll=True)(x)))
 
 
-def _answer(keras: Any, x: Any) -> Any:
+def _head(keras: Any, x: Any) -> Any:
     return keras.layers.Dense(CLASSES, activation="softmax")(x)
 
 
@@ -80,10 +80,10 @@ NETWORKS: Final = {each.__name__.strip("_"): each for each in (_convolutions, _r
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", NETWORKS)
-def test_a_small_network_in_float32_answers_as_keras_does(kind: str, tmp_path: Path) -> None:
+def test_a_small_network_in_float32_predicts_like_keras(kind: str, tmp_path: Path) -> None:
     keras = pytest.importorskip("keras", reason="Keras is not installed")
     keras.utils.set_random_seed(1)
-    model = _telling_apart(NETWORKS[kind](keras), keras, SMALL)
+    model = _discriminating(NETWORKS[kind](keras), keras, SMALL)
     scores, expected = _evaluated(model, SMALL, tmp_path), model(_scaled(SMALL), training=False).numpy()
     assert len(set(expected.argmax(axis=1))) > 2
     np.testing.assert_array_equal(scores.argmax(axis=1), expected.argmax(axis=1))
@@ -91,11 +91,11 @@ def test_a_small_network_in_float32_answers_as_keras_does(kind: str, tmp_path: P
 
 
 @pytest.mark.slow
-def test_a_mobilenet_in_float32_answers_as_keras_does(tmp_path: Path) -> None:
+def test_a_mobilenet_in_float32_predicts_like_keras(tmp_path: Path) -> None:
     keras = pytest.importorskip("keras", reason="Keras is not installed")
     keras.utils.set_random_seed(1)
     network = keras.applications.MobileNetV2((SIDE, SIDE, 3), alpha=0.35, weights=None, classes=CLASSES)
-    model = _telling_apart(network, keras, SIDE)
+    model = _discriminating(network, keras, SIDE)
     scores, expected = _evaluated(model, SIDE, tmp_path), model(_scaled(SIDE), training=False).numpy()
     assert len(set(expected.argmax(axis=1))) > 2
     np.testing.assert_array_equal(scores.argmax(axis=1), expected.argmax(axis=1))
@@ -104,24 +104,24 @@ def test_a_mobilenet_in_float32_answers_as_keras_does(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["FLOAT32", "FLOAT16"])
-def test_operations_done_together_answer_the_same_to_the_bit(precision: str, tmp_path: Path, monkeypatch: Any) -> None:
+def test_fused_operations_have_the_same_results_to_the_bit(precision: str, tmp_path: Path, monkeypatch: Any) -> None:
     keras = pytest.importorskip("keras", reason="Keras is not installed")
     keras.utils.set_random_seed(1)
-    _converted(_telling_apart(_padded(keras), keras, SMALL), SMALL, tmp_path / "model.mlpackage", precision)
+    _converted(_discriminating(_padded(keras), keras, SMALL), SMALL, tmp_path / "model.mlpackage", precision)
     package = open_package(tmp_path / "model.mlpackage")
-    together = read_program(package, rounds_to_float16=True)
+    fused = read_program(package, rounds_to_float16=True)
     monkeypatch.setattr(program, "fused", lambda steps, kept: tuple(steps))
-    apart = read_program(package, rounds_to_float16=True)
-    assert [step.operation for step in apart.steps].count("pad") == 3
-    assert [step.operation for step in together.steps].count("pad") == 1  # the one that is read twice
+    unfused = read_program(package, rounds_to_float16=True)
+    assert [step.operation for step in unfused.steps].count("pad") == 3
+    assert [step.operation for step in fused.steps].count("pad") == 1  # the one that is read twice
     planes = _pixels(SMALL).transpose(0, 3, 1, 2)
     for at in range(IMAGES):
         image = {"image": planes[at : at + 1]}
-        assert together.evaluated(image) == apart.evaluated(image)
+        assert fused.evaluated(image) == unfused.evaluated(image)
 
 
 def _padded(keras: Any) -> Any:
-    """Return convolutions, in steps of 1 and more, after zeros that one or two layers read, with activations after them."""
+    """Return convolutions of several strides after zero padding that one or two layers read, with activations after them."""
     layers = keras.layers
     image = layers.Input((SMALL, SMALL, 3))
     x = layers.ReLU(6.0)(layers.Conv2D(16, 3, 2)(layers.ZeroPadding2D(((0, 1), (0, 1)))(image)))
@@ -130,11 +130,11 @@ def _padded(keras: Any) -> Any:
     x = layers.ZeroPadding2D(1)(x)
     y = layers.Conv2D(24, 3)(x)
     x = layers.Concatenate()([layers.ReLU()(layers.Conv2D(8, 3, padding="valid")(x)), layers.ReLU(6.0)(y), y])
-    return keras.Model(image, _answer(keras, layers.GlobalAveragePooling2D()(x)))
+    return keras.Model(image, _head(keras, layers.GlobalAveragePooling2D()(x)))
 
 
-def _telling_apart(model: Any, keras: Any, side: int) -> Any:
-    """Return the network with perturbed batch statistics and a head that tells random pictures apart."""
+def _discriminating(model: Any, keras: Any, side: int) -> Any:
+    """Return the network with perturbed batch statistics and a head that separates random pictures."""
     rng, pictures = np.random.default_rng(0), _scaled(side)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -152,13 +152,13 @@ def _telling_apart(model: Any, keras: Any, side: int) -> Any:
 
 
 def _evaluated(model: Any, side: int, folder: Path) -> Any:
-    """Return what the evaluator makes of the network, converted to float32 and saved: [images, classes]."""
+    """Return the evaluator's scores of the network, converted to float32 and saved: [images, classes]."""
     _converted(model, side, folder / "model.mlpackage")
     package = open_package(folder / "model.mlpackage")
     read = read_program(package, rounds_to_float16=False)
     planes = _pixels(side).transpose(0, 3, 1, 2)
-    answers = [read.evaluated({"image": planes[at : at + 1]})[package.probabilities] for at in range(IMAGES)]
-    return np.array([[answer[str(label)] for label in range(CLASSES)] for answer in answers])
+    predictions = [read.evaluated({"image": planes[at : at + 1]})[package.probabilities] for at in range(IMAGES)]
+    return np.array([[prediction[str(label)] for label in range(CLASSES)] for prediction in predictions])
 
 
 def _converted(model: Any, side: int, path: Path, precision: str = "FLOAT32") -> None:
@@ -191,6 +191,6 @@ def _scaled(side: int) -> Any:
 
 
 def _pixels(side: int) -> Any:
-    # Large spots, each picture its own: noise alone would look the same to any network.
+    # Large spots, different in each picture: noise alone would look the same to any network.
     coarse = np.random.default_rng(2).integers(0, 256, (IMAGES, 4, 4, 3))
     return coarse.repeat(side // 4, axis=1).repeat(side // 4, axis=2).astype(np.float32)

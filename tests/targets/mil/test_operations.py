@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Each operation, in a package that coremltools writes and the evaluator reads from disk, held to TensorFlow or numpy."""
+"""Each operation, in a package that coremltools writes and the evaluator reads from disk, compared with TensorFlow or numpy."""
 
 import inspect
 from collections.abc import Callable
@@ -29,7 +29,7 @@ def draw(*shape: int) -> Array:
 
 @pytest.fixture(name="evaluate")
 def _evaluate(tmp_path: Path) -> Evaluate:
-    """Return ``evaluate(build, x)``: what a program of one input, saved and read from disk, answers."""
+    """Return ``evaluate(build, x)``: the output of a program of one input, saved and read from disk."""
 
     def run(build: Build, x: Array, *, float16: bool = False, rounds: bool = False, ios: str = "iOS18") -> Array:
         from edgeferry.targets.mil.package import open_package
@@ -37,8 +37,8 @@ def _evaluate(tmp_path: Path) -> Evaluate:
 
         path = saved(build, x.shape, tmp_path / "program.mlpackage", float16=float16, ios=ios)
         program = read_program(open_package(path), rounds_to_float16=rounds)
-        (answer,) = program.evaluated({"x": x}).values()
-        return np.asarray(answer)
+        (output,) = program.evaluated({"x": x}).values()
+        return np.asarray(output)
 
     return run
 
@@ -55,7 +55,7 @@ def saved(build: Build, shape: tuple[int, ...], path: Path, *, float16: bool = F
         convert_to="mlprogram",
         compute_precision=ct.precision.FLOAT16 if float16 else ct.precision.FLOAT32,
         minimum_deployment_target=getattr(ct.target, ios),
-        # Nothing fused or folded: the operation itself is what is looked at.
+        # Nothing fused or folded: the operation itself is tested.
         pass_pipeline=ct.PassPipeline.EMPTY if not float16 else ct.PassPipeline.DEFAULT,
         skip_model_load=True,
     ).save(str(path))
@@ -82,8 +82,8 @@ def test_inputs_are_those_of_coremltools_definition(name: str) -> None:
 
     forms = SSAOpRegistry.core_ops[name].values()
     defined = {each for form in forms for each in form.input_spec.input_types}
-    told = set(inspect.signature({**OPERATIONS, **CONSTANT_EXPRESSIONS}[name]).parameters)
-    assert told == defined
+    parameters = set(inspect.signature({**OPERATIONS, **CONSTANT_EXPRESSIONS}[name]).parameters)
+    assert parameters == defined
 
 
 UNARY: Final = {
@@ -354,8 +354,8 @@ def test_reduction(evaluate: Evaluate, name: str, axes: Any) -> None:
 @pytest.mark.parametrize("name", ["argmax", "argmin"])
 def test_place_of_the_largest_and_smallest(evaluate: Evaluate, name: str) -> None:
     x = draw(3, 5)
-    answer = evaluate(lambda x: getattr(mb(), f"reduce_{name}")(x=x, axis=1), x)
-    np.testing.assert_array_equal(answer, getattr(np, name)(x, axis=1))
+    output = evaluate(lambda x: getattr(mb(), f"reduce_{name}")(x=x, axis=1), x)
+    np.testing.assert_array_equal(output, getattr(np, name)(x, axis=1))
 
 
 def test_normalisations(evaluate: Evaluate) -> None:
@@ -466,7 +466,7 @@ def test_bilinear_upsampling(evaluate: Evaluate, corners: bool, half: bool) -> N
     np.testing.assert_allclose(evaluate(build, x), nchw(expected), **CLOSE)
 
 
-# The documentation's own examples, from 2 values to 5 and to 6, rounded to two digits there.
+# The documentation's own examples, from 2 values to 5 and to 6, where they are rounded to two digits.
 GRIDS: Final = {
     "UNALIGN_CORNERS": [0, 0, 0.33, 0.67, 1, 1],
     "ALIGN_CORNERS": [0, 0.2, 0.4, 0.6, 0.8, 1],

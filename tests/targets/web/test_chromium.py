@@ -15,7 +15,7 @@ from edgeferry.targets.target import Job, Run, Unsupported, targets
 from edgeferry.targets.web.chromium import CHROMIUM, FLAGS
 
 Answer = Callable[..., Run]
-# Opens a browser as the target does, says so, and waits to be killed.
+# Opens a browser as the target does, reports it, and waits to be killed.
 OPEN_AND_WAIT: Final = """
 import time
 from edgeferry.targets.web.chromium import CHROMIUM
@@ -38,7 +38,7 @@ def browsers_of(marker: str) -> list[int]:
 
 
 @pytest.mark.browser
-def test_the_page_is_isolated_so_that_threads_and_a_fine_clock_are_to_be_had(answer: Answer) -> None:
+def test_the_page_is_isolated_so_that_threads_and_a_fine_clock_are_available(answer: Answer) -> None:
     environment = answer("chromium-wasm", "tfjs-float32").environment
     assert environment["cross_origin_isolated"] is True
     assert "Chrome" in environment["user_agent"]
@@ -64,19 +64,17 @@ def test_no_browser_outlives_the_process_that_opened_it() -> None:
     assert browsers_of(marker) == []
 
 
-def test_a_browser_that_is_named_and_absent_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_named_browser_that_does_not_exist_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGEFERRY_CHROMIUM", str(tmp_path / "none"))
-    assert (
-        targets()["chromium-wasm"].missing()
-        == f"EDGEFERRY_CHROMIUM names {tmp_path / 'none'}, which is not a program here; install it, or unset it"
-    )
+    assert str(targets()["chromium-wasm"].missing()).startswith(f"EDGEFERRY_CHROMIUM names {tmp_path / 'none'}, ")
 
 
 @pytest.mark.browser
-def test_a_browser_that_does_not_start_says_nothing_of_the_artifact(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_browser_that_does_not_start_is_unsupported(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("playwright")
     monkeypatch.setenv("EDGEFERRY_CHROMIUM", "true")
-    with pytest.raises(Unsupported, match="true does not start: BrowserType.launch: "), CHROMIUM.page():
+    code = "EF-browser-not-started"
+    with pytest.raises(Unsupported, match="true .*BrowserType.launch", check=lambda error: error.code == code), CHROMIUM.page():
         pass
 
 
@@ -94,7 +92,7 @@ def test_a_browser_without_webgpu_is_not_run(
     if why := targets()[f"chromium-{name}"].missing():
         pytest.skip(why)
     monkeypatch.setitem(FLAGS, "webgpu", ("--disable-gpu", "--disable-features=WebGPU"))
-    with pytest.raises(Unsupported, match="no WebGPU adapter"):
+    with pytest.raises(Unsupported, match="no WebGPU adapter", check=lambda error: error.code == "EF-web-backend"):
         targets()[f"chromium-{name}"].run(Job(build / form, build / "reference" / "pixels.npy", tmp_path))
 
 
@@ -103,5 +101,5 @@ def test_a_backend_that_does_not_start_is_not_run(build: Path, tmp_path: Path, m
     if why := targets()["chromium-webgl"].missing():
         pytest.skip(why)
     monkeypatch.setitem(FLAGS, "webgl", ("--use-gl=disabled",))
-    with pytest.raises(Unsupported, match="did not start its webgl backend here and took .*; it takes OpenGL"):
+    with pytest.raises(Unsupported, match="webgl backend .* OpenGL", check=lambda error: error.code == "EF-web-backend"):
         targets()["chromium-webgl"].run(Job(build / "tfjs-float32", build / "reference" / "pixels.npy", tmp_path))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page a person opens: its address, its errors, its preprocessing to the bit, and what clicking it shows."""
+"""The demo page: its address, its errors, its preprocessing to the bit, and what clicking shows."""
 
 import base64
 import dataclasses
@@ -40,13 +40,13 @@ if TYPE_CHECKING:
     from PIL import Image
     from playwright.sync_api import Browser, Page
 
-# GPUs made of software, where there are none.
+# Software-rendered GPUs, where there is no other.
 FLAGS: Final = ("--enable-unsafe-webgpu", "--enable-unsafe-swiftshader")
-# Returns, for each picture, what each contract makes of it: pixels and tensor, all bytes in base64.
-PREPARE: Final = """async ([pictures, contracts]) => {
+# Returns, for each picture and each config, pixels and tensor, all bytes in base64.
+PREPARE: Final = """async ([pictures, configs]) => {
   const { decoded } = await import('./picture.js');
   const { normalise, pixelsOf } = await import('./preprocess.js');
-  const told = (array) => {
+  const encoded = (array) => {
     const bytes = new Uint8Array(array.buffer);
     let text = '';
     for (let at = 0; at < bytes.length; at += 8192) text += String.fromCharCode(...bytes.subarray(at, at + 8192));
@@ -55,9 +55,9 @@ PREPARE: Final = """async ([pictures, contracts]) => {
   const made = [];
   for (const picture of pictures) {
     const found = await decoded(new Blob([Uint8Array.from(atob(picture), (each) => each.charCodeAt(0))]));
-    made.push(contracts.map((contract) => {
-      const pixels = pixelsOf(found, contract);
-      return [told(pixels), told(normalise(pixels, contract))];
+    made.push(configs.map((config) => {
+      const pixels = pixelsOf(found, config);
+      return [encoded(pixels), encoded(normalise(pixels, config))];
     }));
   }
   return made;
@@ -67,7 +67,7 @@ Spoil = Callable[[Path], None]
 
 @pytest.fixture(scope="module")
 def exported(exported_digits: Any) -> tuple[ModelSpec, Path]:
-    """Return the default classifier's contract and the folder that holds its build."""
+    """Return the default classifier's config and the folder that holds its build."""
     if why := TFJS.missing():
         pytest.skip(why)
     return exported_digits.spec, exported_digits.build.parent
@@ -82,13 +82,13 @@ def copy(exported: tuple[ModelSpec, Path], tmp_path: Path) -> tuple[ModelSpec, P
     return spec, tmp_path
 
 
-def refusal(spec: ModelSpec, build: Path, form: str = "tfjs-float32", port: int = 0) -> str:
+def refusal(spec: ModelSpec, build: Path, form: str = "tfjs-float32", port: int = 0) -> EdgeError:
     with pytest.raises(EdgeError) as caught, demo(spec, build, form, port):
         pass
-    return str(caught.value)
+    return caught.value
 
 
-def test_the_command_says_where_the_page_is_and_ends_quietly(exported: tuple[ModelSpec, Path]) -> None:
+def test_the_command_prints_the_address_and_ends_quietly(exported: tuple[ModelSpec, Path]) -> None:
     spec, build = exported
     command = [sys.executable, "-m", "edgeferry", "demo", str(spec.path), "--build", str(build)]
     served = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -111,23 +111,29 @@ def test_serving_imports_no_framework(exported: tuple[ModelSpec, Path]) -> None:
         f"spec = read_spec(Path({str(spec.path)!r}))\n"
         f"with demo(spec, Path({str(build)!r})): print(sorted({{'tensorflow', 'keras'}} & set(sys.modules)))"
     )
-    told = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
-    assert told.stdout == "[]\n"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "[]\n"
 
 
-def test_nothing_exported_says_how_to_export(exported: tuple[ModelSpec, Path], tmp_path: Path) -> None:
+def test_where_nothing_is_exported_the_error_says_how_to_export(exported: tuple[ModelSpec, Path], tmp_path: Path) -> None:
     spec, _ = exported
-    assert refusal(spec, tmp_path) == (
-        f"{tmp_path / 'digits'} holds no TensorFlow.js artifact: export one with `make export-all MODEL={spec.path}`."
-    )
+    error = refusal(spec, tmp_path)
+    assert error.code == "EF-artifact-missing"
+    assert str(error).startswith(f"{tmp_path / 'digits'} ")
+    assert f"`edgeferry export-all {spec.path}`" in str(error)
 
 
-def test_an_unknown_format_is_told_beside_those_there_are(copy: tuple[ModelSpec, Path]) -> None:
-    assert "holds no tfjs-int3; --format may name tfjs-float32, tfjs-uint8." in refusal(*copy, "tfjs-int3")
+def test_an_unknown_format_is_refused_with_the_known_ones(copy: tuple[ModelSpec, Path]) -> None:
+    error = refusal(*copy, "tfjs-int3")
+    assert error.code == "EF-artifact-missing"
+    assert "no tfjs-int3; --format can be tfjs-float32, tfjs-uint8." in str(error)
 
 
-def test_a_format_for_another_place_is_refused(exported: tuple[ModelSpec, Path]) -> None:
-    assert refusal(*exported, "onnx-float32").startswith("onnx-float32 is not for browsers; --format may name tfjs-")
+def test_a_format_for_another_runtime_is_refused(exported: tuple[ModelSpec, Path]) -> None:
+    error = refusal(*exported, "onnx-float32")
+    assert error.code == "EF-artifact-kind"
+    assert str(error).startswith("onnx-float32 ")
+    assert "--format can be tfjs-" in str(error)
 
 
 def _cut_manifest(folder: Path) -> None:
@@ -148,34 +154,38 @@ def _rewrite(folder: Path, **changes: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "code", "value"),
     [
-        (_cut_manifest, "cannot be read as a manifest"),
-        (_change_weights, "is not the file that was exported (its sha256 differs from the manifest's); export anew"),
-        (_lose_scores, "does not hold what the original answered, whole; export anew with `make export-all MODEL="),
-        (lambda folder: _rewrite(folder, source_sha256="0" * 64), "was exported from another model than"),
-        (lambda folder: _rewrite(folder, labels=tuple("abcdefghij")), "input or model.labels changed since the export"),
+        # The artifact's own module names what is wrong with a manifest.
+        (_cut_manifest, None, "manifest.json"),
+        (_change_weights, "EF-artifact-changed", "group1-shard1of1.bin"),
+        (_lose_scores, "EF-reference-missing", "reference"),
+        (lambda folder: _rewrite(folder, source_sha256="0" * 64), "EF-artifact-stale", "tfjs-float32"),
+        (lambda folder: _rewrite(folder, labels=tuple("abcdefghij")), "EF-config-changed", "model.labels"),
     ],
 )
-def test_what_is_not_sound_is_not_shown(copy: tuple[ModelSpec, Path], spoil: Spoil, said: str) -> None:
+def test_what_is_not_sound_is_not_shown(copy: tuple[ModelSpec, Path], spoil: Spoil, code: str | None, value: str) -> None:
     spec, build = copy
     spoil(build / spec.name)
-    assert said in refusal(spec, build)
+    error = refusal(spec, build)
+    assert code in {None, error.code}
+    assert value in str(error)
 
 
-def test_packages_that_are_not_installed_are_told(exported: tuple[ModelSpec, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packages_that_are_not_installed_are_reported(exported: tuple[ModelSpec, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "edgeferry.targets.web.serve.TFJS", SimpleNamespace(missing=lambda: "the npm package x is not installed: `make install`")
     )
-    assert refusal(*exported) == "the npm package x is not installed: `make install`."
+    error = refusal(*exported)
+    assert (error.code, str(error)) == ("EF-npm-package-missing", "the npm package x is not installed: `make install`.")
 
 
-def test_a_port_that_is_taken_is_told(exported: tuple[ModelSpec, Path]) -> None:
+def test_a_port_in_use_is_reported(exported: tuple[ModelSpec, Path]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert refusal(*exported, port=port) == (
-            f"port {port}: {os.strerror(errno.EADDRINUSE)}; name another with --port, or leave it out."
-        )
+        error = refusal(*exported, port=port)
+    assert error.code == "EF-port-unavailable"
+    assert str(error).startswith(f"port {port}: {os.strerror(errno.EADDRINUSE)}")
 
 
 @pytest.fixture(scope="module")
@@ -201,20 +211,20 @@ def address(exported: tuple[ModelSpec, Path]) -> Iterator[str]:
 
 @contextmanager
 def watched(browser: "Browser", address: str) -> Iterator["Page"]:
-    """Yield the page, loaded; nothing done in it may make it ask elsewhere, or complain."""
+    """Yield the loaded page; nothing done in it may make it request other addresses or print errors."""
     page = browser.new_page(viewport={"width": 1280, "height": 1300})
-    asked: list[str] = []
-    said: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-    page.on("console", lambda message: said.append(message.text) if message.type in {"error", "warning"} else None)
-    page.on("pageerror", lambda error: said.append(str(error)))
+    requested: list[str] = []
+    printed: list[str] = []
+    page.on("request", lambda request: requested.append(request.url))
+    page.on("console", lambda message: printed.append(message.text) if message.type in {"error", "warning"} else None)
+    page.on("pageerror", lambda error: printed.append(str(error)))
     _go(page, address)
     yield page
     page.close()
     here = address.partition("/web/")[0]
-    assert asked
-    assert [url for url in asked if not url.startswith((here, "data:", f"blob:{here.rpartition('/')[0]}/"))] == []
-    assert said == []
+    assert requested
+    assert [url for url in requested if not url.startswith((here, "data:", f"blob:{here.rpartition('/')[0]}/"))] == []
+    assert printed == []
 
 
 @pytest.fixture(scope="module")
@@ -226,14 +236,14 @@ def page(browser: "Browser", address: str) -> Iterator["Page"]:
 
 @pytest.fixture
 def new_page(browser: "Browser", address: str) -> Iterator["Page"]:
-    """Yield a page that no other test has touched."""
+    """Yield a page that no other test uses."""
     with watched(browser, address) as opened:
         yield opened
 
 
 @pytest.fixture(scope="module")
 def open_page(browser: "Browser", address: str) -> Iterator["Page"]:
-    """Yield the page with its own scripts open to a test, which its content security policy forbids."""
+    """Yield the page with its own scripts accessible to a test, which its content security policy forbids."""
     context = browser.new_context(bypass_csp=True)
     opened = context.new_page()
     _go(opened, address)
@@ -276,24 +286,24 @@ def _random(size: tuple[int, int], mode: str = "RGB") -> "Image.Image":
     return Image.fromarray(noise).convert(mode)
 
 
-def _prepared(page: "Page", pictures: list[bytes], contracts: list[Preprocessing]) -> list[list[tuple[bytes, bytes]]]:
-    handed = [[base64.b64encode(each).decode() for each in pictures], [dataclasses.asdict(each) for each in contracts]]
-    told = page.evaluate(PREPARE, handed)
-    return [[(base64.b64decode(pixels), base64.b64decode(tensor)) for pixels, tensor in row] for row in told]
+def _prepared(page: "Page", pictures: list[bytes], configs: list[Preprocessing]) -> list[list[tuple[bytes, bytes]]]:
+    passed = [[base64.b64encode(each).decode() for each in pictures], [dataclasses.asdict(each) for each in configs]]
+    prepared = page.evaluate(PREPARE, passed)
+    return [[(base64.b64decode(pixels), base64.b64decode(tensor)) for pixels, tensor in row] for row in prepared]
 
 
-def _expected(picture: bytes, contract: Preprocessing) -> tuple[bytes, bytes]:
+def _expected(picture: bytes, config: Preprocessing) -> tuple[bytes, bytes]:
     from PIL import Image
 
-    pixels = pixels_of(Image.open(io.BytesIO(picture)), contract)
-    return pixels.tobytes(), normalise(pixels, contract).tobytes()
+    pixels = pixels_of(Image.open(io.BytesIO(picture)), config)
+    return pixels.tobytes(), normalise(pixels, config).tobytes()
 
 
 @pytest.mark.browser
 @pytest.mark.parametrize("size", [(37, 53), (301, 17), (1, 1), (9, 240), (20, 24), (160, 120)], ids=str)
 def test_every_filter_fit_and_colour_is_pythons_to_the_bit(open_page: "Page", size: tuple[int, int]) -> None:
     picture = _bytes_of(_random(size))
-    contracts = [
+    configs = [
         Preprocessing(
             *shape,
             colour,
@@ -304,8 +314,8 @@ def test_every_filter_fit_and_colour_is_pythons_to_the_bit(open_page: "Page", si
         )
         for shape, resize, fit, colour in product([(24, 20), (7, 50)], RESIZES, FITS, ("gray", "rgb", "bgr"))
     ]
-    made = _prepared(open_page, [picture], contracts)[0]
-    wrong = [contract for contract, got in zip(contracts, made, strict=True) if got != _expected(picture, contract)]
+    made = _prepared(open_page, [picture], configs)[0]
+    wrong = [config for config, got in zip(configs, made, strict=True) if got != _expected(picture, config)]
     assert wrong == []
 
 
@@ -314,20 +324,20 @@ def test_every_filter_fit_and_colour_is_pythons_to_the_bit(open_page: "Page", si
 @pytest.mark.parametrize("mode", ["L", "LA", "P", "RGB", "RGBA", "1"])
 def test_a_png_of_any_kind_is_read_as_pillow_reads_it(open_page: "Page", mode: str) -> None:
     picture = _bytes_of(_random((21, 13), "RGBA").convert(mode))
-    contracts = [Preprocessing(13, 21, colour, (0.0,), (1.0,)) for colour in ("gray", "rgb")]
-    assert _prepared(open_page, [picture], contracts)[0] == [_expected(picture, contract) for contract in contracts]
+    configs = [Preprocessing(13, 21, colour, (0.0,), (1.0,)) for colour in ("gray", "rgb")]
+    assert _prepared(open_page, [picture], configs)[0] == [_expected(picture, config) for config in configs]
 
 
 @pytest.mark.browser
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_picture_is_turned_upright_by_its_note(open_page: "Page", orientation: int) -> None:
+def test_a_picture_is_rotated_by_its_exif_orientation(open_page: "Page", orientation: int) -> None:
     from PIL import Image
 
     note = Image.Exif()
     note[0x0112] = orientation
     picture = _bytes_of(_random((7, 5)), exif=note)
-    contract = Preprocessing(6, 8, "rgb", (0.0,), (1.0,), "nearest", "pad")
-    assert _prepared(open_page, [picture], [contract])[0] == [_expected(picture, contract)]
+    config = Preprocessing(6, 8, "rgb", (0.0,), (1.0,), "nearest", "pad")
+    assert _prepared(open_page, [picture], [config])[0] == [_expected(picture, config)]
 
 
 @pytest.mark.browser
@@ -342,22 +352,22 @@ def test_all_golden_files_become_the_references_pixels_and_tensors(open_page: "P
 
 
 @pytest.mark.browser
-def test_a_golden_image_clicked_shows_both_answers(page: "Page", exported: tuple[ModelSpec, Path]) -> None:
+def test_a_clicked_golden_image_shows_both_predictions(page: "Page", exported: tuple[ModelSpec, Path]) -> None:
     scores = _scores(exported)
     button = page.get_by_role("button", name=re.compile("^golden image 121, labelled "))
     button.click()
     page.locator("#source", has_text="golden image 121").wait_for()
-    labels, original = exported[0].labels, scores[120]
-    assert _text(page, "top") == labels[int(original.argmax())]
-    assert _text(page, "top-probability") == _percent(float(original.max()))
-    assert _text(page, "verdict").startswith("= Same answer as the Keras original; no probability differs by more than ")
+    labels, reference = exported[0].labels, scores[120]
+    assert _text(page, "top") == labels[int(reference.argmax())]
+    assert _text(page, "top-probability") == _percent(float(reference.max()))
+    assert _text(page, "verdict").startswith("= Same prediction as the Keras model; largest probability difference ")
     assert button.get_attribute("aria-pressed") == "true"
     rows = [row.split() for row in page.locator("#classes").get_by_role("row").all_inner_texts()]
-    assert {row[0]: row[3] for row in rows} == {label: f"{original[labels.index(label)] * 100:.1f}" for label, *_ in rows}
+    assert {row[0]: row[3] for row in rows} == {label: f"{reference[labels.index(label)] * 100:.1f}" for label, *_ in rows}
 
 
 @pytest.mark.browser
-def test_a_file_chosen_is_answered_as_the_original_answers_it(open_page: "Page", exported: tuple[ModelSpec, Path]) -> None:
+def test_a_chosen_file_is_predicted_as_the_keras_model_predicts_it(open_page: "Page", exported: tuple[ModelSpec, Path]) -> None:
     import numpy as np
 
     spec, _ = exported
@@ -374,7 +384,7 @@ def test_a_file_chosen_is_answered_as_the_original_answers_it(open_page: "Page",
 
 
 @pytest.mark.browser
-def test_a_file_dropped_is_answered(open_page: "Page", exported: tuple[ModelSpec, Path]) -> None:
+def test_a_dropped_file_is_predicted(open_page: "Page", exported: tuple[ModelSpec, Path]) -> None:
     file = find_images(exported[0].golden).files[100]
     transfer = open_page.evaluate_handle(
         """([text, name]) => {
@@ -390,10 +400,10 @@ def test_a_file_dropped_is_answered(open_page: "Page", exported: tuple[ModelSpec
 
 
 @pytest.mark.browser
-def test_what_is_no_image_is_said_and_the_page_goes_on(page: "Page", tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_image_is_reported_and_the_page_goes_on(page: "Page", tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no image")
     page.locator("#file").set_input_files(tmp_path / "notes.txt")
-    page.get_by_role("alert").filter(has_text="notes.txt: no image that this browser can decode").wait_for()
+    page.get_by_role("alert").filter(has_text="notes.txt: not an image that this browser can decode").wait_for()
     page.get_by_role("button", name=re.compile("^golden image 1,")).click()
     page.locator("#source", has_text="golden image 1,").wait_for()
     page.locator("#trouble").wait_for(state="hidden")
@@ -413,7 +423,7 @@ def _circle(right: float, down: float, wide: float, tall: float) -> list[tuple[f
         ("4", [[(0.55, 0.08), (0.12, 0.6), (0.9, 0.6)], [(0.62, 0.35), (0.62, 0.95)]]),
     ],
 )
-def test_a_digit_drawn_in_the_frame_is_known(page: "Page", digit: str, strokes: list[list[tuple[float, float]]]) -> None:
+def test_a_digit_drawn_in_the_frame_is_recognised(page: "Page", digit: str, strokes: list[list[tuple[float, float]]]) -> None:
     page.get_by_role("button", name="Clear the drawing").click()
     frame = page.locator("#guide").bounding_box()
     assert frame is not None
@@ -463,14 +473,14 @@ def test_every_control_has_a_name(page: "Page") -> None:
 @pytest.mark.browser
 def test_all_golden_images_agree(new_page: "Page") -> None:
     new_page.get_by_role("button", name="Check all golden images").click()
-    new_page.locator("#checked", has_text="= All answered alike: 100 % agreement, 360 of 360 images").wait_for(timeout=60_000)
+    new_page.locator("#checked", has_text="= All predictions agree: 100 % agreement, 360 of 360 images").wait_for(timeout=60_000)
     assert _text(new_page, "checked").endswith("Measured in this page on wasm.")
     assert float(re.findall(r"largest difference ([\de.-]+)\.", _text(new_page, "checked"))[0]) < 1e-4
-    assert _text(new_page, "median-told") == "median of 360"
+    assert _text(new_page, "median-text") == "median of 360"
 
 
 @pytest.mark.browser
-def test_a_spoiled_artifact_is_seen_to_disagree(browser: "Browser", copy: tuple[ModelSpec, Path]) -> None:
+def test_a_spoiled_artifact_disagrees(browser: "Browser", copy: tuple[ModelSpec, Path]) -> None:
     import numpy as np
 
     spec, build = copy
@@ -483,32 +493,32 @@ def test_a_spoiled_artifact_is_seen_to_disagree(browser: "Browser", copy: tuple[
     with demo(spec, build) as address:
         _go(page, address)
         page.get_by_role("button", name="Check all golden images").click()
-        page.locator("#checked", has_text=re.compile(r"≠ \d+ answered differently")).wait_for(timeout=60_000)
+        page.locator("#checked", has_text=re.compile(r"≠ \d+ predicted differently")).wait_for(timeout=60_000)
         page.locator("#differing").get_by_role("button").first.click()
-        page.locator("#verdict", has_text="≠ Another answer than the Keras original, which says ").wait_for()
+        page.locator("#verdict", has_text="≠ Different prediction: the Keras model predicts ").wait_for()
         page.close()
 
 
 @pytest.mark.browser
 @pytest.mark.parametrize("backend", ["cpu", "webgl", "webgpu"])
-def test_another_backend_is_what_runs_and_answers_alike(new_page: "Page", backend: str) -> None:
+def test_another_backend_runs_and_predicts_the_same(new_page: "Page", backend: str) -> None:
     choice = new_page.get_by_role("radio", name=backend, exact=True)
     if choice.is_disabled():
-        pytest.skip(new_page.locator(f"#told-{backend}").inner_text())
+        pytest.skip(new_page.locator(f"#note-{backend}").inner_text())
     choice.check()
     new_page.locator("#ran", has_text=f" on {backend}").wait_for(timeout=60_000)
-    assert _text(new_page, "verdict").startswith("= Same answer")
+    assert _text(new_page, "verdict").startswith("= Same prediction")
     assert re.fullmatch(r"[\d.]+ ms", _text(new_page, "first"))
     assert _text(new_page, "last") == "\N{EN DASH}"
     assert ("SwiftShader" in _text(new_page, "ran")) <= (
-        "A software GPU: its latency is not representative." in _text(new_page, "ran")
+        "A software-rendered GPU: its latency is not representative." in _text(new_page, "ran")
     )
     new_page.get_by_role("radio", name="wasm", exact=True).check()
     new_page.locator("#ran", has_text=" on wasm").wait_for()
 
 
 @pytest.mark.browser
-def test_a_backend_that_does_not_start_is_said_and_never_replaced_silently(new_page: "Page") -> None:
+def test_a_backend_that_does_not_start_is_reported_and_never_replaced_silently(new_page: "Page") -> None:
     new_page.route("**/tf-backend-cpu.min.js", lambda route: route.fulfill(body="", content_type="text/javascript"))
     new_page.get_by_role("radio", name="cpu", exact=True).check()
     new_page.get_by_role("alert").filter(has_text="cpu cannot be used: ").wait_for()
@@ -518,10 +528,10 @@ def test_a_backend_that_does_not_start_is_said_and_never_replaced_silently(new_p
 
 
 @pytest.mark.browser
-def test_fifty_runs_are_timed_apart_from_the_first(new_page: "Page") -> None:
+def test_fifty_runs_are_timed_separately_from_the_first(new_page: "Page") -> None:
     new_page.get_by_role("button", name="Time 50 runs").click()
     new_page.locator("#timed", has_text=" ms to ").wait_for(timeout=60_000)
-    assert _text(new_page, "median-told") == "median of 50"
+    assert _text(new_page, "median-text") == "median of 50"
 
 
 @pytest.mark.browser
@@ -539,9 +549,7 @@ def test_nothing_jumps_and_nothing_overflows(page: "Page", width: int) -> None:
 
 
 @pytest.mark.browser
-def test_a_classifier_of_colours_is_answered_from_a_file(
-    browser: "Browser", colours: ModelSpec, build: Path, tmp_path: Path
-) -> None:
+def test_a_classifier_of_colours_predicts_a_file(browser: "Browser", colours: ModelSpec, build: Path, tmp_path: Path) -> None:
     import numpy as np
 
     (tmp_path / colours.name).symlink_to(build)
@@ -559,7 +567,7 @@ def test_a_classifier_of_colours_is_answered_from_a_file(
 
 
 @pytest.mark.browser
-def test_a_server_that_has_ended_is_said(browser: "Browser", address: str) -> None:
+def test_a_server_that_has_ended_is_reported(browser: "Browser", address: str) -> None:
     page = browser.new_page()
     _go(page, address)
     page.route("**/*.npy", lambda route: route.abort())
@@ -568,13 +576,13 @@ def test_a_server_that_has_ended_is_said(browser: "Browser", address: str) -> No
     page.close()
 
 
-def test_the_page_asks_for_nothing_from_elsewhere() -> None:
+def test_the_page_requests_nothing_from_other_servers() -> None:
     for file in sorted((ROOT / "targets" / "web" / "demo").iterdir()):
         found = re.findall(r"""(?:https?:)?//[\w.-]+\.\w+[^\s"'`]*""", file.read_text(encoding="utf-8"))
         assert [address for address in found if not address.startswith("http://www.w3.org/")] == [], file.name
 
 
-def test_the_manifest_says_what_the_page_reads(exported: tuple[ModelSpec, Path]) -> None:
+def test_the_manifest_has_what_the_page_reads(exported: tuple[ModelSpec, Path]) -> None:
     spec, build = exported
-    told = json.loads((build / spec.name / "tfjs-float32" / "manifest.json").read_text(encoding="utf-8"))
-    assert {"main_file", "labels", "preprocessing", "output", "files", "format"} <= set(told)
+    manifest = json.loads((build / spec.name / "tfjs-float32" / "manifest.json").read_text(encoding="utf-8"))
+    assert {"main_file", "labels", "preprocessing", "output", "files", "format"} <= set(manifest)

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every artifact is compared with: the Keras model's probabilities for the golden images, and the true classes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeferry.models.reference import LABELS, SCORES
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Expected:
+    """The Keras model's probabilities [count, classes], the true classes [count], the labels in order."""
+
+    probabilities: "NDArray[np.float32]"
+    classes: "NDArray[np.int64]"
+    labels: tuple[str, ...]
+
+    def of(self, images: tuple[int, ...] | None) -> "Expected":
+        """Return the same for some of the images, by number; None is all."""
+        if images is None:
+            return self
+        return Expected(self.probabilities[list(images)], self.classes[list(images)], self.labels)
+
+
+def read_expected(folder: Path, labels: tuple[str, ...]) -> Expected:
+    """Return what the reference in a folder holds."""
+    import numpy as np
+
+    return Expected(np.load(folder / SCORES), np.load(folder / LABELS), labels)

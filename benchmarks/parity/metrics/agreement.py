@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How often an artifact and the Keras model predict the same class."""
+
+from typing import TYPE_CHECKING, Final
+
+from edgeferry.benchmarks.parity.expected import Expected
+from edgeferry.benchmarks.parity.metric import Metric
+from edgeferry.benchmarks.report.words import percent
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+# Where the Keras model's own two highest probabilities are this close, float32 rounding decides which is first.
+TIE: Final = 1e-4
+# How often a sound artifact may be failed by the choice of golden images.
+CHANCE: Final = 0.01
+
+
+def top1_agreement(probabilities: "NDArray[np.float32]", expected: Expected) -> float:
+    """Return the fraction of images with the Keras model's class.
+
+    The class of an image is its highest probability, the first of equals. Two classes agree when they are the same, or when the
+    Keras model itself finds them equally probable.
+    """
+    import numpy as np
+
+    chosen, reference = probabilities.argmax(axis=1), expected.probabilities
+    behind = reference.max(axis=1) - reference[np.arange(len(chosen)), chosen]
+    return float(((chosen == reference.argmax(axis=1)) | (behind < TIE)).mean())
+
+
+def allowed_disagreements(images: int, agreement: float) -> int:
+    """Return how many of the images may have another class where a fraction of all images has to agree.
+
+    An artifact that agrees as often as the tolerance says disagrees on more of a sample of images once in a hundred times
+    (binomial distribution): few images make coarse fractions, and a sound artifact must not fail by chance.
+    """
+    from scipy.stats import binom
+
+    return int(binom.ppf(1 - CHANCE, images, 1 - agreement)) if agreement < 1 else 0
+
+
+def least_agreement(agreement: float, images: int) -> float:
+    """Return the smallest fraction of a sample of images that is within a tolerance for all images."""
+    return (images - allowed_disagreements(images, agreement)) / images
+
+
+METRICS = (
+    Metric(
+        name="top1_agreement",
+        title="agreement",
+        short="agree-\nment",
+        meaning="The fraction of golden images with the same top class as the Keras model.",
+        compute=top1_agreement,
+        text=percent,
+        counted=True,
+        tolerance="top1_agreement",
+        direction="at_least",
+        limit=least_agreement,
+        order=10,
+    ),
+)

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The report as one HTML page that loads nothing from any network."""
+
+import math
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+from edgeferry.benchmarks.parity.metric import metrics
+from edgeferry.benchmarks.parity.rows import NO_TARGET, Report, Row, exit_status
+from edgeferry.benchmarks.report.summary import (
+    HEADINGS,
+    VERDICTS,
+    counted,
+    environment_of,
+    findings,
+    notes,
+    said,
+    summary,
+    tolerance_of,
+)
+from edgeferry.benchmarks.report.words import milliseconds, percent, size
+
+# So many metrics have columns of their own; a row's details show all.
+METRIC_COLUMNS: Final = 3
+# The headline's shape and colour, by exit status.
+SHAPES: Final = ("passed", "failed", "not-checked")
+
+
+def report_as_html(report: Report, latency: dict[str, Any] | None) -> str:
+    """Return a report as a page; ``latency`` is what latency_page.py returns for its folder."""
+    from jinja2 import Environment, StrictUndefined
+
+    templates = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    filters = (environment_of, milliseconds, percent, said, size, tolerance_of)
+    templates.filters.update({function.__name__: function for function in filters})
+    page = templates.from_string(Path(__file__).with_name("report.html").read_text(encoding="utf-8"))
+    status = exit_status(report.rows)
+    fields: dict[str, Any] = {
+        "report": report,
+        "verdict": VERDICTS[status],
+        "shape": SHAPES[status],
+        "summary": summary(report),
+        "latency": latency,
+        "counts": counted(report.rows),
+        "headings": HEADINGS,
+        "findings": findings(report.rows),
+        "notes": notes(report),
+        "metrics": list(metrics().values()),
+        "columns": list(islice(metrics().values(), METRIC_COLUMNS)),
+        "no_target": NO_TARGET,
+        "largest": max([row.bytes or 0 for row in report.rows], default=0),
+        "places": _places(report.rows),
+    }
+    return page.render(fields) + "\n"
+
+
+def _places(rows: Sequence[Row]) -> list[float | None]:
+    """Return where each median latency lies between the smallest (0) and the largest (1), on a logarithmic scale."""
+    latencies = [row.latency_ms_median for row in rows]
+    logarithms = [math.log10(value) if value and value > 0 else None for value in latencies]
+    known = [value for value in logarithms if value is not None]
+    low, span = min(known, default=0.0), (max(known, default=0.0) - min(known, default=0.0)) or 1.0
+    return [None if value is None else (value - low) / span for value in logarithms]

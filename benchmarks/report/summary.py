@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every form of the report says in words: the verdict, counts, reasons, notes, tolerances, environments."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, NamedTuple
+
+from edgeferry.benchmarks.parity.metric import metrics
+from edgeferry.benchmarks.parity.outcome import OUTCOMES, Outcome
+from edgeferry.benchmarks.parity.rows import NO_TARGET, Report, Row
+from edgeferry.benchmarks.report.words import ABSENT, milliseconds, percent
+from edgeferry.models.system.text import plain
+
+# By exit status.
+VERDICTS: Final = ("parity held", "parity did not hold", "nothing was checked")
+# Reasons are sorted by these, what needs attention first.
+HEADINGS: Final[Mapping[Outcome, str]] = {
+    "failed": "Failed",
+    "inconclusive": "Inconclusive",
+    "not checked": "Not checked",
+    "unsupported": "Unsupported by the runtime",
+    "not run": "Not run here",
+}
+LATENCY_NOTE: Final = "Latency is the median of this run, for information; it is not a benchmark."
+# Of the environment, what has a better name than its key.
+NAMES: Final = {"first_ms": "first inference"}
+
+
+class Finding(NamedTuple):
+    """One reason, the code of the error that it is, and every row it holds for."""
+
+    outcome: Outcome
+    where: str
+    reason: str
+    code: str | None = None
+
+    @property
+    def sentence(self) -> str:
+        """Return the reason, and the error's code where it has one."""
+        return f"{self.reason} [{self.code}]" if self.code else self.reason
+
+
+def findings(rows: Iterable[Row]) -> list[Finding]:
+    """Return the reasons of all rows that did not pass, failures first; formats with the same reason share one."""
+    formats: dict[tuple[Outcome, str, str, str | None], list[str]] = {}
+    for row in rows:
+        if row.outcome in HEADINGS:
+            code = row.verdict.code and plain(row.verdict.code)
+            reason = row.outcome, plain(row.target), plain(row.reason), code
+            formats.setdefault(reason, []).append(plain(row.format))
+    found = [
+        Finding(outcome, ", ".join(names) + (f" on {target}" if target != NO_TARGET else ""), reason or "no reason given", code)
+        for (outcome, target, reason, code), names in formats.items()
+    ]
+    return sorted(found, key=lambda finding: list(HEADINGS).index(finding.outcome))
+
+
+def notes(report: Report) -> list[str]:
+    """Return what a reader of the numbers must know."""
+    software = [row for row in report.rows if row.environment.get("software_gpu")]
+    if not software:
+        return [LATENCY_NOTE]
+    places, images = (
+        ", ".join(dict.fromkeys(plain(row.target) for row in software)),
+        [row.verdict.images or 0 for row in software],
+    )
+    return [
+        LATENCY_NOTE,
+        f"On a software-rendered GPU, for parity only: {max(images)} of {report.images} images, not timed: {places}.",
+    ]
+
+
+def counted(rows: Iterable[Row]) -> dict[Outcome, int]:
+    """Return how many rows there are of each outcome; passed and failed are always named, the others where there are some."""
+    outcomes = [row.outcome for row in rows]
+    return {outcome: outcomes.count(outcome) for outcome in OUTCOMES if outcome in {"passed", "failed", *outcomes}}
+
+
+def summary(report: Report) -> str:
+    """Return how many rows there are of each outcome, and the Keras model's own accuracy, as one line."""
+    counts = ", ".join(f"{number} {outcome}" for outcome, number in counted(report.rows).items())
+    return f"{counts}; reference accuracy {percent(report.reference_accuracy)} of {report.images} images"
+
+
+def tolerance_of(row: Row) -> str:
+    """Return the tolerance of a row and its reason as a sentence."""
+    if row.tolerance is None:
+        return ABSENT
+    limits = [metric.tolerated(row.tolerance) for metric in metrics().values() if metric.tolerance]
+    return f"{', '.join(limits)}: {row.tolerance.reason}"
+
+
+def environment_of(row: Row) -> str:
+    """Return what really ran as text: ``runtime litert, threads 2, first inference 138 ms``."""
+    return ", ".join(_fact(str(name), value) for name, value in row.environment.items()) or ABSENT
+
+
+def said(value: Any) -> str:
+    """Return a value as people write it: yes, no, none, lists without brackets, four significant digits."""
+    if isinstance(value, Mapping):
+        return ", ".join(_fact(str(name), each) for name, each in value.items()) or "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(said, value)) or "none"
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _fact(name: str, value: Any) -> str:
+    is_time = name.endswith("_ms") and isinstance(value, int | float)
+    shown = NAMES.get(name, (name.removesuffix("_ms") if is_time else name).replace("_", " "))
+    return f"{shown} {milliseconds(value) if is_time else said(value)}"

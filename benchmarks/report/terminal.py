@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The report as a table for the terminal, as wide as the terminal is."""
+
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import groupby, islice
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from edgeferry.benchmarks.parity.metric import Metric, metrics
+from edgeferry.benchmarks.parity.outcome import Outcome
+from edgeferry.benchmarks.parity.rows import NO_TARGET, Report, Row
+from edgeferry.benchmarks.report.latency_text import PIPED_WIDTH
+from edgeferry.benchmarks.report.summary import Finding, findings, notes, summary
+from edgeferry.benchmarks.report.words import ABSENT, milliseconds, size
+from edgeferry.models.system.text import plain
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+STYLES: Final[Mapping[Outcome, str]] = {
+    "passed": "green",
+    "failed": "bold red",
+    "inconclusive": "magenta",
+    "unsupported": "yellow",
+    "not run": "yellow",
+    "not checked": "cyan",
+}
+
+
+class _Column(NamedTuple):
+    """A column of numbers: its heading, a shorter one where a terminal is narrow, a row's text."""
+
+    title: str
+    short: str
+    text: Callable[[Row], str]
+
+
+class _Layout(NamedTuple):
+    """How a table is laid out: how many metrics it shows, and how wide it is.
+
+    A wide table has whole headings, a flat one a line for every row; otherwise targets are indented below their format, which
+    takes one column of names instead of two.
+    """
+
+    metrics: int
+    is_wide: bool
+    is_flat: bool
+
+
+def print_table(report: Report, console: "Console") -> None:
+    """Print the table, the reason of every row that did not pass, and one line that sums up."""
+    width = console.width if console.is_terminal else max(console.width, PIPED_WIDTH)
+    table, left_out = _table(report.rows, console, width)
+    console.print(table, soft_wrap=True)
+    console.print()
+    if left_out:
+        console.print(
+            _line(f"Left out at {width} columns: {', '.join(left_out)}; report.html has all.", console, width), soft_wrap=True
+        )
+    for note in notes(report):
+        console.print(_line(note, console, width), soft_wrap=True)
+    for found in findings(report.rows):
+        console.print(_reason(found, console, width), soft_wrap=True)
+    console.print(_line(summary(report), console, width), soft_wrap=True)
+
+
+def _line(line: str, console: "Console", width: int) -> "Text":
+    """Return a line broken at words for a terminal; in a pipe it stays whole."""
+    from rich.text import Text
+
+    room = width if console.is_terminal else len(line) + 1
+    return Text(textwrap.fill(line, room, subsequent_indent="    ", break_on_hyphens=False))
+
+
+def _reason(found: Finding, console: "Console", width: int) -> "Text":
+    text = _line(f"{found.outcome}: {found.where}: {found.sentence}", console, width)
+    text.stylize(STYLES[found.outcome], 0, len(found.outcome))
+    return text
+
+
+def _layouts(every: int, *, is_terminal: bool) -> Iterator[_Layout]:
+    """Yield the layouts to try, the widest first; what is piped always has a line for every row, as grep needs it."""
+    yield _Layout(every, is_wide=True, is_flat=True)
+    yield _Layout(every, is_wide=False, is_flat=True)
+    yield from (_Layout(count, is_wide=False, is_flat=not is_terminal) for count in range(every, 0, -1))
+
+
+def _table(rows: Sequence[Row], console: "Console", width: int) -> tuple["Table", list[str]]:
+    """Return the first layout that fits as a table, and the metrics that it leaves out; the first metric always stays."""
+    every = list(metrics().values())
+    for layout in _layouts(len(every), is_terminal=console.is_terminal):
+        table = _filled(rows, layout)
+        natural = console.measure(table, options=console.options.update(max_width=10 * width)).maximum
+        table.width = min(natural, width)
+        if natural <= width:
+            break
+    return table, [metric.title for metric in every[layout.metrics :]]
+
+
+def _columns(shown: Iterable[Metric]) -> list[_Column]:
+    """Return the columns of numbers but for the size, with those metrics."""
+    return [
+        *(_Column(metric.title, metric.short, partial(_value, metric)) for metric in shown),
+        _Column("images", "n", lambda row: ABSENT if row.verdict.images is None else str(row.verdict.images)),
+        _Column("latency", "latency", lambda row: milliseconds(row.latency_ms_median)),
+    ]
+
+
+def _value(metric: Metric, row: Row) -> str:
+    return metric.text(row.metric(metric.name))
+
+
+def _filled(rows: Sequence[Row], layout: _Layout) -> "Table":
+    from rich import box
+    from rich.table import Table
+
+    columns = _columns(islice(metrics().values(), layout.metrics))
+    padding = (0, int(layout.is_wide), 0, 0)
+    table = Table(box=box.SIMPLE_HEAD, padding=padding, collapse_padding=True, pad_edge=False, show_edge=False)
+    names = ("format", "size", "target") if layout.is_flat else ("format\n  target", "size")
+    for name in names:
+        table.add_column(name, justify="right" if name == "size" else "left", no_wrap=name == "size", overflow="fold")
+    for column in columns:
+        table.add_column(column.title if layout.is_wide else column.short, justify="right", no_wrap=True, overflow="fold")
+    table.add_column("verdict", no_wrap=True, overflow="fold")
+    for cells in _flat(rows, columns) if layout.is_flat else _nested(rows, columns):
+        table.add_row(*cells)
+    return table
+
+
+def _flat(rows: Iterable[Row], columns: Sequence[_Column]) -> "Iterator[list[Text]]":
+    """Yield the cells of a line for every row."""
+    from rich.text import Text
+
+    for row in rows:
+        yield [Text(plain(row.format)), Text(size(row.bytes)), Text(plain(row.target)), *_numbers(row, columns)]
+
+
+def _nested(rows: Iterable[Row], columns: Sequence[_Column]) -> "Iterator[list[Text]]":
+    """Yield the cells of a line for every format, with the row of one that ran nowhere, and a line for every other row."""
+    from rich.text import Text
+
+    for name, group in groupby(rows, key=lambda row: (row.format, row.bytes)):
+        ours = list(group)
+        own = [_numbers(row, columns) for row in ours if row.target == NO_TARGET]
+        yield [Text(plain(name[0])), Text(size(name[1])), *(own[0] if own else [])]
+        yield from (
+            [Text(f"  {plain(row.target)}"), Text(""), *_numbers(row, columns)] for row in ours if row.target != NO_TARGET
+        )
+
+
+def _numbers(row: Row, columns: Iterable[_Column]) -> "list[Text]":
+    from rich.text import Text
+
+    return [*(Text(column.text(row)) for column in columns), Text(row.outcome, style=STYLES[row.outcome])]

@@ -51,9 +51,8 @@ golden = "golden"
 calibration = "calibration"
 """
 
-HERE: Final = Path(__file__).parent
-# Below tests/: what starts a framework, a browser or the whole command for nearly every test.
-SLOW: Final = (
+# What starts a framework, a browser or the whole command for nearly every test.
+SLOW_PATHS: Final = (
     "benchmarks/latency/test_compare_runs.py",
     "benchmarks/report/test_latency_page.py",
     "commands/test_export.py",
@@ -69,6 +68,7 @@ SLOW: Final = (
     "targets/mil/test_fuzz.py",
     "targets/mil/test_operations.py",
 )
+SLOW: Final = tuple(f"{Path(__file__).parent.as_posix()}/{path}" for path in SLOW_PATHS)
 # What only a trained network can give; every other such fixture is made of one of these.
 TRAINED: Final = {"digits", "colours", "exported_digits", "exported_colours"}
 
@@ -81,7 +81,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         parameters = getattr(item, "callspec", None)
         names = {*getattr(item, "fixturenames", ()), *map(str, parameters.params.values() if parameters else ())}
-        if names & TRAINED or item.path.relative_to(HERE).as_posix().startswith(SLOW):
+        if names & TRAINED or item.path.as_posix().startswith(SLOW):
             item.add_marker(pytest.mark.slow)
 
 

@@ -31,13 +31,13 @@ setup-old-runtimes: install $(OLD_RUNTIMES:=/installed) ## set up TF Lite 2.5 an
 export-all: install ## export MODEL to every format, check every artifact, print one table
 	@$(EDGEFERRY) export-all "$(MODEL)" --build "$(BUILD)" $(ARGS)
 
-parity: install ## check the artifacts of MODEL anew
+parity: install ## check the artifacts of MODEL again
 	@$(EDGEFERRY) check "$(MODEL)" --build "$(BUILD)" $(ARGS)
 
 report: install ## print the last table of MODEL again
 	@$(EDGEFERRY) report "$(MODEL)" --build "$(BUILD)" $(ARGS)
 
-serve-browser: install ## try MODEL in a page of this machine, beside what the Keras model predicts
+serve-browser: install ## open MODEL in a page on this machine, next to the Keras model's predictions
 	@$(EDGEFERRY) -q export "$(MODEL)" --build "$(BUILD)" --format tfjs-float32 >&2
 	@$(EDGEFERRY) demo "$(MODEL)" --build "$(BUILD)" $(ARGS)
 
@@ -51,7 +51,7 @@ test-fast: install ## run the tests that take no second each, for work on the co
 bench: install ## measure the latency of MODEL's artifacts on every target here, in pytest-benchmark's table and files
 	@EDGEFERRY_MODEL="$(MODEL)" EDGEFERRY_BUILD="$(BUILD)" $(PY) -m pytest benchmarks/bench_latency.py --benchmark-only $(ARGS)
 
-bench-own: install ## time this toolkit itself beside the converters' public recipes and other ways to measure
+bench-own: install ## time edgeferry itself, next to the converters' public recipes and other ways to measure
 	@$(PY) -m pytest benchmarks --ignore benchmarks/bench_latency.py --benchmark-only $(ARGS)
 
 bench-coral: install ## run MODEL on a Coral board, HOST=user@board (REMEASURE=1 measures again), or on a USB Accelerator here, USB=1
@@ -73,7 +73,7 @@ lint: install ## check style and types
 	    for each in models exporters targets benchmarks; do ln -sfn ../../../$$each $(VENV)/typing/edgeferry/; done
 	@MYPYPATH=$(VENV)/typing $(PY) -m mypy
 
-format: install ## put the code into the house's form
+format: install ## format the code in the project's style
 	@$(PY) -m ruff check --fix-only .
 	@$(PY) -m ruff format .
 

@@ -4,7 +4,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import edgeferry.exporters
 from edgeferry.exporters.options import NoOptions, read_options
@@ -12,6 +12,11 @@ from edgeferry.models.artifact import Tensor, Tolerance
 from edgeferry.models.config.spec import ModelSpec
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.registry import did_you_mean, records_in, refuse_unknown
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgeferry.exporters.graph.source import Source
 
 # The fields of ExportOptions that a format follows from: folding changes the graph, the others go into the file's metadata.
 FOLDED: Final = frozenset({"fold_batchnorm"})
@@ -94,6 +99,16 @@ def options_of(form: Format, spec: ModelSpec) -> Any:
     of_format = spec.export_table(form.name)
     read_options(form.options, of_kind, spec.path, f"export.{form.kind}")
     return read_options(form.options, of_kind | of_format, spec.path, f"export.{form.name if of_format else form.kind}")
+
+
+def write_format(form: Format, source: "Source", folder: "Path") -> Written:
+    """Write a format into an empty folder, with the options that the config sets.
+
+    Raises:
+        EdgeError: the format cannot be written; says why.
+    """
+    own = () if form.options is NoOptions else (options_of(form, source.spec),)
+    return form.write(source, folder, *own)
 
 
 def check_options(spec: ModelSpec) -> None:

@@ -8,9 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from edgeferry.exporters.format import Format, formats, options_of
+from edgeferry.exporters.format import Format, formats, write_format
 from edgeferry.exporters.graph.source import Source, read_source
-from edgeferry.exporters.options import NoOptions
 from edgeferry.models.artifact import Artifact, Tolerance, files_of, write_manifest
 from edgeferry.models.config.spec import ModelSpec
 from edgeferry.models.reference import REFERENCE, make_reference
@@ -41,7 +40,7 @@ def write(spec: ModelSpec, build: Path, name: str, made_from: dict[str, Any]) ->
     form = formats()[name]
     source = _source(spec, build)
     with whole_folder(build / name) as place:
-        written = form.write(source, place, *(() if form.options is NoOptions else (options_of(form, spec),)))
+        written = write_format(form, source, place)
         artifact = Artifact(
             format=name,
             kind=form.kind,

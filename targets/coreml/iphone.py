@@ -5,7 +5,6 @@ The app takes and returns only arrays (coremltools 9.0, ModelService.swift), and
 include the cable. coremltools does not report a device's chip: the report names the device.
 """
 
-import asyncio
 import os
 import shutil
 import sys
@@ -60,6 +59,8 @@ def _run(job: Job) -> Run:
             "coremltools' app for devices takes and returns only arrays; this package has an image or labels: use coreml-arrays",
         )
     device = connected()
+    import asyncio
+
     run = asyncio.run(_predicted(job, feeds(job, interface), device))
     at = len(run.predictions) - job.rounds
     return Run(

@@ -14,7 +14,6 @@ from edgeferry.models.system.packages import versions_of
 from edgeferry.targets.host.installed import file_identity, needs
 from edgeferry.targets.target import Job, Run, Target, Unsupported
 from edgeferry.targets.web.javascript import SCORES, TFJS, WEB, Engine, describe_job, read_report
-from edgeferry.targets.web.page_server import page_server
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser as Opened
@@ -99,6 +98,9 @@ class Browser:
 
 def run_in(browser: Browser, flags: tuple[str, ...], engine: Engine, backend: str, job: Job) -> Run:
     """Return the run of a job by an engine on one of its backends, in a new page."""
+    # Its server takes a while to import, and most commands open no page.
+    from edgeferry.targets.web.page_server import page_server
+
     described = describe_job(job, engine, backend)
     with page_server(folders_of(job), largest_post(job)) as server, browser.page(flags) as page:
         page.goto(f"{server.address}web/client/page.html")

@@ -9,13 +9,15 @@ import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from edgeferry.models.system.files import write_json
 from edgeferry.targets.target import Job, Run, Unsupported
 from edgeferry.targets.web.browser import Browser, folders_of, largest_post, page_target
 from edgeferry.targets.web.javascript import LITERT, ORT, SCORES, TFJS, Engine, describe_job, read_report
-from edgeferry.targets.web.page_server import PageServer, page_server
+
+if TYPE_CHECKING:
+    from edgeferry.targets.web.page_server import PageServer
 
 FIREFOX: Final = Browser(
     name="firefox",
@@ -47,6 +49,8 @@ PREFERENCES: Final[dict[str, bool | str | int]] = {
 
 
 def _run(job: Job, engine: Engine, backend: str) -> Run:
+    from edgeferry.targets.web.page_server import page_server
+
     write_json(job.work / JOB, describe_job(job, engine, backend))
     profile = job.work / "profile"
     profile.mkdir(exist_ok=True)
@@ -59,7 +63,7 @@ def _run(job: Job, engine: Engine, backend: str) -> Run:
     return read_report(job, report, lambda: server.posted[SCORES])
 
 
-def _report(server: PageServer, profile: Path) -> Mapping[str, object]:
+def _report(server: "PageServer", profile: Path) -> Mapping[str, object]:
     """Return the report that the page posts; the browser has ended then.
 
     Raises:

@@ -375,7 +375,7 @@ def test_a_chosen_file_is_predicted_as_the_keras_model_predicts_it(open_page: "P
     open_page.get_by_label("Drop an image here, or choose a file").set_input_files(file)
     open_page.locator("#source", has_text=file.name).wait_for()
     assert _text(open_page, "top") == spec.labels[int(_scores(exported)[200].argmax())]
-    assert "golden images only" in _text(open_page, "verdict")
+    assert "only for the golden images" in _text(open_page, "verdict")
     shown = open_page.locator("#given").evaluate(
         "(canvas) => Array.from(canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data)"
     )

@@ -45,7 +45,7 @@ OTHERS = {
     name: target.name
     for name, form in formats().items()
     for target in reversed(choose(None))
-    if form.kind in target.reads and form.kind not in COVERED and not form.missing()
+    if form.kind in (target.reads or ()) and form.kind not in COVERED and not form.missing()
 }
 TARGETS |= OTHERS
 GRAPH_FORMATS = tuple(name for name in TARGETS if name != "keras")
@@ -134,7 +134,7 @@ def test_a_spoiled_model_fails(
     graph.CopyFrom(source.graph)
     spoil(graph)
     monkeypatch.setattr(worker, "_source", lambda spec, build: replace(source, graph=graph))
-    worker.write(colours_copy.spec, colours_copy.build, name, "key", {})
+    worker.write(colours_copy.spec, colours_copy.build, name, {"tools": {}, "options": {}})
     row = _row(colours_copy.build, name)
     assert row.outcome == "failed"
     assert "agreement is" in row.reason
@@ -161,7 +161,7 @@ def test_a_spoiled_model_fails_in_a_browser_whatever_it_computes_on(
     graph.CopyFrom(source.graph)
     _swap_channels(graph)
     monkeypatch.setattr(worker, "_source", lambda spec, build: replace(source, graph=graph))
-    worker.write(colours_copy.spec, colours_copy.build, name, "key", {})
+    worker.write(colours_copy.spec, colours_copy.build, name, {"tools": {}, "options": {}})
     row = _row(colours_copy.build, name, on)
     assert row.outcome == "failed"
     assert "agreement is" in row.reason

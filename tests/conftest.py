@@ -51,24 +51,6 @@ golden = "golden"
 calibration = "calibration"
 """
 
-# What starts a framework, a browser or the whole command for nearly every test.
-SLOW_PATHS: Final = (
-    "benchmarks/latency/test_compare_runs.py",
-    "benchmarks/report/test_latency_page.py",
-    "commands/test_export.py",
-    "exporters/coreml/",
-    "exporters/edgetpu/test_compilation.py",
-    "exporters/edgetpu/test_compile.py",
-    "exporters/lint/test_guard_differential.py",
-    "exporters/lint/test_lint.py",
-    "exporters/tfjs/",
-    "models/test_keras_loader.py",
-    "targets/boards/test_probe_ops.py",
-    "targets/mil/test_constants.py",
-    "targets/mil/test_fuzz.py",
-    "targets/mil/test_operations.py",
-)
-SLOW: Final = tuple(f"{Path(__file__).parent.as_posix()}/{path}" for path in SLOW_PATHS)
 # What only a trained network can give; every other such fixture is made of one of these.
 TRAINED: Final = {"digits", "colours", "exported_digits", "exported_colours"}
 
@@ -77,11 +59,11 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as slow what is listed above, and what needs a trained network: by its fixtures, or by one's name as its parameter."""
+    """Mark as slow what needs a trained network: by its fixtures, or by the name of one as its parameter."""
     for item in items:
         parameters = getattr(item, "callspec", None)
         names = {*getattr(item, "fixturenames", ()), *map(str, parameters.params.values() if parameters else ())}
-        if names & TRAINED or item.path.as_posix().startswith(SLOW):
+        if names & TRAINED:
             item.add_marker(pytest.mark.slow)
 
 

@@ -14,6 +14,8 @@ import pytest
 from edgeferry.commands.app import app
 from edgeferry.models.system.places import ROOT
 
+pytestmark = pytest.mark.slow
+
 Edgeferry = Callable[..., Any]
 
 

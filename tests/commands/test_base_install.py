@@ -11,6 +11,8 @@ import pytest
 from edgeferry.commands.app import app
 from edgeferry.models.system.places import ROOT
 
+pytestmark = pytest.mark.slow
+
 # A command that is not listed is run with a config alone.
 ARGUMENTS: Final = {
     "compare": ("build/my/a", "build/my/b"),

@@ -17,6 +17,8 @@ from edgeferry.exporters.format import formats
 from edgeferry.models.system.files import sha256_of
 from edgeferry.models.system.places import ROOT
 
+pytestmark = pytest.mark.slow
+
 FEW = ("--format", "tflite-float32", "--format", "onnx-float32", "--target", "litert", "--target", "onnxruntime-cpu")
 FRAMEWORKS = ("tensorflow", "keras", "coremltools", "onnx", "onnxruntime", "ai_edge_litert", "playwright", "numpy")
 

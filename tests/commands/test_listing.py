@@ -14,6 +14,8 @@ import pytest
 from edgeferry.commands import listing
 from edgeferry.models.system.places import ROOT
 
+pytestmark = pytest.mark.slow
+
 SCHEMA = json.loads((ROOT / "edgeferry" / "commands" / "capabilities.schema.json").read_text(encoding="utf-8"))
 
 

@@ -15,6 +15,8 @@ import pytest
 from edgeferry.models.config.spec import ModelSpec
 from edgeferry.models.system.places import ROOT
 
+pytestmark = pytest.mark.slow
+
 PAGE: Final = ROOT / "docs" / "extending.md"
 FILE: Final = re.compile(r'^```python title="([\w/]+\.py)"\n(.*?)^```', re.DOTALL | re.MULTILINE)
 COPIED: Final = ("edgeferry", "models", "exporters", "targets", "benchmarks", "docs")

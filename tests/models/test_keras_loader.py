@@ -19,6 +19,8 @@ from edgeferry.models.keras_loader import check_file, classifier, load_model
 from edgeferry.models.preprocessing import Preprocessing, normalise
 from edgeferry.models.system.errors import EdgeError
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (8, 6, 3)
 Config = Callable[..., ModelSpec]
 

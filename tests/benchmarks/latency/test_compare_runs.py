@@ -14,6 +14,8 @@ from edgeferry.benchmarks.latency.ratio import Ratio
 from edgeferry.benchmarks.latency.records import LATENCY, BaselineRatio, Case, Latencies, write_latencies
 from edgeferry.models.system.errors import EdgeError
 
+pytestmark = pytest.mark.slow
+
 ENVIRONMENT: Final = {"runtime": "ai-edge-litert", "version": "2.3.0", "threads": 1, "delegate": "XNNPACK (1 part)"}
 TIMES: Final = [[2.0] * 40] * 3
 BASE: Final = Case("keras", "keras", "measured", "", interleaved=True, artifact_sha256="a" * 64, wall_ms=TIMES, environment={})

@@ -31,6 +31,8 @@ from edgeferry.benchmarks.report.plots import MISSING
 from edgeferry.benchmarks.report.report import write_report
 from edgeferry.targets.target import OperationTime
 
+pytestmark = pytest.mark.slow
+
 SHA: Final = "a" * 64
 WARNING: Final = "launches differ by 5 %; likely cause: memory layout; use more launches"
 OURS: Final = Case(

@@ -15,6 +15,8 @@ from edgeferry.exporters.graph.source import Source
 from edgeferry.models.artifact import read_artifact
 from edgeferry.models.system.errors import EdgeError
 
+pytestmark = pytest.mark.slow
+
 ALL: Final = [pytest.param(each, id=each.name) for each in (INT8, PALETTE6, PALETTE4)]
 # Weights of the default classifier with 1024 numbers or more: 1 x 1 convolutions of 32 x 48, 48 x 64 and 64 x 96.
 TARGET: Final = CoremlOptions().target

@@ -21,6 +21,8 @@ from edgeferry.models.system.errors import EdgeError
 from edgeferry.targets.mil.package import open_package
 from edgeferry.targets.mil.program import labels_of, read_program
 
+pytestmark = pytest.mark.slow
+
 SIDE: Final = 16
 CLASSES: Final = 5
 OUTPUT: Final = "probabilities"

@@ -13,6 +13,8 @@ from edgeferry.exporters.graph.source import Source
 from edgeferry.models.config.spec import ExportOptions
 from edgeferry.models.system.errors import EdgeError
 
+pytestmark = pytest.mark.slow
+
 # MIL.proto's DataType.
 MIL_FLOAT16: Final = 10
 MIL_FLOAT32: Final = 11

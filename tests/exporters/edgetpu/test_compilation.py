@@ -13,6 +13,8 @@ from edgeferry.exporters.edgetpu.options import EdgeTpuOptions
 from edgeferry.models.system import subprocesses as tool
 from edgeferry.models.system.errors import EdgeError
 
+pytestmark = pytest.mark.slow
+
 DEFAULT = EdgeTpuOptions()
 StandIn = Callable[..., Path]
 

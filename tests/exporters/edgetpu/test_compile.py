@@ -13,6 +13,8 @@ import pytest
 from edgeferry.exporters.edgetpu.compilation import LOG
 from edgeferry.models.system.places import ROOT
 
+pytestmark = pytest.mark.slow
+
 DATA: Final = ROOT.parent / "shared" / "data" / "edgetpu"
 StandIn = Callable[..., Path]
 

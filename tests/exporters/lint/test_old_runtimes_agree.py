@@ -24,6 +24,8 @@ from edgeferry.exporters.tflite.rewrite import dense_as_convolution
 from edgeferry.models.system.places import ROOT
 from edgeferry.targets.boards.tflite_runtime import TARGETS
 
+pytestmark = pytest.mark.slow
+
 OLD: Final = ("tflite-2.5", "tflite-2.7")
 INPUTS: Final = 10
 CLASSES: Final = 5

@@ -16,6 +16,8 @@ from edgeferry.models.reference import PIXELS
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.places import ROOT
 
+pytestmark = pytest.mark.slow
+
 # Smaller than a config may set, so that a small model has several files.
 SHARD: Final = 16 * 1024
 # Both files compute the same in float32, in another order; one misplaced weight changes scores by 1e-2 and more.

@@ -20,6 +20,8 @@ from edgeferry.models.system.errors import EdgeError
 if TYPE_CHECKING:
     import keras
 
+pytestmark = pytest.mark.slow
+
 SHAPE: Final = (16, 16, 3)
 CLASSES: Final = 4
 # Every network is within 1e-6 here; fused wrongly, or without its slope, it is off by 5e-4 and more.

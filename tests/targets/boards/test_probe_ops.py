@@ -14,6 +14,8 @@ from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.places import ROOT
 from edgeferry.targets.boards.probe_ops import NOT_INSTALLED, ProbedRuntime, load_all, one_operation, operations, probe, runtimes
 
+pytestmark = pytest.mark.slow
+
 PROGRAM: Final = ROOT / "targets" / "boards" / "probe_device.py"
 SAMPLE: Final = ("CONV_2D", "FULLY_CONNECTED", "GELU", "QUANTIZE", "LSTM", "BROADCAST_TO", "READ_VARIABLE", "STABLEHLO_ADD")
 

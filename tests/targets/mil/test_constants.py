@@ -13,6 +13,8 @@ from edgeferry.targets.mil.constants import constexpr_blockwise_shift_scale, con
 from edgeferry.targets.mil.package import open_package
 from edgeferry.targets.mil.program import read_program
 
+pytestmark = pytest.mark.slow
+
 ct = pytest.importorskip("coremltools", reason="coremltools is not installed")
 
 WAYS: Final = {

@@ -19,6 +19,8 @@ from edgeferry.targets.mil.operations import OPERATIONS
 from edgeferry.targets.mil.package import open_package
 from edgeferry.targets.mil.program import labels_of, read_program
 
+pytestmark = pytest.mark.slow
+
 ct = pytest.importorskip("coremltools", reason="coremltools is not installed")
 
 MUTANTS: Final = 2000

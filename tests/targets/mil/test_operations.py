@@ -12,6 +12,8 @@ import pytest
 from edgeferry.targets.mil.constants import CONSTANT_EXPRESSIONS
 from edgeferry.targets.mil.operations import OPERATIONS
 
+pytestmark = pytest.mark.slow
+
 ct = pytest.importorskip("coremltools", reason="coremltools is not installed")
 tf = pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
 

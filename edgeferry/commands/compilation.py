@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeferry.exporters.edgetpu.options import TIMEOUT_S, EdgeTpuOptions
 from edgeferry.models.system.terminal import Exit, report_errors
 
 if TYPE_CHECKING:
     from edgeferry.exporters.edgetpu.compilation import Compilation, Output
+    from edgeferry.exporters.edgetpu.options import EdgeTpuOptions
 
 HELP = """Compile .tflite files for the Edge TPU.
 
@@ -42,7 +42,9 @@ IntermediateTensors = Annotated[
 Segments = Annotated[
     int, typer.Option("--segments", "-n", help="Split the model into this many files, one per Edge TPU, to run in a pipeline.")
 ]
-Timeout = Annotated[int, typer.Option("--timeout-s", "-t", help="Seconds allowed for each try of the compiler.")]
+Timeout = Annotated[
+    int | None, typer.Option("--timeout-s", "-t", help="Seconds allowed for each try of the compiler. Default: 180, its own.")
+]
 MostCpuOperations = Annotated[
     int | None, typer.Option(help="Reject a model that leaves more operations than this to the CPU. Default: no limit.")
 ]
@@ -59,11 +61,14 @@ def compile_(  # noqa: PLR0913 - one argument per option
     delegate_search_step: DelegateSearchStep = None,
     intermediate_tensor: IntermediateTensors = None,
     segments: Segments = 1,
-    timeout_s: Timeout = TIMEOUT_S,
+    timeout_s: Timeout = None,
     most_cpu_operations: MostCpuOperations = None,
     no_lint: NoLint = False,
 ) -> None:
     """Compile .tflite files for the Edge TPU; HELP is the text for users."""
+    # Imported here, because `edgeferry check` runs where the exporters are absent.
+    from edgeferry.exporters.edgetpu.options import EdgeTpuOptions
+
     options = EdgeTpuOptions(
         min_runtime_version=min_runtime_version,
         multiple_subgraphs=multiple_subgraphs,
@@ -71,7 +76,7 @@ def compile_(  # noqa: PLR0913 - one argument per option
         delegate_search_step=delegate_search_step,
         intermediate_tensors=tuple(intermediate_tensor or ()),
         segments=segments,
-        timeout_s=timeout_s,
+        **({} if timeout_s is None else {"timeout_s": timeout_s}),
         most_cpu_operations=most_cpu_operations,
     )
     with report_errors():
@@ -82,7 +87,7 @@ def compile_(  # noqa: PLR0913 - one argument per option
         typer.echo(line)
 
 
-def _compiled(models: list[Path], out: Path, options: EdgeTpuOptions) -> "Compilation":
+def _compiled(models: list[Path], out: Path, options: "EdgeTpuOptions") -> "Compilation":
     from edgeferry.exporters.edgetpu.compilation import CompilationError, compile_files
 
     try:

@@ -39,7 +39,8 @@ class CodeDigests:
     def closure(self, modules: Iterable[str]) -> set[str]:
         """Return the names of the modules and of all that they import of edgeferry, packages included."""
         found: set[str] = set()
-        waiting = list(modules)
+        # A record that was not made by a module of the registry names none.
+        waiting = [name for name in modules if name]
         while waiting:
             name = waiting.pop()
             if name not in found:

@@ -60,9 +60,13 @@ def test_every_format_passes_or_says_why_not(exported_all: Any) -> None:
     rows = json.loads((folder / "digits" / "report.json").read_text())["rows"]
     assert {row["format"] for row in rows} == {name for name, form in formats().items() if form.by_default}
     for row in rows:
-        if row["outcome"] != "passed":
-            assert row["outcome"] in {"not run", "not checked"}, (row["format"], row["target"], row["reason"])
-            assert len(row["reason"]) > 40
+        if row["verdict"]["outcome"] != "passed":
+            assert row["verdict"]["outcome"] in {"not run", "not checked", "unsupported"}, (
+                row["format"],
+                row["target"],
+                row["verdict"],
+            )
+            assert len(row["verdict"]["reason"]) > 40
     assert done.returncode == 0
 
 
@@ -71,8 +75,8 @@ def test_every_format_passes_or_says_why_not(exported_all: Any) -> None:
 def test_results_are_on_stdout_and_progress_on_stderr(exported_all: Any) -> None:
     _, done = exported_all
     assert "passed" in done.stdout
-    assert "writing" not in done.stdout
-    assert "edgeferry: writing tflite-int8" in done.stderr
+    assert "exporting" not in done.stdout
+    assert "] exporting tflite-int8" in done.stderr
     assert "\x1b" not in done.stdout
     assert "TensorFlow binary" not in done.stdout + done.stderr
 
@@ -82,7 +86,7 @@ def test_results_are_on_stdout_and_progress_on_stderr(exported_all: Any) -> None
 def test_each_artifact_is_checked_by_every_target_that_is_available(exported_all: Any) -> None:
     folder, _ = exported_all
     rows = json.loads((folder / "digits" / "report.json").read_text())["rows"]
-    tfjs = {row["target"] for row in rows if row["format"] == "tfjs-uint8" and row["outcome"] == "passed"}
+    tfjs = {row["target"] for row in rows if row["format"] == "tfjs-uint8" and row["verdict"]["outcome"] == "passed"}
     from edgeferry.targets.target import targets
 
     tfjs = [target for target in targets().values() if "tfjs" in (target.reads or ())]
@@ -255,7 +259,7 @@ def test_ctrl_c_leaves_what_was_finished_and_nothing_half(digits: Any, tmp_path:
     ) as process:
         assert process.stderr is not None
         for line in process.stderr:
-            if "writing keras" in line:
+            if "exporting keras" in line:
                 break
         os.killpg(process.pid, signal.SIGINT)
         rest = process.stderr.read()
@@ -271,4 +275,4 @@ def test_ctrl_c_leaves_what_was_finished_and_nothing_half(digits: Any, tmp_path:
     again = _run("export-all", digits.path, "--build", "build", "--format", "coreml-float16", "--format", "keras", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert not list(build.glob(".*.partial"))
-    assert "writing coreml-float16" not in again.stderr
+    assert "exporting coreml-float16" not in again.stderr

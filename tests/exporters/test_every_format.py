@@ -11,7 +11,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from edgeferry.exporters.format import choose, formats
-from edgeferry.models.artifact import LOG, MANIFEST, read_artifact, what_changed
+from edgeferry.models.artifact import LOG, MANIFEST, SCHEMA, read_artifact, what_changed
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.files import sha256_of
 from edgeferry.models.system.places import ROOT
@@ -103,11 +103,15 @@ def test_no_half_written_folder_is_left(name: str, exported_digits: Any) -> None
 
 
 def test_the_manifest_has_a_schema_number(exported_digits: Any) -> None:
-    assert json.loads((exported_digits.build / "keras" / MANIFEST).read_text())["schema"] == 1
+    assert json.loads((exported_digits.build / "keras" / MANIFEST).read_text())["schema"] == SCHEMA
 
 
 def test_an_unknown_format_is_refused_by_name() -> None:
-    with pytest.raises(EdgeError, match="'tflite-int4' is not a format; there are .*tflite-int8"):
+    with pytest.raises(
+        EdgeError,
+        match="'tflite-int4' is not a format; did you mean 'tflite-int8'",
+        check=lambda error: error.code == "EF-name-unknown",
+    ):
         choose(("tflite-int4",))
 
 

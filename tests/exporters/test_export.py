@@ -137,7 +137,8 @@ def test_a_build_folder_of_an_older_release_is_said_to_be_one_and_exported_again
     facts = copied.build / "reference" / "reference.json"
     facts.write_text(json.dumps({**json.loads(facts.read_text()), "schema": 1}))
     exports, steps = _export(copied, ("onnx-float32", "container-float32"))
-    assert {export.state for export in exports.values()} == {"written", "kept"}
+    assert exports["onnx-float32"].state == "written"
+    assert exports["container-float32"].state in {"written", "kept"}
     assert exports["onnx-float32"].reason == "exported by another release of edgeferry"
     assert any("older release of edgeferry" in step for step in steps)
 

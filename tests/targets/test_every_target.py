@@ -152,7 +152,10 @@ def test_it_predicts_like_the_keras_model(
 def test_it_times_the_requested_rounds_and_records_what_ran(name: str, form: str, answer_once: Callable[..., Run]) -> None:
     run = answer_once(name, form)
     assert len(run.latencies_ms) == (1 if run.environment.get("software_gpu") else 7)
-    assert all(0 < latency < 5000 for latency in (*run.latencies_ms, run.first_ms, run.load_ms))
+    times_ms = (*run.latencies_ms, run.first_ms, run.load_ms)
+    assert all(time_ms > 0 for time_ms in times_ms)
+    # A software-rendered GPU takes as long as the other work on its cores lets it, and its times are not reported.
+    assert run.environment.get("software_gpu") or max(times_ms) < 5000
     # Core ML has no number of threads.
     assert "compute_units" in run.environment or run.environment["threads"] == 1
     assert {"runtime", "version"} <= set(run.environment)

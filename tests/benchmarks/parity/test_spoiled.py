@@ -265,7 +265,7 @@ def test_a_container_that_serves_another_network_fails(colours_copy: Any) -> Non
 
 def test_a_container_whose_program_decodes_otherwise_fails(colours_copy: Any) -> None:
     folder = colours_copy.build / "container-float32"
-    program = folder / "models" / "preprocessing.py"
+    program = folder / "edgeferry" / "models" / "preprocessing.py"
     text = program.read_text()
     assert text.count("[..., ::-1]") == 1
     program.write_text(text.replace("[..., ::-1]", "[..., :]"))

@@ -355,8 +355,8 @@ def test_a_name_that_is_no_unicode_is_still_written(report: Report, tmp_path: Pa
         ("", "cannot be read as a report"),
         ("[]", "cannot be read as a report"),
         ('{"schema": 2}', "cannot be read as a report"),
-        ('{"schema": 3}', "has schema 3, this version reads 2"),
-        ("{}", "has schema None"),
+        ('{"schema": 3}', "schema 3; this one reads 2"),
+        ("{}", "schema None; this one reads 2"),
     ],
 )
 def test_reading_refuses_what_is_not_a_report_of_this_schema(tmp_path: Path, text: str, message: str) -> None:

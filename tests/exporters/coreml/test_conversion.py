@@ -64,7 +64,7 @@ def _source(body: list[Any], folder: Path) -> Source:
 def _outputs(source: Source, images: Any) -> tuple[Any, Any, set[str]]:
     """Return Keras's probabilities, the package's, and the operations in the package."""
     package = source.folder / "small.mlpackage"
-    converted(source, FLOAT32).save(str(package))
+    converted(source, FLOAT32, "iOS16").save(str(package))
     opened = open_package(package)
     program, labels = read_program(opened, rounds_to_float16=False), labels_of(opened)
     assert labels == source.spec.labels
@@ -121,7 +121,7 @@ def test_it_predicts_like_keras(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["grouped", "grouped, dilated"])
 def test_groups_stay_one_convolution(name: str, tmp_path: Path) -> None:
-    program = converted(_source(SMALL[name](), tmp_path), FLOAT32).get_spec().mlProgram.functions["main"]
+    program = converted(_source(SMALL[name](), tmp_path), FLOAT32, "iOS16").get_spec().mlProgram.functions["main"]
     operations = program.block_specializations[program.opset].operations
     assert sum(each.type == "conv" for each in operations) == 2
     assert not any(each.type in {"split", "concat"} for each in operations)
@@ -131,7 +131,7 @@ def test_a_layer_that_cannot_be_converted_is_named(tmp_path: Path) -> None:
     body = [layers.Conv2D(4, 3), layers.Conv2D(4, 3, activation=bessel, name="my_layer")]
     source = _source(body, tmp_path)
     with pytest.raises(EdgeError, match=r"'my_layer' .*BesselI0e") as caught:
-        converted(source, FLOAT32)
+        converted(source, FLOAT32, "iOS16")
     assert caught.value.code == "EF-coreml-operation"
 
 

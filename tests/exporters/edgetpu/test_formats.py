@@ -157,7 +157,7 @@ def test_what_a_stand_in_compiled_is_written_and_never_passes(
     assert (export.state, row.outcome) == ("written", "not checked")
     assert rows_of(build, exported_digits)[0].state == "kept"
     program.write_text(program.read_text(encoding="utf-8") + "# another version\n", encoding="utf-8")
-    assert rows_of(build, exported_digits)[0].reason == "the model, its contract, an option or a tool changed"
+    assert rows_of(build, exported_digits)[0].reason == "the program that writes it changed"
     artifact = read_artifact(build / "edgetpu-int8")
     assert artifact.options["compiler_version"] == "16.0.384591198"
     assert artifact.notes[-1].endswith("are sent for every image")

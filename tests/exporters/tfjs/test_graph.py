@@ -149,7 +149,7 @@ def found(tmp_path_factory: pytest.TempPathFactory, run_in_node: Any) -> dict[st
     for name, make in NETWORKS.items():
         folder = tmp_path_factory.mktemp("network")
         model = make()
-        written = tfjs.write(_source(model, folder), folder, "float32")
+        written = tfjs.write(_source(model, folder), folder, tfjs.TfjsOptions(), "float32")
         topology = json.loads((folder / "model.json").read_text())["modelTopology"]
         found[name] = {
             "keras": model(image).numpy()[0],
@@ -194,7 +194,7 @@ def test_unrolling_a_layer_does_not_change_the_model(tmp_path: Path) -> None:
     from edgeferry.models.keras_loader import classifier
 
     source = _source(_recurrent("LSTM"), tmp_path)
-    tfjs.write(source, tmp_path, "float32")
+    tfjs.write(source, tmp_path, tfjs.TfjsOptions(), "float32")
     assert [layer.unroll for layer in classifier(source.spec).layers if hasattr(layer, "unroll")] == [False]
 
 
@@ -203,5 +203,5 @@ def test_an_operation_that_tensorflow_js_lacks_is_named_with_its_layer(tmp_path:
 
     model = _sequential(layers.Conv2D(8, 3, name="first"), layers.Conv2D(8, 3, groups=4, name="grouped"), layers.Flatten())
     with pytest.raises(EdgeError, match=r"StatefulPartitionedCall.*grouped") as caught:
-        tfjs.write(_source(model, tmp_path), tmp_path, "float32")
+        tfjs.write(_source(model, tmp_path), tmp_path, tfjs.TfjsOptions(), "float32")
     assert caught.value.code == "EF-tfjs-operation"

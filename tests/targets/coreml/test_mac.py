@@ -407,8 +407,8 @@ def test_the_ci_job_fails_where_a_unit_did_not_run(tmp_path: Path) -> None:
     check = next(step for step in steps if step.startswith("jq"))
     (tmp_path / "build" / "digits").mkdir(parents=True)
     for outcome, status in (("passed", 0), ("not run", 1)):
-        rows = [{"format": FORMAT, "target": name, "outcome": "passed"} for name in listed]
-        rows[1]["outcome"] = outcome
+        rows = [{"format": FORMAT, "target": name, "verdict": {"outcome": "passed"}} for name in listed]
+        rows[1]["verdict"] = {"outcome": outcome}
         (tmp_path / "build" / "digits" / "report.json").write_text(json.dumps({"rows": rows}))
         done = subprocess.run(["sh", "-c", check], cwd=tmp_path, capture_output=True, check=False)
         assert done.returncode == status, done.stderr

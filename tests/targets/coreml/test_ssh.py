@@ -54,7 +54,7 @@ def test_a_run_there_is_copied_back(mac: Path, build: Path, tmp_path: Path, scor
 @pytest.mark.usefixtures("mac")
 @pytest.mark.skipif(sys.platform == "darwin", reason="Core ML is here")
 def test_what_the_machine_there_lacks_is_in_a_row(build: Path) -> None:
-    bench = open_bench(build, choose(("coreml-ane",)), lambda _: None, reuse=False)
+    bench = open_bench(build, choose(("coreml-ane",)), lambda *_: None, reuse=False)
     row = next(row for row in run_all(bench) if row.format == FORMAT)
     assert (row.target, row.outcome) == ("coreml-ane", "not checked")
     assert "needs macOS" in row.reason

@@ -302,6 +302,7 @@ def command(*words: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(line, capture_output=True, text=True, timeout=60, check=False, cwd=ROOT)
 
 
+@pytest.mark.slow
 def test_the_command_ends_with_status_1_where_a_check_failed(made: Callable[..., Path]) -> None:
     compiled = made("compiled")
     done = command(compiled, "--parent", made("parent"))

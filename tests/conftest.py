@@ -59,12 +59,16 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as slow what needs a trained network: by its fixtures, or by the name of one as its parameter."""
+    """Mark as slow what needs a trained network, by its fixtures or by the name of one as its parameter, and sort.
+
+    Workers take tests from the end of each other's lists: what is first stays with one worker, and its fixtures are made once.
+    """
     for item in items:
         parameters = getattr(item, "callspec", None)
         names = {*getattr(item, "fixturenames", ()), *map(str, parameters.params.values() if parameters else ())}
         if names & TRAINED:
             item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: item.get_closest_marker("early") is None)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -13,6 +13,8 @@ from edgeferry.models.config.spec import ModelSpec, read_spec
 from edgeferry.models.reference import SCHEMA
 from edgeferry.models.system.errors import EdgeError
 
+pytestmark = pytest.mark.slow
+
 Write = Callable[..., Path]
 
 

@@ -53,7 +53,7 @@ def few(few_checked: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(few_checked, tmp_path / "build"))
 
 
-@pytest.mark.slow
+@pytest.mark.early
 @pytest.mark.browser
 def test_every_format_passes_or_says_why_not(exported_all: Any) -> None:
     folder, done = exported_all
@@ -70,7 +70,7 @@ def test_every_format_passes_or_says_why_not(exported_all: Any) -> None:
     assert done.returncode == 0
 
 
-@pytest.mark.slow
+@pytest.mark.early
 @pytest.mark.browser
 def test_results_are_on_stdout_and_progress_on_stderr(exported_all: Any) -> None:
     _, done = exported_all
@@ -81,7 +81,7 @@ def test_results_are_on_stdout_and_progress_on_stderr(exported_all: Any) -> None
     assert "TensorFlow binary" not in done.stdout + done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.early
 @pytest.mark.browser
 def test_each_artifact_is_checked_by_every_target_that_is_available(exported_all: Any) -> None:
     folder, _ = exported_all

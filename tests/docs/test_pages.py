@@ -33,6 +33,7 @@ def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
+@pytest.mark.slow
 def test_generated_tables_are_up_to_date() -> None:
     command = [sys.executable, str(GENERATE), "--check"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}

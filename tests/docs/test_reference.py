@@ -132,6 +132,7 @@ def test_every_exit_status_is_documented() -> None:
     assert set(map(int, re.findall(r"\b\d+\b", paragraph))) == {status.value for status in Exit}
 
 
+@pytest.mark.slow
 def test_every_error_code_is_documented_and_no_other() -> None:
     pages = "".join(path.read_text(encoding="utf-8") for path in [*DOCS.rglob("*.md"), ROOT / "CHANGELOG.md"])
     named = set(re.findall(r"\bEF-[a-z0-9-]+[a-z0-9]\b", pages))

@@ -329,6 +329,7 @@ def test_nothing_is_compared_with_wrong_outputs(own: Path, spoilt: str) -> None:
     assert found.compared == []
 
 
+@pytest.mark.slow
 def test_make_bench_says_what_to_do_where_nothing_was_exported(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pytest", "benchmarks/bench_latency.py", "--benchmark-only", "-q"]
     done = subprocess.run(

@@ -14,6 +14,8 @@ from edgeferry.benchmarks.latency.ratio import (
     speed_verdict,
 )
 
+pytestmark = pytest.mark.slow
+
 LAUNCHES, ROUNDS = 5, 30
 
 

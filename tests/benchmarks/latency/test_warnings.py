@@ -14,6 +14,8 @@ from edgeferry.benchmarks.latency.samples import drift, launches_apart, two_mode
 from edgeferry.benchmarks.latency.warnings import grade, timing_warnings
 from edgeferry.targets.host.nvidia import Health
 
+pytestmark = pytest.mark.slow
+
 LAUNCHES: Final = 3
 ROUNDS: Final = 40
 QUIET: Final = State(0.0, 0.1, 100.0, 900.0, 1.0, 2600.0, 50.0, 0, None)

@@ -17,6 +17,8 @@ from edgeferry.models.images import find_images, read_labels, read_pixels
 from edgeferry.models.preprocessing import normalise
 from edgeferry.targets.target import choose
 
+pytestmark = pytest.mark.early
+
 SIDE: Final = 32
 EPOCHS: Final = 15
 BATCH: Final = 32

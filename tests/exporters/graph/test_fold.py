@@ -13,6 +13,8 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from edgeferry.exporters.graph.fold import fold_batchnorm, fold_constants
 from edgeferry.exporters.graph.source import function_of
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (9, 7, 4)
 
 

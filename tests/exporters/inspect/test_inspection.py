@@ -27,6 +27,8 @@ from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.files import sha256_of
 from edgeferry.models.system.places import ROOT
 
+pytestmark = pytest.mark.slow
+
 REAL: Final = ROOT.parent / "shared" / "data" / "edgetpu"
 STAND_IN: Final = Path(__file__).parents[1] / "edgetpu" / "package_stand_in.py"
 SCHEMA: Final = json.loads((ROOT / "exporters" / "inspect" / "inspection.schema.json").read_text(encoding="utf-8"))

@@ -11,6 +11,8 @@ from edgeferry.models.config.starter import write_starter
 from edgeferry.models.keras_loader import classifier
 from edgeferry.models.system.errors import EdgeError
 
+pytestmark = pytest.mark.slow
+
 
 def coded(code: str) -> Callable[[EdgeError], bool]:
     return lambda error: error.code == code

@@ -15,6 +15,8 @@ from edgeferry.models.preprocessing import normalise
 from edgeferry.models.system.places import ROOT
 from edgeferry.targets.boards import about_device, device
 
+pytestmark = pytest.mark.slow
+
 PROGRAM: Final = ROOT / "targets" / "boards" / "device.py"
 ALLOWED: Final = {"numpy", "tflite_runtime", "ai_edge_litert"}
 

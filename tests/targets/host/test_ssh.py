@@ -13,6 +13,8 @@ from edgeferry.targets.host import ssh
 from edgeferry.targets.host.ssh import PUT, Connection, RefusedError
 from edgeferry.targets.target import Absent
 
+pytestmark = pytest.mark.slow
+
 STRANGE = ("a b", "it's", 'a "quoted" $HOME', "$(touch oops)`id`", "; exit 3", "-n", "two\nlines", "ü", "")
 
 

@@ -17,6 +17,8 @@ from edgeferry.targets.mil.operations import OPERATIONS
 from edgeferry.targets.mil.operations.activation import relu6
 from edgeferry.targets.target import Unsupported
 
+pytestmark = pytest.mark.slow
+
 DOCUMENT: Final = ROOT / "docs" / "targets" / "mac.md"
 
 

@@ -29,6 +29,7 @@ def _series(*medians: float) -> list[Second]:
     return [Second(10, float(ms), float(ms)) for ms in medians * (1 + draw.normal(scale=0.01, size=len(medians)))]
 
 
+@pytest.mark.alone
 def test_every_second_and_minute_is_printed_and_written(exported_digits: Any, tmp_path: Path) -> None:
     found = _sustained(exported_digits.build)
     assert len(found.minutes) == 2
@@ -50,6 +51,7 @@ def test_the_last_minute_is_compared_with_the_first(factor: float, verdict: str)
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("form", "target"), [("tflite-float32", "tflite-runtime"), ("tfjs-float32", "node-wasm")])
+@pytest.mark.alone
 def test_a_target_that_measures_itself_runs_all_minutes_in_one_job(form: str, target: str, exported_digits: Any) -> None:
     if why := targets()[target].missing():
         pytest.skip(why)
@@ -90,6 +92,7 @@ def test_a_wave_within_the_minutes_is_no_change() -> None:
     assert sustain._verdict(sustain._ratios(series[:60], series[60:])["wall time"]) == "inconclusive"
 
 
+@pytest.mark.alone
 def test_one_that_dies_keeps_its_minutes(exported_digits: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     real, calls = Child.call, [0]
 
@@ -106,6 +109,7 @@ def test_one_that_dies_keeps_its_minutes(exported_digits: Any, monkeypatch: pyte
     assert "failed: it ended in minute 2: the process was killed by SIGKILL" in lines_of(found)
 
 
+@pytest.mark.alone
 def test_an_interruption_keeps_what_was_measured(exported_digits: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     real, calls = Child.call, [0]
 
@@ -131,6 +135,7 @@ def test_an_interruption_keeps_what_was_measured(exported_digits: Any, monkeypat
         (2, ("coral-cpu",), "EF-target-missing"),
     ],
 )
+@pytest.mark.alone
 def test_a_run_that_cannot_be_sustained_is_refused(
     minutes: int, targets: tuple[str, ...], code: str, exported_digits: Any
 ) -> None:

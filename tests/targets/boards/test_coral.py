@@ -121,6 +121,7 @@ def test_damaged_files_there_are_replaced(damaged: str, board: Path, build: Path
     assert ("kept" in second.environment) == (damaged == "files")
 
 
+@pytest.mark.alone
 def test_a_job_continues_while_the_connection_is_lost(board: Path, build: Path, tmp_path: Path, sshd: Any) -> None:
     with _begun(board, build, tmp_path) as process:
         sshd.stop()

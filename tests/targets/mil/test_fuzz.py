@@ -200,6 +200,7 @@ def _outcome(path: Path) -> str:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("guarded")
+@pytest.mark.alone
 def test_every_mutant_is_evaluated_or_refused_with_one_error(whole: Path, tmp_path: Path) -> None:
     draw, path = random.Random(11), tmp_path / "model.mlpackage"  # noqa: S311 - seeded, for nothing secret
     assert _outcome(whole) == EVALUATED

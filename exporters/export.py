@@ -19,10 +19,10 @@ from edgeferry.models.artifact import EXPORTS, LOG, read_artifact, what_changed
 from edgeferry.models.config.locate import config_of_same_name
 from edgeferry.models.config.spec import ModelSpec
 from edgeferry.models.reference import (
-    FACTS,
     REFERENCE,
     Reference,
     read_reference,
+    reference_fields,
     reference_key,
     written_by_older_release,
 )
@@ -109,7 +109,7 @@ def _named(spec: ModelSpec) -> tuple[str, ...] | None:
 
 def _refuse_other_config(work: _Work) -> None:
     """Refuse to write over the artifacts of another config with the same name, as long as that config is there."""
-    made_from = config_of_same_name(work.spec, (_read(work.build / REFERENCE / FACTS) or {}).get("config"))
+    made_from = config_of_same_name(work.spec, reference_fields(work.build / REFERENCE).get("config"))
     if made_from is not None:
         raise EdgeError(
             "EF-name-taken",
@@ -246,8 +246,8 @@ WHAT: Final = {
 
 def _changes(before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
     """Yield what changed between two records of what an artifact was made from."""
-    for key, value in now.items():
-        was = before.get(key)
+    for key in {**before, **now}:
+        was, value = before.get(key), now.get(key)
         if was == value:
             continue
         if isinstance(was, dict) and isinstance(value, dict):

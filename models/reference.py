@@ -120,12 +120,18 @@ def read_reference(folder: Path, sha256: Sha256 = sha256_of) -> Reference | None
     return reference if present == reference.files else None
 
 
+def reference_fields(folder: Path) -> dict[str, Any]:
+    """Return what reference.json in a folder holds, of whichever release; empty where there is none that can be read."""
+    try:
+        fields = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return fields if isinstance(fields, dict) else {}
+
+
 def written_by_older_release(folder: Path) -> bool:
     """Say whether a folder holds a reference of an earlier schema: its build folder was written by an older release."""
-    try:
-        schema = json.loads((folder / FACTS).read_text(encoding="utf-8"))["schema"]
-    except (OSError, ValueError, TypeError, KeyError):
-        return False
+    schema = reference_fields(folder).get("schema")
     return isinstance(schema, int) and schema < SCHEMA
 
 

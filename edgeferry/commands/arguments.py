@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Arguments and options that several commands take, and the model and build folder that they name."""
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -76,8 +75,9 @@ def build_to_read(model: str, build: Path) -> "tuple[ModelSpec | None, Path]":
 
 def _note_other_config(spec: "ModelSpec", place: Path) -> None:
     from edgeferry.models.config.locate import config_of_same_name
+    from edgeferry.models.reference import REFERENCE, reference_fields
 
-    if (other := config_of_same_name(spec, _reference_fields(place).get("config"))) is not None:
+    if (other := config_of_same_name(spec, reference_fields(place / REFERENCE).get("config"))) is not None:
         note(f"{place} was exported from {other}, not from {spec.path}")
 
 
@@ -89,13 +89,3 @@ def _refuse_older(place: Path) -> None:
             "EF-build-older",
             f"{place} was written by an older release of edgeferry. Export the model again with `make export-all`.",
         )
-
-
-def _reference_fields(place: Path) -> dict[str, Any]:
-    from edgeferry.models.reference import FACTS, REFERENCE
-
-    try:
-        fields = json.loads((place / REFERENCE / FACTS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return fields if isinstance(fields, dict) else {}

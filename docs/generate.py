@@ -77,7 +77,7 @@ def _tolerances(_: str) -> Iterator[str]:
     head = ("format", "agreement, at least", "largest difference, at most", "mean difference, at most", "why")
     for_each = ((each.name, each.tolerance) for each in formats().values())
     rows = (
-        (_code(name), f"{100 * of.top1_agreement:g} %", f"{of.max_difference:g}", f"{of.mean_difference:g}", of.reason)
+        (_code(name), f"{100 * of.top1_agreement:g} %", f"{of.p99_difference:g}", f"{of.mean_difference:g}", of.reason)
         for name, of in for_each
     )
     return _table(head, rows)

@@ -36,16 +36,19 @@ class Tensor:
 class Tolerance:
     """How far an artifact's predictions may differ from the Keras model's, and the reason for these limits.
 
-    ``top1_agreement`` is the smallest fraction of golden images with the same top-1 class; ``max_difference`` the largest
-    difference of any probability; ``mean_difference`` the mean over images of each one's largest difference. Rounding changes a
-    few images that the Keras model is uncertain of; a mistake changes all of them, which the mean shows even where every top-1
-    class is the same.
+    ``top1_agreement`` is the smallest fraction of all images with the same top-1 class; ``p99_difference`` the difference of any
+    probability that 99 % of images do not exceed; ``mean_difference`` the mean over images of each one's largest difference.
+    Rounding changes a few images that the Keras model is uncertain of; a mistake changes all of them, which the mean shows even
+    where every top-1 class is the same. ``accuracy_loss`` is the largest loss of accuracy that a test may show;
+    ``times_explained`` how many times the mean difference may be what rounding to the artifact's precision explains.
     """
 
     top1_agreement: float
-    max_difference: float
+    p99_difference: float
     mean_difference: float
     reason: str
+    accuracy_loss: float = 0.01
+    times_explained: float = 1.5
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,8 @@ def keep(found: Latencies, build: Path) -> bool:
     Raises:
         EdgeError: the folder cannot be written.
     """
-    from edgeferry.benchmarks.report.report import REPORT, read_report, write_report
+    from edgeferry.benchmarks.parity.rows import REPORT
+    from edgeferry.benchmarks.report.report import read_report, write_report
 
     if not any(case.samples_ms for case in found.cases):
         return False

@@ -4,44 +4,77 @@
 import os
 import platform
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from edgeferry.benchmarks.parity.rows import Report
+from edgeferry.benchmarks.parity.earlier import earlier_rows
+from edgeferry.benchmarks.parity.reading import report_of
+from edgeferry.benchmarks.parity.required import check_required, unmet
+from edgeferry.benchmarks.parity.rows import REPORT, SCHEMA, Report
 from edgeferry.benchmarks.parity.run import open_bench, run_all
+from edgeferry.exporters.format import choose as choose_formats
 from edgeferry.models.artifact import MANIFEST, read_artifact
 from edgeferry.models.config.spec import ModelSpec
 from edgeferry.models.reference import Reference, changed_config_keys
 from edgeferry.models.system.errors import EdgeError
-from edgeferry.models.system.files import sha256_of
+from edgeferry.models.system.files import read_record, sha256_of
 from edgeferry.models.system.packages import versions_of
 from edgeferry.models.system.terminal import Step
 from edgeferry.targets.target import choose
 
 
-def checked(spec: ModelSpec | None, place: Path, targets: tuple[str, ...], step: Step, *, reuse: bool) -> Report:
+@dataclass(frozen=True)
+class Scope:
+    """What a user asks to be checked: formats and targets by name, none for all; and what has to pass."""
+
+    formats: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+    required: tuple[str, ...] = ()
+
+
+def checked(spec: ModelSpec | None, place: Path, asked: Scope, step: Step, *, reuse: bool) -> Report:
     """Return the report on a model's artifacts on the targets named, or on all that run by default.
 
-    ``spec`` is None where only the build folder is there, and so no config that could have changed. ``reuse`` takes rows of
-    earlier runs whose artifact, target and code are the same; without it everything is run again.
+    Results of the previous report that are not repeated stay, each with its date and whether it is still valid. ``spec`` is None
+    where only the build folder is there, and so no config that could have changed. ``reuse`` takes rows of earlier runs whose
+    artifact, target and code are the same; without it everything is run again.
 
     Raises:
-        EdgeError: nothing was exported there, or the config changed since.
+        EdgeError: nothing was exported there, the config changed since, or what is required is no format or target.
     """
-    bench = open_bench(place, choose(targets or None), step, reuse=reuse)
+    check_required(asked.required, "--require")
+    if spec is not None:
+        check_required(spec.required, f"{spec.path}: parity.require")
+    choose_formats(asked.formats)
+    bench = open_bench(place, choose(asked.targets or None), step, reuse=reuse, formats=asked.formats)
     if spec is not None and not reuse:
         _refuse_changed(spec, bench.reference)
+    rows = run_all(bench)
+    rows = tuple(sorted((*rows, *earlier_rows(bench, _previous(place), rows)), key=lambda row: (row.format, row.target)))
+    required = tuple(dict.fromkeys((*(spec.required if spec else ()), *asked.required)))
     return Report(
         model=place.name,
         source_sha256=bench.reference.source_sha256,
         images=bench.reference.images,
         reference_accuracy=bench.reference.accuracy,
-        rows=run_all(bench),
+        rows=rows,
         machine=_machine(),
         tool_versions=_tool_versions(place),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        targets=tuple(sorted(targets)),
+        targets=tuple(sorted(asked.targets)),
+        formats=tuple(sorted(asked.formats)),
+        labels=bench.reference.labels,
+        required=required,
+        unmet=tuple(unmet(rows, required)),
     )
+
+
+def _previous(place: Path) -> Report | None:
+    """Return the last report of this release, if there is one."""
+    with suppress(EdgeError):
+        return read_record(place / REPORT, SCHEMA, report_of, "a report", "make export-all")
+    return None
 
 
 def _refuse_changed(spec: ModelSpec, reference: Reference) -> None:

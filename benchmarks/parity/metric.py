@@ -33,8 +33,8 @@ class Metric:
     characters). ``compute`` is handed probabilities [count, classes] and what was expected, and returns None where the metric
     has no value. ``text`` formats a value for a table; a value that is ``counted`` is a fraction of images and is shown with
     their number. ``tolerance`` names the field of Tolerance that limits it in a ``direction``, None where nothing does;
-    ``limit`` turns that field and the number of images into the limit itself. Columns stand in ``order``, and the last are the
-    first that a narrow terminal leaves out.
+    ``limit`` turns that field and the number of images into the limit itself. One that ``is_optional`` limits nothing where it
+    has no value. Columns stand in ``order``, and the last are the first that a narrow terminal leaves out.
     """
 
     name: str
@@ -47,6 +47,7 @@ class Metric:
     tolerance: str | None = None
     direction: Direction = "at_most"
     limit: Callable[[float, int], float] = _as_it_is
+    is_optional: bool = False
     order: int = 100
 
     def value(self, probabilities: "NDArray[np.float32]", expected: "Expected") -> float | None:
@@ -72,7 +73,7 @@ class Metric:
 
     def problem(self, value: float | None, images: int, tolerance: Tolerance) -> str:
         """Return why a value is not within the tolerance, as a sentence, or nothing where it is or is not limited."""
-        if self.tolerance is None:
+        if self.tolerance is None or (value is None and self.is_optional):
             return ""
         limit = self.limit(getattr(tolerance, self.tolerance), images)
         if value is not None and (value >= limit if self.direction == "at_least" else value <= limit):

@@ -12,13 +12,33 @@ Outcome = Literal["passed", "failed", "inconclusive", "unsupported", "not run", 
 OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
 
 
+# So many flipped images are kept of each row, the largest differences first.
+FLIPS_KEPT: Final = 24
+
+
+@dataclass(frozen=True)
+class Flip:
+    """A golden image, by number, that the artifact puts into another class than the Keras model.
+
+    ``label`` is the true class, None where it is unknown; ``reference`` the Keras model's class, ``found`` the artifact's.
+    ``difference`` is the largest difference of any probability.
+    """
+
+    image: int
+    label: int | None
+    reference: int
+    found: int
+    difference: float
+
+
 @dataclass(frozen=True)
 class Verdict:
     """An outcome, the sentence that says why, and what it was decided on.
 
     ``code`` is the code of the error that is the reason, where one is. ``images`` is how many golden images were compared, None
-    where none were. ``metrics`` holds the value of every metric by its name, None where it cannot be computed; it is empty where
-    the scores could not be compared at all.
+    where none were; ``probes`` how many images without labels were compared too. ``metrics`` holds the value of every metric by
+    its name, None where it cannot be computed; it is empty where the scores could not be compared at all. ``flips`` holds the
+    golden images with another class, at most FLIPS_KEPT, the largest differences first.
     """
 
     outcome: Outcome
@@ -26,6 +46,8 @@ class Verdict:
     code: str | None = None
     images: int | None = None
     metrics: Mapping[str, float | None] = field(default_factory=dict)
+    probes: int = 0
+    flips: tuple[Flip, ...] = ()
 
     @property
     def passed(self) -> bool:

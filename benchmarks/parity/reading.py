@@ -4,24 +4,29 @@
 from collections.abc import Mapping
 from dataclasses import fields
 from types import UnionType
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Final, Literal, get_args, get_origin
 
-from edgeferry.benchmarks.parity.outcome import Verdict
+from edgeferry.benchmarks.parity.outcome import Flip, Verdict
 from edgeferry.benchmarks.parity.rows import Report, Row
 from edgeferry.models.artifact import Tolerance
+
+LISTS: Final = ("targets", "formats", "labels", "required", "unmet")
 
 
 def report_of(data: Mapping[str, Any]) -> Report:
     """Return a report; raises ValueError, TypeError, KeyError or AttributeError for what is not one."""
-    report = Report(**{**data, "rows": tuple(row_of(row) for row in data["rows"]), "targets": tuple(data["targets"])})
+    report = Report(**{**data, "rows": tuple(row_of(row) for row in data["rows"]), **{name: tuple(data[name]) for name in LISTS}})
     _check(report)
     return report
 
 
 def row_of(data: Mapping[str, Any]) -> Row:
     """Return a row; raises ValueError, TypeError, KeyError or AttributeError for what is not one."""
-    verdict = Verdict(**data["verdict"])
+    flips = tuple(Flip(**each) for each in data["verdict"]["flips"])
+    verdict = Verdict(**{**data["verdict"], "flips": flips})
     _check(verdict)
+    for flip in flips:
+        _check(flip)
     for name, value in verdict.metrics.items():
         if not _fits(value, float | None):
             raise ValueError(f"metric {name} is {value!r:.60}")
@@ -33,7 +38,7 @@ def row_of(data: Mapping[str, Any]) -> Row:
     return row
 
 
-def _check(record: Report | Row | Verdict | Tolerance) -> None:
+def _check(record: Report | Row | Verdict | Flip | Tolerance) -> None:
     for item in fields(record):
         value = getattr(record, item.name)
         if not _fits(value, item.type):

@@ -10,8 +10,8 @@ from edgeferry.benchmarks.parity.reading import row_of
 from edgeferry.benchmarks.parity.rows import Row, cleaned
 from edgeferry.models.system.files import append_line
 
-# History: 1, the first; 2 holds rows with a verdict of their own, as report.json has them since its schema 2.
-SCHEMA: Final = 2
+# History: 1, the first; 2 and 3 hold rows as report.json has them since its schemas of these numbers.
+SCHEMA: Final = 3
 RESULTS: Final = "results.jsonl"
 # The folder below build/<model>/ with what runs leave: logs, and a parent's integers.
 RUNS: Final = "runs"

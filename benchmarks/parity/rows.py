@@ -10,8 +10,10 @@ from edgeferry.benchmarks.parity.outcome import Outcome, Verdict
 from edgeferry.models.artifact import Tolerance
 
 # History: 1, the first; 2 puts a row's outcome, reason, error code, images and metrics into its verdict, metrics by name, adds
-# the outcomes inconclusive and unsupported, and calls the targets that were requested "targets". Its schema: report.schema.json.
-SCHEMA: Final = 2
+# the outcomes inconclusive and unsupported, and calls the targets that were requested "targets"; 3 adds a verdict's probes and
+# flips, a row's date and whether it is out of date, labels and what is required. Its schema: report.schema.json.
+SCHEMA: Final = 3
+REPORT: Final = "report.json"
 # Where an artifact ran, for a row of one that ran nowhere.
 NO_TARGET: Final = "-"
 
@@ -21,7 +23,8 @@ class Row:
     """One artifact on one target.
 
     Sizes are in bytes, times in milliseconds; ``None`` is what was not measured. ``reference_accuracy`` is the Keras model's on
-    all golden images. ``target`` is '-' where the artifact ran nowhere.
+    all golden images, None where they have no labels. ``target`` is '-' where the artifact ran nowhere. ``checked`` is when it
+    ran, with the offset from UTC; ``outdated`` says why a result of an earlier run is no longer valid, and is empty where it is.
     """
 
     format: str
@@ -34,6 +37,8 @@ class Row:
     latency_ms_median: float | None = None
     load_ms: float | None = None
     environment: dict[str, Any] = field(default_factory=dict)
+    checked: str = ""
+    outdated: str = ""
 
     @property
     def outcome(self) -> Outcome:
@@ -52,17 +57,25 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """All rows of one model, and what they were compared with; ``targets`` names those requested, where not all were."""
+    """All rows of one model, and what they were compared with.
+
+    ``targets`` and ``formats`` name those requested, where not all were; ``required`` what has to pass, and ``unmet`` says what
+    of it did not.
+    """
 
     model: str
     source_sha256: str
     images: int
-    reference_accuracy: float
+    reference_accuracy: float | None
     rows: tuple[Row, ...]
     machine: dict[str, Any]
     tool_versions: dict[str, str]
     created: str
     targets: tuple[str, ...] = ()
+    formats: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    required: tuple[str, ...] = ()
+    unmet: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return what report.json holds."""
@@ -87,9 +100,12 @@ def cleaned(value: Any) -> Any:
     return value
 
 
-def exit_status(rows: Sequence[Row]) -> int:
-    """Return 0 where parity held, 1 where it did not, 2 where nothing was checked."""
-    outcomes = {row.outcome for row in rows}
-    if "failed" in outcomes:
+def exit_status(rows: Sequence[Row], unmet: Sequence[str] = ()) -> int:
+    """Return 0 where parity held, 1 where it did not or a requirement is unmet, 2 where nothing was checked.
+
+    Results that are out of date do not count.
+    """
+    outcomes = {row.outcome for row in rows if not row.outdated}
+    if "failed" in outcomes or unmet:
         return 1
     return 0 if "passed" in outcomes else 2

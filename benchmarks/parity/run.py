@@ -6,6 +6,7 @@ import shutil
 import statistics
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from itertools import count, groupby
 from pathlib import Path
 from typing import Any, Final
@@ -33,7 +34,10 @@ FEW: Final = 8
 
 @dataclass(frozen=True)
 class Bench:
-    """One model's artifacts and what they are compared with. ``reuse`` uses earlier results of the same files and code."""
+    """One model's artifacts and what they are compared with.
+
+    ``reuse`` uses earlier results of the same files and code; ``formats`` names those to check, empty for all that were exported.
+    """
 
     build: Path
     reference: Reference
@@ -41,6 +45,7 @@ class Bench:
     step: Step
     reuse: bool
     digests: Digests
+    formats: tuple[str, ...] = ()
 
     @property
     def sha256(self) -> Sha256:
@@ -58,7 +63,7 @@ class _Planned:
     row: Row | None
 
 
-def open_bench(build: Path, selected: tuple[Target, ...], step: Step, *, reuse: bool) -> Bench:
+def open_bench(build: Path, selected: tuple[Target, ...], step: Step, *, reuse: bool, formats: tuple[str, ...] = ()) -> Bench:
     """Return the bench for a model's folder.
 
     Raises:
@@ -68,7 +73,7 @@ def open_bench(build: Path, selected: tuple[Target, ...], step: Step, *, reuse: 
     reference = read_reference(build / REFERENCE, digests.sha256 if reuse else sha256_of)
     if reference is None:
         raise EdgeError("EF-reference-missing", f"{build} holds no reference; export the model first with `make export-all`.")
-    return Bench(build, reference, selected, step, reuse, digests)
+    return Bench(build, reference, selected, step, reuse, digests, formats)
 
 
 def run_all(bench: Bench) -> tuple[Row, ...]:
@@ -78,7 +83,8 @@ def run_all(bench: Bench) -> tuple[Row, ...]:
     """
     artifacts: dict[str, Artifact] = {}
     rows: dict[str, list[Row]] = {}
-    for name, state, reason in sorted(_exports(bench.build)):
+    chosen = [each for each in _exports(bench.build) if not bench.formats or each[0] in bench.formats]
+    for name, state, reason in sorted(chosen):
         found = _exported(bench, name, state, reason)
         rows[name] = [found] if isinstance(found, Row) else []
         if isinstance(found, Artifact):
@@ -145,8 +151,8 @@ def _plan_target(
             _Planned(target, artifact, "", _row(bench, artifact, (artifact.format, target.name), Verdict("not run", why)))
             for artifact in readable
         ]
-    follows_from = digest([dict(target.versions()), code.of(target.module, __name__)])
-    keys = [_key(bench, target, artifact, follows_from) for artifact in readable]
+    follows_from = target_digest(target, code)
+    keys = [key_of(bench, target, artifact, follows_from) for artifact in readable]
     return [_Planned(target, artifact, key, known.get(key)) for artifact, key in zip(readable, keys, strict=True)]
 
 
@@ -161,7 +167,8 @@ def _carried_out(bench: Bench, plan: list[_Planned]) -> Iterator[Row]:
                 yield each.row or _run(bench, each, child)
 
 
-def _key(bench: Bench, target: Target, artifact: Artifact, follows_from: str) -> str:
+def key_of(bench: Bench, target: Target, artifact: Artifact, follows_from: str) -> str:
+    """Return the digest of everything that the result of an artifact on a target follows from."""
     return digest(
         [
             artifact.sha256,
@@ -176,6 +183,11 @@ def _key(bench: Bench, target: Target, artifact: Artifact, follows_from: str) ->
     )
 
 
+def target_digest(target: Target, code: CodeDigests) -> str:
+    """Return the digest of a target's runtime and of the code that runs and judges."""
+    return digest([dict(target.versions()), code.of(target.module, __name__)])
+
+
 def _run(bench: Bench, planned: _Planned, child: Child) -> Row:
     artifact, target, key = planned.artifact, planned.target, planned.key
     work = bench.build / RUNS / target.name / artifact.format
@@ -184,7 +196,8 @@ def _run(bench: Bench, planned: _Planned, child: Child) -> Row:
     job = Job(bench.build / artifact.format, bench.build / REFERENCE / PIXELS, work)
     log = work / "run.log"
     log.unlink(missing_ok=True)
-    blank = _row(bench, artifact, (artifact.format, target.name), Verdict("failed", ""))
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    blank = replace(_row(bench, artifact, (artifact.format, target.name), Verdict("failed", "")), checked=now)
     latencies: tuple[float, ...] = ()
     try:
         run = child.call(run_job, target.name, job, log=log, timeout_s=JOB_TIMEOUT_S)

@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Does an artifact still predict like the Keras model? A verdict from its scores for the golden images."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from edgeferry.benchmarks.parity.expected import Expected
+from edgeferry.benchmarks.parity.evidence import LEAST_SHOWN, at_least, images_needed
+from edgeferry.benchmarks.parity.expected import NO_CLASS, Expected
 from edgeferry.benchmarks.parity.metric import metrics
-from edgeferry.benchmarks.parity.outcome import Verdict
+from edgeferry.benchmarks.parity.metrics.agreement import agrees
+from edgeferry.benchmarks.parity.metrics.difference import differences
+from edgeferry.benchmarks.parity.outcome import FLIPS_KEPT, Flip, Verdict
+from edgeferry.benchmarks.report.words import percent, times
 from edgeferry.models.artifact import Artifact
 from edgeferry.models.softmax import softmax
 
@@ -17,18 +22,49 @@ if TYPE_CHECKING:
 def judge(scores: "NDArray[np.float32]", labels: tuple[str, ...] | None, artifact: Artifact, expected: Expected) -> Verdict:
     """Return the verdict on an artifact's scores [count, classes] and on the labels found in its file.
 
-    It passed where every metric is within the artifact's tolerance.
+    It failed where a metric is not within the artifact's tolerance. It passed where all are, and where the golden images show
+    that at least LEAST_SHOWN of all images agree; where they are too few for that it is inconclusive.
     """
-    images = len(scores)
+    images = expected.golden
+    blank = Verdict("failed", "", images=images, probes=len(expected.probabilities) - images)
     if problem := _incomparable(scores, labels, artifact, expected):
-        return Verdict("failed", problem, images=images)
+        return replace(blank, reason=problem)
     probabilities = _probabilities(scores, artifact)
     values = {metric.name: metric.value(probabilities, expected) for metric in metrics().values()}
+    found = replace(blank, metrics=values, flips=flips(probabilities, expected))
     problems = [metric.problem(values[metric.name], images, artifact.tolerance) for metric in metrics().values()]
     if any(problems):
-        return Verdict("failed", "; ".join(filter(None, problems)), images=images, metrics=values)
-    limited = [metric.statement(values[metric.name], images) for metric in metrics().values() if metric.tolerance]
-    return Verdict("passed", f"{', '.join(limited)}: within the tolerance", images=images, metrics=values)
+        return replace(found, reason="; ".join(filter(None, problems)))
+    agreeing = int(agrees(probabilities, expected).sum())
+    shown = at_least(agreeing, images)
+    if shown < LEAST_SHOWN:
+        return replace(found, outcome="inconclusive", reason=_too_few(agreeing, images, shown))
+    return replace(found, outcome="passed", reason=_evidence(agreeing, images, shown, values["times_explained"]))
+
+
+def flips(probabilities: "NDArray[np.float32]", expected: Expected) -> tuple[Flip, ...]:
+    """Return the golden images with another class than the Keras model's, the largest differences first."""
+    import numpy as np
+
+    count = expected.golden
+    apart = differences(probabilities[:count], expected.probabilities[:count])
+    classes, reference = probabilities[:count].argmax(axis=1), expected.probabilities[:count].argmax(axis=1)
+    flipped = np.flatnonzero(~agrees(probabilities, expected))
+    worst = flipped[np.argsort(-apart[flipped], kind="stable")][:FLIPS_KEPT]
+    label = [None if each == NO_CLASS else int(each) for each in expected.classes]
+    return tuple(Flip(int(at), label[at], int(reference[at]), int(classes[at]), float(apart[at])) for at in worst)
+
+
+def _evidence(agreeing: int, images: int, shown: float, ratio: float | None) -> str:
+    explained = "" if ratio is None else f"; the mean difference is {times(ratio)} what its precision explains"
+    return f"{agreeing} of {images} images agree: at least {percent(shown)} of all do{explained}"
+
+
+def _too_few(agreeing: int, images: int, shown: float) -> str:
+    needed = images_needed(1 - agreeing / images)
+    cure = f"at this rate {needed} golden images would show it" if needed else "add golden images that are typical"
+    seen = f"{agreeing} of {images} images agree, which shows only that at least {percent(shown)} of all do"
+    return f"{seen}; expected {percent(LEAST_SHOWN)}: {cure}"
 
 
 def far_off(scores: "NDArray[np.float32]", artifact: Artifact, expected: "NDArray[np.float32]") -> str:
@@ -39,7 +75,7 @@ def far_off(scores: "NDArray[np.float32]", artifact: Artifact, expected: "NDArra
         return f"while it was timed, its output was {_by(scores.shape)} scores; expected {_by(expected.shape)}"
     if not np.isfinite(scores).all():
         return "while it was timed, its output was NaN or Inf; expected numbers"
-    worst, most = float(np.abs(_probabilities(scores, artifact) - expected).max()), artifact.tolerance.max_difference
+    worst, most = float(np.abs(_probabilities(scores, artifact) - expected).max()), artifact.tolerance.p99_difference
     if worst <= most:
         return ""
     return f"while it was timed, a probability differed from the Keras model's by {worst:.3g}; expected at most {most:.3g}"

@@ -2,13 +2,16 @@
 """The report as one HTML page that loads nothing from any network."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from edgeferry.benchmarks.parity.metric import metrics
 from edgeferry.benchmarks.parity.rows import NO_TARGET, Report, Row, exit_status
+from edgeferry.benchmarks.report.flips import class_name, confusion
 from edgeferry.benchmarks.report.summary import (
     HEADINGS,
     VERDICTS,
@@ -20,23 +23,23 @@ from edgeferry.benchmarks.report.summary import (
     summary,
     tolerance_of,
 )
-from edgeferry.benchmarks.report.words import milliseconds, percent, size
+from edgeferry.benchmarks.report.words import difference, milliseconds, percent, size
 
 # So many metrics have columns of their own; a row's details show all.
-METRIC_COLUMNS: Final = 3
+METRIC_COLUMNS: Final = 4
 # The headline's shape and colour, by exit status.
 SHAPES: Final = ("passed", "failed", "not-checked")
 
 
-def report_as_html(report: Report, latency: dict[str, Any] | None) -> str:
-    """Return a report as a page; ``latency`` is what latency_page.py returns for its folder."""
+def report_as_html(report: Report, latency: dict[str, Any] | None, pictures: Mapping[int, str] = MappingProxyType({})) -> str:
+    """Return a report as a page; ``latency`` is what latency_page.py returns for its folder, ``pictures`` what flips.py does."""
     from jinja2 import Environment, StrictUndefined
 
     templates = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    filters = (environment_of, milliseconds, percent, said, size, tolerance_of)
+    filters = (difference, environment_of, milliseconds, percent, said, size, tolerance_of)
     templates.filters.update({function.__name__: function for function in filters})
     page = templates.from_string(Path(__file__).with_name("report.html").read_text(encoding="utf-8"))
-    status = exit_status(report.rows)
+    status = exit_status(report.rows, report.unmet)
     fields: dict[str, Any] = {
         "report": report,
         "verdict": VERDICTS[status],
@@ -50,6 +53,9 @@ def report_as_html(report: Report, latency: dict[str, Any] | None) -> str:
         "metrics": list(metrics().values()),
         "columns": list(islice(metrics().values(), METRIC_COLUMNS)),
         "no_target": NO_TARGET,
+        "pictures": pictures,
+        "class_name": partial(class_name, report.labels),
+        "confusion": partial(confusion, report.labels),
         "largest": max([row.bytes or 0 for row in report.rows], default=0),
         "places": _places(report.rows),
     }

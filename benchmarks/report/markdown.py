@@ -6,6 +6,7 @@ from typing import Any
 
 from edgeferry.benchmarks.parity.metric import metrics
 from edgeferry.benchmarks.parity.rows import Report, Row, exit_status
+from edgeferry.benchmarks.report.flips import class_name, confusion
 from edgeferry.benchmarks.report.latency_page import latency_markdown
 from edgeferry.benchmarks.report.summary import (
     HEADINGS,
@@ -17,17 +18,18 @@ from edgeferry.benchmarks.report.summary import (
     summary,
     tolerance_of,
 )
-from edgeferry.benchmarks.report.words import ABSENT, escaped, milliseconds, size
+from edgeferry.benchmarks.report.words import ABSENT, difference, escaped, milliseconds, size
 
 
 def report_as_markdown(report: Report, latency: dict[str, Any] | None) -> str:
     """Return a report as Markdown; ``latency`` is what latency_page.py returns for its folder."""
-    lines = [f"# {escaped(report.model)}: {VERDICTS[exit_status(report.rows)]}", "", f"{summary(report)}.", ""]
+    lines = [f"# {escaped(report.model)}: {VERDICTS[exit_status(report.rows, report.unmet)]}", "", f"{summary(report)}.", ""]
     lines += [f"Written {escaped(report.created)}; model sha256 {escaped(report.source_sha256)}.", ""]
     titles = [metric.title for metric in metrics().values()]
     lines += markdown_table(("format", "target", "verdict", *titles, "size", "latency", "load"), map(_measured, report.rows))
     lines += ["", *(line for note in notes(report) for line in (escaped(note), ""))]
-    lines += [*_reasons(report.rows), "## Tolerance and environment of each row", ""]
+    lines += [line for each in report.unmet for line in (f"**Not met**: {escaped(each)}", "")]
+    lines += [*_reasons(report.rows), *_flips(report), "## Tolerance and environment of each row", ""]
     details = ("format", "target", "images", "tolerance", "reason", "sha256", "environment")
     lines += [*markdown_table(details, map(_details, report.rows)), ""]
     for heading, facts in (("Machine", report.machine), ("Tools", report.tool_versions)):
@@ -54,10 +56,36 @@ def _reasons(rows: Sequence[Row]) -> Iterator[str]:
             yield from (f"## {heading}", "", *(f"- **{escaped(one.where)}**: {escaped(one.sentence)}" for one in ours), "")
 
 
+def _flips(report: Report) -> Iterator[str]:
+    """Yield the images with another class, each row's worst one, with the confusion of all."""
+    rows = [row for row in report.rows if row.verdict.flips]
+    if rows:
+        head = ("format", "target", "worst image", "Keras model", "artifact", "difference", "flips")
+        yield from (
+            "## Images with another class than the Keras model's",
+            "",
+            *markdown_table(head, (_flip(report, row) for row in rows)),
+            "",
+        )
+
+
+def _flip(report: Report, row: Row) -> tuple[str, ...]:
+    worst = row.verdict.flips[0]
+    classes = class_name(report.labels, worst.reference), class_name(report.labels, worst.found)
+    return (
+        row.format,
+        row.target,
+        str(worst.image),
+        *classes,
+        difference(worst.difference),
+        confusion(report.labels, row.verdict.flips),
+    )
+
+
 def _measured(row: Row) -> tuple[str, ...]:
     values = [metric.cell(row.metric(metric.name), row.verdict.images) for metric in metrics().values()]
     times = milliseconds(row.latency_ms_median), milliseconds(row.load_ms)
-    return (row.format, row.target, row.outcome, *values, size(row.bytes), *times)
+    return (row.format, row.target, "out of date" if row.outdated else row.outcome, *values, size(row.bytes), *times)
 
 
 def _details(row: Row) -> tuple[str, ...]:

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Final
 
 from edgeferry.benchmarks.parity.reading import report_of
-from edgeferry.benchmarks.parity.rows import SCHEMA, Report, cleaned
+from edgeferry.benchmarks.parity.rows import REPORT, SCHEMA, Report, cleaned
+from edgeferry.benchmarks.report.flips import thumbnails
 from edgeferry.benchmarks.report.html import report_as_html
 from edgeferry.benchmarks.report.latency_page import latency_section
 from edgeferry.benchmarks.report.markdown import report_as_markdown
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.files import read_record, write_json, write_whole
 
-REPORT: Final = "report.json"
 MARKDOWN: Final = "report.md"
 PAGE: Final = "report.html"
 WRITER: Final = "make export-all"
@@ -30,7 +30,7 @@ def write_report(report: Report, folder: Path) -> None:
     """
     report = cleaned(report)
     latency = latency_section(folder, report.rows)
-    markdown, page = report_as_markdown(report, latency), report_as_html(report, latency)
+    markdown, page = report_as_markdown(report, latency), report_as_html(report, latency, thumbnails(folder, report.rows))
     write_json(folder / REPORT, report.as_json())
     write_whole(folder / MARKDOWN, markdown)
     write_whole(folder / PAGE, page)

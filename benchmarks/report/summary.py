@@ -40,10 +40,13 @@ class Finding(NamedTuple):
 
 
 def findings(rows: Iterable[Row]) -> list[Finding]:
-    """Return the reasons of all rows that did not pass, failures first; formats with the same reason share one."""
+    """Return the reasons of all rows that did not pass, failures first; formats with the same reason share one.
+
+    Results that are out of date are left out.
+    """
     formats: dict[tuple[Outcome, str, str, str | None], list[str]] = {}
     for row in rows:
-        if row.outcome in HEADINGS:
+        if row.outcome in HEADINGS and not row.outdated:
             code = row.verdict.code and plain(row.verdict.code)
             reason = row.outcome, plain(row.target), plain(row.reason), code
             formats.setdefault(reason, []).append(plain(row.format))
@@ -56,28 +59,40 @@ def findings(rows: Iterable[Row]) -> list[Finding]:
 
 def notes(report: Report) -> list[str]:
     """Return what a reader of the numbers must know."""
+    return [LATENCY_NOTE, *_software_note(report), *_outdated_notes(report.rows)]
+
+
+def _outdated_notes(rows: Iterable[Row]) -> list[str]:
+    """Return a line for every reason that results of earlier runs are out of date."""
+    places: dict[str, list[str]] = {}
+    for row in rows:
+        if row.outdated:
+            places.setdefault(plain(row.outdated), []).append(f"{plain(row.format)} on {plain(row.target)}")
+    return [f"Out of date, not counted: {', '.join(found)}: {reason}." for reason, found in places.items()]
+
+
+def _software_note(report: Report) -> list[str]:
     software = [row for row in report.rows if row.environment.get("software_gpu")]
     if not software:
-        return [LATENCY_NOTE]
+        return []
     places, images = (
         ", ".join(dict.fromkeys(plain(row.target) for row in software)),
         [row.verdict.images or 0 for row in software],
     )
-    return [
-        LATENCY_NOTE,
-        f"On a software-rendered GPU, for parity only: {max(images)} of {report.images} images, not timed: {places}.",
-    ]
+    return [f"On a software-rendered GPU, for parity only: {max(images)} of {report.images} images, not timed: {places}."]
 
 
 def counted(rows: Iterable[Row]) -> dict[Outcome, int]:
     """Return how many rows there are of each outcome; passed and failed are always named, the others where there are some."""
-    outcomes = [row.outcome for row in rows]
+    outcomes = [row.outcome for row in rows if not row.outdated]
     return {outcome: outcomes.count(outcome) for outcome in OUTCOMES if outcome in {"passed", "failed", *outcomes}}
 
 
 def summary(report: Report) -> str:
     """Return how many rows there are of each outcome, and the Keras model's own accuracy, as one line."""
     counts = ", ".join(f"{number} {outcome}" for outcome, number in counted(report.rows).items())
+    if report.reference_accuracy is None:
+        return f"{counts}; {report.images} images without labels: agreement only, no accuracy"
     return f"{counts}; reference accuracy {percent(report.reference_accuracy)} of {report.images} images"
 
 

@@ -64,6 +64,8 @@ def print_table(report: Report, console: "Console") -> None:
         console.print(_line(note, console, width), soft_wrap=True)
     for found in findings(report.rows):
         console.print(_reason(found, console, width), soft_wrap=True)
+    for each in report.unmet:
+        console.print(_line(f"not met: {plain(each)}", console, width), style="bold red", soft_wrap=True)
     console.print(_line(summary(report), console, width), soft_wrap=True)
 
 
@@ -155,4 +157,10 @@ def _nested(rows: Iterable[Row], columns: Sequence[_Column]) -> "Iterator[list[T
 def _numbers(row: Row, columns: Iterable[_Column]) -> "list[Text]":
     from rich.text import Text
 
-    return [*(Text(column.text(row)) for column in columns), Text(row.outcome, style=STYLES[row.outcome])]
+    return [*(Text(column.text(row)) for column in columns), _outcome(row)]
+
+
+def _outcome(row: Row) -> "Text":
+    from rich.text import Text
+
+    return Text("out of date", style="dim") if row.outdated else Text(row.outcome, style=STYLES[row.outcome])

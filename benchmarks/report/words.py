@@ -24,6 +24,16 @@ def difference(value: float | None) -> str:
     return "0" if value == 0 else f"{value:.4f}" if value >= 0.001 else f"{value:.0e}"  # below, four decimals say nothing
 
 
+def times(value: float | None) -> str:
+    """Return a ratio: ``1.1x``."""
+    return ABSENT if value is None or not math.isfinite(value) else f"{_three_digits(value)}x" if value < 99.5 else "> 99x"
+
+
+def points(fraction: float | None) -> str:
+    """Return a difference of accuracies in percentage points: ``1.4 pt``."""
+    return ABSENT if fraction is None or not math.isfinite(fraction) else f"{100 * fraction:.1f} pt"
+
+
 def significant(value: float | None) -> str:
     """Return a number in three significant digits."""
     return ABSENT if value is None or not math.isfinite(value) else f"{value:.3g}"

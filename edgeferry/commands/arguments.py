@@ -32,6 +32,14 @@ Targets = Annotated[
     list[str] | None,
     typer.Option("--target", metavar="TARGET", help="A target; repeat for several. Default: all except opt-in ones."),
 ]
+Required = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--require",
+        metavar="FORMAT[@TARGET]",
+        help="A result that has to pass, or the command ends with status 1; repeat for several.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

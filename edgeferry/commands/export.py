@@ -13,6 +13,7 @@ from edgeferry.commands.arguments import (
     Checked,
     Formats,
     Model,
+    Required,
     Targets,
     build_to_read,
     config_of,
@@ -41,13 +42,16 @@ def add_to(app: typer.Typer) -> None:
         app.command(name, cls=HelpCommand, rich_help_panel=PANEL)(function)
 
 
-def export_all(model: Model, build: Build = BUILD, formats: Formats = None, targets: Targets = None) -> None:
+def export_all(
+    model: Model, build: Build = BUILD, formats: Formats = None, targets: Targets = None, required: Required = None
+) -> None:
     """Export a model to every format and check every artifact.
 
     Prints one table and writes report.html, report.md and report.json to the build folder. An artifact is exported again, and a
-    check is run again, only where something changed. Status 1: a check failed; 2: nothing could be checked.
+    check is run again, only where something changed; with --format or --target the other results stay in the report. Status 1: a
+    check failed, or what is required did not pass; 2: nothing could be checked.
     """
-    from edgeferry.benchmarks.parity.check import checked
+    from edgeferry.benchmarks.parity.check import Scope, checked
     from edgeferry.exporters.export import export_all as export_formats
 
     with report_errors():
@@ -57,7 +61,8 @@ def export_all(model: Model, build: Build = BUILD, formats: Formats = None, targ
             for each in export_formats(spec, place, tuple(formats or ()) or None, step):
                 if each.rebuilt:
                     note(f"{each.format} {each.reason}")
-            found = checked(spec, place, tuple(targets or ()), step, reuse=True)
+            asked = Scope(tuple(formats or ()), tuple(targets or ()), tuple(required or ()))
+            found = checked(spec, place, asked, step, reuse=True)
     _finish(found, place)
 
 
@@ -78,19 +83,22 @@ def export(model: Model, build: Build = BUILD, formats: Formats = None) -> None:
             raise typer.Exit(1)
 
 
-def check(model: Checked, build: Build = BUILD, targets: Targets = None) -> None:
+def check(
+    model: Checked, build: Build = BUILD, formats: Formats = None, targets: Targets = None, required: Required = None
+) -> None:
     """Check the exported artifacts again, without TensorFlow.
 
     Runs every artifact in the build folder on every target that is available here, also where nothing changed, and compares its
     predictions with the Keras model's. Needs neither the exporters nor the model, only the build folder. Status 1: a check
-    failed; 2: nothing could be checked.
+    failed, or what is required did not pass; 2: nothing could be checked.
     """
-    from edgeferry.benchmarks.parity.check import checked
+    from edgeferry.benchmarks.parity.check import Scope, checked
 
     with report_errors():
         spec, place = build_to_read(model, build)
         with progress() as step:
-            found = checked(spec, place, tuple(targets or ()), step, reuse=False)
+            asked = Scope(tuple(formats or ()), tuple(targets or ()), tuple(required or ()))
+            found = checked(spec, place, asked, step, reuse=False)
     _finish(found, place)
 
 
@@ -165,4 +173,4 @@ def _finish(found: "Report", place: Path, *, again: bool = False) -> NoReturn:
             write_report(found, place)
         print_table(found, Console())
         typer.echo(f"\n{place / 'report.html'}")
-    raise typer.Exit(exit_status(found.rows))
+    raise typer.Exit(exit_status(found.rows, found.unmet))

@@ -19,7 +19,9 @@ COLOURS: Final = ("rgb", "bgr", "gray")
 RESIZES: Final = ("nearest", "box", "bilinear", "bicubic", "lanczos")
 FITS: Final = ("stretch", "crop", "pad")
 OUTPUTS: Final = ("auto", "probabilities", "logits")
-TOLERANCE_KEYS: Final = ("top1_agreement", "max_difference", "mean_difference")
+FRACTIONS: Final = ("top1_agreement", "p99_difference", "mean_difference", "accuracy_loss")
+TOLERANCE_KEYS: Final = (*FRACTIONS, "times_explained")
+PARITY_MOVED: Final = {"max_difference": "p99_difference, which 99 % of the images may not exceed"}
 # Editors on Windows put a byte order mark before the text.
 UTF_8: Final = "utf-8-sig"
 
@@ -50,7 +52,8 @@ class ModelSpec:
     """A classifier and its config; hashable.
 
     ``tolerances`` holds what the config sets itself: (format, key, value), the keys those of TOLERANCE_KEYS. ``format_options``
-    holds the tables below ``[export]`` by name, each as JSON: which keys they may have, the formats know.
+    holds the tables below ``[export]`` by name, each as JSON: which keys they may have, the formats know. ``required`` names the
+    results that have to pass, 'FORMAT' or 'FORMAT@TARGET'.
     """
 
     name: str
@@ -66,6 +69,7 @@ class ModelSpec:
     options: ExportOptions = ExportOptions()
     format_options: tuple[tuple[str, str], ...] = ()
     tolerances: tuple[tuple[str, str, float], ...] = ()
+    required: tuple[str, ...] = ()
 
     def export_table(self, name: str) -> dict[str, Any]:
         """Return the table ``[export.<name>]``, empty where there is none."""
@@ -93,7 +97,8 @@ def read_spec(path: Path) -> ModelSpec:
         formats=_formats(export := table.table("export", optional=True)),
         options=_options(export),
         format_options=_format_options(export),
-        tolerances=_tolerances(table.table("parity", optional=True)),
+        tolerances=_tolerances(parity := table.table("parity", optional=True)),
+        required=_required(parity),
     )
     table.refuse_unknown()
     return spec
@@ -232,8 +237,24 @@ def _format_options(export: Table) -> tuple[tuple[str, str], ...]:
 
 
 def _tolerances(parity: Table) -> tuple[tuple[str, str, float], ...]:
-    tables = [(name, parity.table(name)) for name in parity.values]
-    return tuple((name, key, table.fraction(key)) for name, table in tables for key in TOLERANCE_KEYS if table.has(key))
+    tables = [(name, parity.table(name)) for name, value in parity.values.items() if isinstance(value, dict)]
+    for _, table in tables:
+        for key, place in PARITY_MOVED.items():
+            if key in table.values:
+                table.fail("EF-config-key-moved", key, f"was replaced: write {place}")
+    return tuple((name, key, _tolerance(table, key)) for name, table in tables for key in TOLERANCE_KEYS if table.has(key))
+
+
+def _tolerance(table: Table, key: str) -> float:
+    return table.fraction(key) if key in FRACTIONS else table.at_least_one(key)
+
+
+def _required(parity: Table) -> tuple[str, ...]:
+    """Return what [parity] requires to pass; that they are formats and targets is checked where these are known."""
+    required = parity.take("require", (list,), []) if parity.has("require") else []
+    if not all(isinstance(name, str) for name in required):
+        parity.fail("EF-config-value", "require", "must be a list of 'FORMAT' or 'FORMAT@TARGET'")
+    return tuple(dict.fromkeys(required))
 
 
 def normalisation_of_range(low: float, high: float, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:

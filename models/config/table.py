@@ -73,6 +73,13 @@ class Table:
             self.fail("EF-config-value", key, f"is {value}; expected a number from 0 to 1")
         return value
 
+    def at_least_one(self, key: str) -> float:
+        """Return a finite number of at least 1."""
+        value = float(self.take(key, (int, float)))
+        if not 1 <= value < math.inf:
+            self.fail("EF-config-value", key, f"is {value}; expected a number of at least 1")
+        return value
+
     def path(self, key: str) -> Path:
         """Return a path, relative ones taken from the file's folder."""
         try:

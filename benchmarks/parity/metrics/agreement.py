@@ -3,6 +3,7 @@
 
 from typing import TYPE_CHECKING, Final
 
+from edgeferry.benchmarks.parity.evidence import at_least
 from edgeferry.benchmarks.parity.expected import Expected
 from edgeferry.benchmarks.parity.metric import Metric
 from edgeferry.benchmarks.report.words import percent
@@ -17,17 +18,29 @@ TIE: Final = 1e-4
 CHANCE: Final = 0.01
 
 
-def top1_agreement(probabilities: "NDArray[np.float32]", expected: Expected) -> float:
-    """Return the fraction of images with the Keras model's class.
+def agrees(probabilities: "NDArray[np.float32]", expected: Expected) -> "NDArray[np.bool_]":
+    """Return for each golden image whether it has the Keras model's class, [golden].
 
     The class of an image is its highest probability, the first of equals. Two classes agree when they are the same, or when the
     Keras model itself finds them equally probable.
     """
     import numpy as np
 
-    chosen, reference = probabilities.argmax(axis=1), expected.probabilities
-    behind = reference.max(axis=1) - reference[np.arange(len(chosen)), chosen]
-    return float(((chosen == reference.argmax(axis=1)) | (behind < TIE)).mean())
+    count = expected.golden
+    chosen, reference = probabilities[:count].argmax(axis=1), expected.probabilities[:count]
+    behind = reference.max(axis=1) - reference[np.arange(count), chosen]
+    found: NDArray[np.bool_] = (chosen == reference.argmax(axis=1)) | (behind < TIE)
+    return found
+
+
+def top1_agreement(probabilities: "NDArray[np.float32]", expected: Expected) -> float:
+    """Return the fraction of golden images with the Keras model's class."""
+    return float(agrees(probabilities, expected).mean())
+
+
+def agreement_shown(probabilities: "NDArray[np.float32]", expected: Expected) -> float:
+    """Return what the golden images show: at least this fraction of all images agrees, at 95 %."""
+    return at_least(int(agrees(probabilities, expected).sum()), expected.golden)
 
 
 def allowed_disagreements(images: int, agreement: float) -> int:
@@ -63,5 +76,14 @@ METRICS = (
         direction="at_least",
         limit=least_agreement,
         order=10,
+    ),
+    Metric(
+        name="agreement_shown",
+        title="at least",
+        short="at\nleast",
+        meaning="What the golden images show: at least this fraction of all images agrees, with 95 % confidence.",
+        compute=agreement_shown,
+        text=percent,
+        order=11,
     ),
 )

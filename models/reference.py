@@ -13,6 +13,7 @@ from edgeferry.models.config.spec import ModelSpec
 from edgeferry.models.images import find_images, read_labels, read_pixels
 from edgeferry.models.keras_loader import check_file, classifier
 from edgeferry.models.preprocessing import normalise
+from edgeferry.models.probes import make_probes
 from edgeferry.models.softmax import softmax
 from edgeferry.models.system.closure import CodeDigests
 from edgeferry.models.system.errors import EdgeError
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# History: 1, the first; 2 names the config it was made from.
-SCHEMA: Final = 2
+# History: 1, the first; 2 names the config it was made from; 3 has probes.
+SCHEMA: Final = 3
 # The folder below build/<model>/, and its files.
 REFERENCE: Final = "reference"
 FACTS: Final = "reference.json"
@@ -32,6 +33,8 @@ PIXELS: Final = "pixels.npy"
 LABELS: Final = "labels.npy"
 SCORES: Final = "scores.npy"
 CALIBRATION: Final = "calibration.npy"
+PROBES: Final = "probes.npy"
+PROBE_SCORES: Final = "probe_scores.npy"
 TOOLS: Final = ("keras", "numpy", "pillow")
 # A row of probabilities sums to 1 except for float32 rounding over up to some thousand classes.
 SUM_TOLERANCE: Final = 1e-3
@@ -160,10 +163,18 @@ def make_reference(spec: ModelSpec, folder: Path) -> Reference:
         ) from None
     if finding := better_channel_order(spec, predict, pixels, labels):
         raise EdgeError("EF-config-mismatch", f"{spec.path}: the config does not fit the model. {finding}")
+
+    def probabilities_of(images: "NDArray[np.uint8]") -> "NDArray[np.float32]":
+        found = keras_scores(predict, images, spec)
+        return softmax(found) if output == "logits" else found
+
+    probes, probe_scores = make_probes(pixels, probabilities, probabilities_of)
     with whole_folder(folder) as place:
         np.save(place / PIXELS, pixels)
         np.save(place / LABELS, labels)
         np.save(place / SCORES, probabilities)
+        np.save(place / PROBES, probes)
+        np.save(place / PROBE_SCORES, probe_scores)
         if calibration is not None:
             np.save(place / CALIBRATION, calibration)
         reference = Reference(

@@ -5,7 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from edgeferry.models.reference import LABELS, SCORES
+from edgeferry.benchmarks.parity.results import RUNS
+from edgeferry.models.reference import FACTS, LABELS, PIXELS, PROBE_SCORES, PROBES, REFERENCE, SCORES
+from edgeferry.models.system.files import explain_disk_errors, partial_of, sha256_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,4 +54,28 @@ def read_expected(folder: Path, labels: tuple[str, ...]) -> Expected:
     """Return what the reference in a folder holds."""
     import numpy as np
 
-    return Expected(np.load(folder / SCORES), np.load(folder / LABELS), labels)
+    scores = np.concatenate([np.load(folder / SCORES), np.load(folder / PROBE_SCORES)])
+    return Expected(scores, np.load(folder / LABELS), labels)
+
+
+def images_to_run(build: Path) -> Path:
+    """Return an .npy file with the golden images of a build folder and then its probes, uint8, [count, height, width, channels].
+
+    It is the reference's own file where there are no probes, and else written once for each reference.
+    """
+    import numpy as np
+
+    golden, probes = build / REFERENCE / PIXELS, np.load(build / REFERENCE / PROBES, mmap_mode="r")
+    if not len(probes):
+        return golden
+    both = build / RUNS / f"images-{sha256_of(build / REFERENCE / FACTS)[:16]}.npy"
+    if not both.is_file():
+        with explain_disk_errors(both):
+            both.parent.mkdir(parents=True, exist_ok=True)
+            for old in both.parent.glob("images-*.npy"):
+                old.unlink()
+            partial = partial_of(both)
+            with partial.open("wb") as file:
+                np.save(file, np.concatenate([np.load(golden, mmap_mode="r"), probes]))
+            partial.replace(both)
+    return both

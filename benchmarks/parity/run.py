@@ -11,7 +11,7 @@ from itertools import count, groupby
 from pathlib import Path
 from typing import Any, Final
 
-from edgeferry.benchmarks.parity.expected import read_expected
+from edgeferry.benchmarks.parity.expected import images_to_run, read_expected
 from edgeferry.benchmarks.parity.integers import MOST_STEPS, compare, expected_integers
 from edgeferry.benchmarks.parity.outcome import Verdict
 from edgeferry.benchmarks.parity.results import RUNS, keep_row, known_rows
@@ -193,7 +193,7 @@ def _run(bench: Bench, planned: _Planned, child: Child) -> Row:
     work = bench.build / RUNS / target.name / artifact.format
     with explain_disk_errors(work):
         work.mkdir(parents=True, exist_ok=True)
-    job = Job(bench.build / artifact.format, bench.build / REFERENCE / PIXELS, work)
+    job = Job(bench.build / artifact.format, images_to_run(bench.build), work)
     log = work / "run.log"
     log.unlink(missing_ok=True)
     now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -247,7 +247,7 @@ def _judged(bench: Bench, blank: Row, run: Run, artifact: Artifact) -> Row:
     verdict = judge(run.scores, run.labels, artifact, expected)
     facts: dict[str, Any] = {"first_ms": run.first_ms}
     if run.stored is not None and "parent_sha256" in artifact.options:
-        found = compare(run.stored, expected_integers(bench.build, artifact, bench.build / REFERENCE / PIXELS))
+        found = compare(run.stored, expected_integers(bench.build, artifact, images_to_run(bench.build)))
         facts |= {"integer_steps": found.steps, "integer_other_classes": found.other_classes}
         verdict = _with_integers(verdict, found.problem)
     # The times of a software-rendered GPU say nothing of any GPU.

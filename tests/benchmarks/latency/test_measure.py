@@ -322,7 +322,7 @@ def test_nothing_is_compared_with_wrong_outputs(own: Path, spoilt: str) -> None:
     wrong = formats[spoilt == "other"]
     manifest = own / wrong / "manifest.json"
     fields = json.loads(manifest.read_text())
-    fields["tolerance"]["max_difference"] = 0.0
+    fields["tolerance"]["p99_difference"] = 0.0
     manifest.write_text(json.dumps(fields))
     found = _measured(own, "litert", formats=formats, baseline=("tflite-float32", "litert"))
     assert {case.format: case.state for case in found.cases}[wrong] == "failed"

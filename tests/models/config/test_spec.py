@@ -109,11 +109,11 @@ def test_mean_and_std_are_kept_in_the_contracts_channel_order(read: Read) -> Non
 
 def test_tolerances_are_kept_by_format(read: Read) -> None:
     spec = read(
-        more="[parity.tflite-int8]\ntop1_agreement = 0.95\nmax_difference = 0.4\n[parity.onnx-float32]\nmean_difference = 0\n"
+        more="[parity.tflite-int8]\ntop1_agreement = 0.95\np99_difference = 0.4\n[parity.onnx-float32]\nmean_difference = 0\n"
     )
     assert spec.tolerances == (
         ("tflite-int8", "top1_agreement", 0.95),
-        ("tflite-int8", "max_difference", 0.4),
+        ("tflite-int8", "p99_difference", 0.4),
         ("onnx-float32", "mean_difference", 0.0),
     )
 
@@ -229,7 +229,7 @@ def test_a_mistake_in_the_contract_is_named(read: Read, old: str, new: str, said
             "[parity.tflite-int8]\ntop1_agreement = 98\n",
             r"parity\.tflite-int8\.top1_agreement is 98\.0; expected a number from 0",
         ),
-        ("[parity.tflite-int8]\nmax_difference = nan\n", r"parity\.tflite-int8\.max_difference is nan; expected a number from 0"),
+        ("[parity.tflite-int8]\np99_difference = nan\n", r"parity\.tflite-int8\.p99_difference is nan; expected a number from 0"),
         ("[parity]\ntflite-int8 = 0.9\n", r"parity\.tflite-int8 is 0\.9; expected a table"),
         ("[export]\nformats = []\n", r"export\.formats must be a list of format names"),
         ("[export]\nfold_batchnorm = 1\n", r"export\.fold_batchnorm is 1; expected true or false"),

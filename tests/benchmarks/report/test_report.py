@@ -221,8 +221,7 @@ def test_a_fraction_of_images_is_shown_with_their_number(report: Report, tmp_pat
     row = judged(measured("onnx-float32", "onnxruntime-cpu", agreement=0.75), images=8)
     shown = replace(report, rows=(row,))
     _, markdown, page = written(shown, tmp_path)
-    header, line = (cells.split() for cells in printed(shown).splitlines()[0:3:2])
-    assert {"images", "n"} & set(header)
+    line = next(line.split() for line in printed(shown).splitlines() if line.startswith("onnx-float32"))
     assert line[line.index("75.0") : line.index("75.0") + 2] == ["75.0", "%"]
     assert "8" in line
     assert "| 75.0 % of 8 |" in markdown
@@ -231,7 +230,7 @@ def test_a_fraction_of_images_is_shown_with_their_number(report: Report, tmp_pat
 
 def test_a_narrow_terminal_names_the_metrics_that_it_leaves_out(report: Report) -> None:
     output = printed(report, width=64, force_terminal=True, color_system=None)
-    assert "Left out at 64 columns: accuracy, seen / expected, p99 difference," in output
+    assert "Left out at 64 columns: accuracy, seen / expected, p99 difference," in " ".join(output.split())
     assert "Left out" not in printed(report, width=200, force_terminal=True, color_system=None)
 
 

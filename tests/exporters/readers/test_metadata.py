@@ -4,7 +4,6 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -105,9 +104,8 @@ def test_a_file_without_metadata_names_nothing(kind: str, tmp_path: Path) -> Non
 def test_a_damaged_file_is_read_or_refused(kind: str, tmp_path: Path) -> None:
     path = WRITERS[kind](tmp_path)
     whole, rng = path.read_bytes(), np.random.default_rng(3)
-    read: Callable[[Path], FileMetadata] | None = readers()[kind].metadata
+    read, refused = readers()[kind].metadata, set()
     assert read is not None
-    refused = 0
     for _ in range(300):
         data = bytearray(whole[: rng.integers(8, len(whole))])
         for place in rng.integers(0, len(data), rng.integers(0, 4)):
@@ -116,9 +114,8 @@ def test_a_damaged_file_is_read_or_refused(kind: str, tmp_path: Path) -> None:
         try:
             read(path)
         except EdgeError as error:
-            refused += 1
-            assert error.code == "EF-file-damaged"
-    assert refused > 50
+            refused.add(error.code)
+    assert refused == {"EF-file-damaged"}
 
 
 def test_reading_imports_no_framework(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from edgeferry.models.system.closure import CodeDigests
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.files import Sha256, digest, files_below, sha256_of, whole_folder, write_json
 from edgeferry.models.system.packages import installed_version
-from edgeferry.models.uploads import write_uploads
+from edgeferry.models.uploads import bases_of, write_uploads
 
 if TYPE_CHECKING:
     import numpy as np
@@ -159,7 +159,6 @@ def make_reference(spec: ModelSpec, folder: Path) -> Reference:
     predict = classifier(spec).predict_on_batch
     output, probabilities = _predicted(spec, predict, pixels, labels)
     order = order_of(probabilities, labels)
-    files = [golden.files[at] for at in order] if golden.files else []
     with whole_folder(folder) as place:
         np.save(place / PIXELS, pixels)
         np.save(place / LABELS, labels)
@@ -167,7 +166,8 @@ def make_reference(spec: ModelSpec, folder: Path) -> Reference:
         if calibration is not None:
             np.save(place / CALIBRATION, calibration)
         np.save(place / ORDER, order)
-        write_uploads(place, files, pixels[order], spec.preprocessing, partial(_probabilities, spec, predict, output))
+        files, bases = [golden.files[at] for at in order if golden.files], bases_of(pixels, probabilities, order)
+        write_uploads(place, files, bases, spec.preprocessing, partial(_probabilities, spec, predict, output))
         reference = Reference(
             key=reference_key(spec),
             source_sha256=sha256_of(spec.model),

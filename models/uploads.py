@@ -10,6 +10,7 @@ import io
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -37,7 +38,7 @@ KINDS: Final = {
 # How many golden files are kept as they are, and how large each may be.
 GOLDEN_FILES: Final = 3
 LARGEST_FILE: Final = 2**18
-CANDIDATES: Final = 6
+CANDIDATES: Final = 8
 KEPT: Final = 2
 # The longest side of what is made, and its size relative to the classifier's input.
 LONGEST_SIDE: Final = 256
@@ -45,7 +46,8 @@ WIDER: Final = (9 / 4, 3)
 # The EXIF tag Orientation, and its value for a picture that has to be turned by 90 degrees clockwise.
 ORIENTATION: Final = 0x0112
 TURNED: Final = 6
-GRAIN: Final = 36
+# How much the grain of what is made changes a pixel at most, of 255.
+GRAIN: Final = 48
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,19 @@ def files_in(reference: Path | None) -> tuple[Path, ...]:
     return () if reference is None else tuple(sorted((reference / UPLOADS).glob("*-*.*")))
 
 
+def bases_of(
+    pixels: "NDArray[np.uint8]", probabilities: "NDArray[np.float32]", order: "NDArray[np.int64]"
+) -> "NDArray[np.uint8]":
+    """Return the pixels to make files of: the golden images that the Keras model is least sure of, and blends of two classes."""
+    import numpy as np
+
+    highest = np.sort(probabilities, axis=1)[:, -2:]
+    unsure = (highest[:, 1] - highest[:, 0]).argsort(kind="stable")[: CANDIDATES // 2]
+    one, other = (pixels[order[at : CANDIDATES - 1 + at : 2]].astype(np.uint16) for at in (0, 1))
+    blends = ((one[: len(other)] + other) // 2).astype(np.uint8)
+    return np.concatenate([pixels[unsure], blends])
+
+
 def write_uploads(
     place: Path,
     golden: Sequence[Path],
@@ -78,12 +93,12 @@ def write_uploads(
 ) -> None:
     """Write the files and their probabilities into a reference's folder.
 
-    ``golden`` are golden image files and ``bases`` the pixels of some, the most useful first. ``probabilities`` turns pixels,
-    [count, height, width, channels], into the Keras model's probabilities.
+    ``golden`` are golden image files, the most useful first, and ``bases`` the pixels that others are made of. ``probabilities``
+    turns pixels, [count, height, width, channels], into the Keras model's probabilities.
     """
     import numpy as np
 
-    made = [make(base, how, number) for number, base in enumerate(bases[:CANDIDATES]) for make in MAKERS]
+    made = [make(base, how, number) for number, base in enumerate(bases) for make in MAKERS]
     read = probabilities(np.stack([upload.pixels for upload in made]))
     misread = probabilities(np.stack([upload.misread for upload in made]))
     apart = np.abs(read - misread).max(axis=1)
@@ -91,8 +106,7 @@ def write_uploads(
     for kind in dict.fromkeys(upload.kind for upload in made):
         numbers = sorted((at for at, upload in enumerate(made) if upload.kind == kind), key=lambda at: -apart[at])
         kept += [(f"{kind}{made[at].suffix}", made[at].data, made[at].pixels) for at in numbers[:KEPT]]
-    small = [file for file in golden if file.stat().st_size <= LARGEST_FILE][:GOLDEN_FILES]
-    for file in small:
+    for file in islice((file for file in golden if file.stat().st_size <= LARGEST_FILE), GOLDEN_FILES):
         kept.append((f"golden{file.suffix.lower()}", file.read_bytes(), pixels_of(opened(file, str(file)), how)))
     shutil.rmtree(place / UPLOADS, ignore_errors=True)
     (place / UPLOADS).mkdir()
@@ -192,8 +206,8 @@ def _picture(base: "NDArray[np.uint8]", how: Preprocessing, number: int) -> "Ima
     shown = base[..., 0] if how.colour == "gray" else base[..., ::-1] if how.colour == "bgr" else base
     size = _size(how)
     large = np.asarray(Image.fromarray(np.ascontiguousarray(shown)).resize(size, Image.Resampling.BICUBIC), dtype=np.int16)
-    grain = np.random.default_rng(number).integers(-GRAIN, GRAIN + 1, size=size[::-1])
-    return Image.fromarray(np.clip(large + grain.reshape(*grain.shape, *[1] * (large.ndim - 2)), 0, 255).astype(np.uint8))
+    grain = np.random.default_rng(number).integers(-GRAIN, GRAIN + 1, size=large.shape)
+    return Image.fromarray(np.clip(large + grain, 0, 255).astype(np.uint8))
 
 
 def _size(how: Preprocessing) -> tuple[int, int]:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from edgeferry.models.preprocessing import Preprocessing, opened, pixels_of
-from edgeferry.models.uploads import KINDS, LARGEST_FILE, UPLOADED, files_in, kind_of, write_uploads
+from edgeferry.models.uploads import CANDIDATES, KINDS, LARGEST_FILE, UPLOADED, bases_of, files_in, kind_of, write_uploads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,6 +63,14 @@ def test_the_same_images_make_the_same_files(place: Path, how: Preprocessing, tm
     blocks = rng.integers(0, 255, (8, 6, 5, how.channels), np.uint8).repeat(4, axis=1).repeat(4, axis=2)
     write_uploads(tmp_path / "again", [tmp_path / "a.png"], blocks, how, _seen)
     assert [file.read_bytes() for file in files_in(tmp_path / "again")] == [file.read_bytes() for file in files_in(place)]
+
+
+def test_what_is_made_is_made_of_unsure_images_and_of_blends_of_two_classes() -> None:
+    pixels = np.arange(12, dtype=np.uint8).reshape(12, 1, 1, 1) * 20
+    scores = np.array([[0.5 + at / 100, 0.5 - at / 100] for at in range(12)], np.float32)[::-1]
+    bases = bases_of(pixels, scores, np.arange(12))
+    assert bases.ravel().tolist() == [220, 200, 180, 160, 10, 50, 90, 130]
+    assert len(bases) == CANDIDATES
 
 
 def _nearest(picture: Any, how: Preprocessing) -> Any:

@@ -11,6 +11,7 @@ from edgeferry.benchmarks.parity.rows import Report
 from edgeferry.benchmarks.parity.run import open_bench, run_all
 from edgeferry.models.artifact import MANIFEST, read_artifact
 from edgeferry.models.config.spec import ModelSpec
+from edgeferry.models.exports import set_by_config
 from edgeferry.models.reference import Reference, changed_config_keys
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.files import sha256_of
@@ -28,7 +29,8 @@ def checked(spec: ModelSpec | None, place: Path, targets: tuple[str, ...], step:
     Raises:
         EdgeError: nothing was exported there, or the config changed since.
     """
-    bench = open_bench(place, choose(targets or None), step, reuse=reuse)
+    own = None if spec is None else set_by_config(spec)
+    bench = open_bench(place, choose(targets or None), step, reuse=reuse, tolerances=own)
     if spec is not None and not reuse:
         _refuse_changed(spec, bench.reference)
     return Report(

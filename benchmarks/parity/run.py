@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from edgeferry.benchmarks.parity.expected import read_expected
 from edgeferry.benchmarks.parity.integers import MOST_STEPS, compare, expected_integers
+from edgeferry.benchmarks.parity.metadata import refuse_other_metadata
 from edgeferry.benchmarks.parity.outcome import Verdict
 from edgeferry.benchmarks.parity.results import RUNS, keep_row, known_rows
 from edgeferry.benchmarks.parity.rows import NO_TARGET, Row
@@ -107,6 +108,7 @@ def _exported(bench: Bench, export: Export) -> Artifact | Row:
     try:
         if artifact is not None and problem is None:
             bench.exports.refuse_other_manifest(bench.build / name, bench.sha256)
+            refuse_other_metadata(bench.build / name, artifact, bench.reference)
             return with_tolerance(artifact, bench.exports.tolerances, bench.reference)
     except EdgeError as error:
         problem = error

@@ -9,6 +9,7 @@ from itertools import count, groupby
 from pathlib import Path
 from typing import Any, Final
 
+from edgeferry.benchmarks.parity.exercised import also_judged, exercised
 from edgeferry.benchmarks.parity.expected import read_expected
 from edgeferry.benchmarks.parity.integers import MOST_STEPS, compare, expected_integers
 from edgeferry.benchmarks.parity.metadata import refuse_other_metadata
@@ -169,7 +170,8 @@ def _run(bench: Bench, planned: _Planned, child: Child) -> Row:
     work = bench.build / RUNS / target.name / artifact.format
     with explain_disk_errors(work):
         work.mkdir(parents=True, exist_ok=True)
-    job = Job(bench.build / artifact.format, bench.build / REFERENCE / PIXELS, work)
+    reference = bench.build / REFERENCE
+    job = Job(bench.build / artifact.format, reference / PIXELS, work, reference=reference)
     log = work / "run.log"
     log.unlink(missing_ok=True)
     blank = _row(bench, artifact, (artifact.format, target.name), Verdict("failed", ""))
@@ -220,11 +222,12 @@ def run_job(target: str, job: Job) -> Run:
 def _judged(bench: Bench, blank: Row, run: Run, artifact: Artifact) -> Row:
     expected = read_expected(bench.build / REFERENCE, bench.reference.labels).of(run.image_indices)
     verdict = judge(run.scores, run.labels, artifact, expected)
-    facts: dict[str, Any] = {"first_ms": run.first_ms}
+    facts: dict[str, Any] = {"first_ms": run.first_ms, **exercised(run)}
     if run.stored is not None and "parent_sha256" in artifact.options:
         found = compare(run.stored, expected_integers(bench.build, artifact, bench.build / REFERENCE / PIXELS))
         facts |= {"integer_steps": found.steps, "integer_other_classes": found.other_classes}
         verdict = _with_integers(verdict, found.problem)
+    verdict = also_judged(verdict, run, artifact, bench.build / REFERENCE)
     # The times of a software-rendered GPU say nothing of any GPU.
     timed = bool(run.latencies_ms) and not run.environment.get("software_gpu")
     return replace(

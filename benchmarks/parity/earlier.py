@@ -8,7 +8,8 @@ from typing import Final
 from edgeferry.benchmarks.parity.outcome import Outcome
 from edgeferry.benchmarks.parity.results import known_rows
 from edgeferry.benchmarks.parity.rows import Report, Row
-from edgeferry.benchmarks.parity.run import Bench, key_of, sound, target_digest
+from edgeferry.benchmarks.parity.run import Bench, key_of, target_digest
+from edgeferry.benchmarks.parity.sound import sound
 from edgeferry.models.system.closure import CodeDigests
 from edgeferry.models.system.registry import did_you_mean
 from edgeferry.targets.target import targets

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every artifact on every target that reads it, each run in a child process, each result kept the moment it is there."""
 
-import json
 import shutil
 import statistics
 from collections.abc import Iterator
@@ -11,13 +10,17 @@ from itertools import count, groupby
 from pathlib import Path
 from typing import Any, Final
 
+from edgeferry.benchmarks.parity.exercised import also_judged, exercised
 from edgeferry.benchmarks.parity.expected import images_to_run, read_expected
 from edgeferry.benchmarks.parity.integers import MOST_STEPS, compare, expected_integers
+from edgeferry.benchmarks.parity.metadata import refuse_other_metadata
 from edgeferry.benchmarks.parity.outcome import Verdict
 from edgeferry.benchmarks.parity.results import RUNS, keep_row, known_rows
 from edgeferry.benchmarks.parity.rows import NO_TARGET, Row
+from edgeferry.benchmarks.parity.sound import sound, with_tolerance
 from edgeferry.benchmarks.parity.verdict import judge
-from edgeferry.models.artifact import EXPORTS, Artifact, read_artifact, what_changed
+from edgeferry.models.artifact import Artifact
+from edgeferry.models.exports import Export, Exports, read_exports
 from edgeferry.models.reference import PIXELS, REFERENCE, Reference, read_reference
 from edgeferry.models.system.child import Child, ChildError
 from edgeferry.models.system.closure import CodeDigests
@@ -45,6 +48,7 @@ class Bench:
     step: Step
     reuse: bool
     digests: Digests
+    exports: Exports
     formats: tuple[str, ...] = ()
 
     @property
@@ -63,8 +67,10 @@ class _Planned:
     row: Row | None
 
 
-def open_bench(build: Path, selected: tuple[Target, ...], step: Step, *, reuse: bool, formats: tuple[str, ...] = ()) -> Bench:
-    """Return the bench for a model's folder.
+def open_bench(
+    build: Path, selected: tuple[Target, ...], step: Step, *, reuse: bool, tolerances: dict[str, dict[str, float]] | None = None
+) -> Bench:
+    """Return the bench for a model's folder; ``tolerances`` are those of a config, in place of those recorded at the export.
 
     Raises:
         EdgeError: nothing was exported there.
@@ -73,7 +79,10 @@ def open_bench(build: Path, selected: tuple[Target, ...], step: Step, *, reuse: 
     reference = read_reference(build / REFERENCE, digests.sha256 if reuse else sha256_of)
     if reference is None:
         raise EdgeError("EF-reference-missing", f"{build} holds no reference; export the model first with `make export-all`.")
-    return Bench(build, reference, selected, step, reuse, digests, formats)
+    exports = read_exports(build)
+    if tolerances is not None:
+        exports = replace(exports, tolerances=tolerances)
+    return Bench(build, reference, selected, step, reuse, digests, exports)
 
 
 def run_all(bench: Bench) -> tuple[Row, ...]:
@@ -83,9 +92,9 @@ def run_all(bench: Bench) -> tuple[Row, ...]:
     """
     artifacts: dict[str, Artifact] = {}
     rows: dict[str, list[Row]] = {}
-    chosen = [each for each in _exports(bench.build) if not bench.formats or each[0] in bench.formats]
-    for name, state, reason in sorted(chosen):
-        found = _exported(bench, name, state, reason)
+    chosen = [export for export in bench.exports.formats if not bench.formats or export.format in bench.formats]
+    for export in sorted(chosen, key=lambda export: export.format):
+        name, found = export.format, _exported(bench, export)
         rows[name] = [found] if isinstance(found, Row) else []
         if isinstance(found, Artifact):
             artifacts[name] = found
@@ -95,42 +104,22 @@ def run_all(bench: Bench) -> tuple[Row, ...]:
     return tuple(row for name, found in rows.items() for row in _settled(bench, artifacts.get(name), found))
 
 
-def _exports(build: Path) -> list[tuple[str, str, str]]:
-    try:
-        record = json.loads((build / EXPORTS).read_text(encoding="utf-8"))
-        return [(each["format"], each["state"], each["reason"]) for each in record["formats"]]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise EdgeError(
-            "EF-exports-unreadable", f"{build / EXPORTS} cannot be read; export the model first with `make export-all`."
-        ) from None
-
-
-def _exported(bench: Bench, name: str, state: str, reason: str) -> Artifact | Row:
-    """Return an artifact that can be run, or the row that says why there is none."""
-    if state == "not run":
-        return Row(name, NO_TARGET, Verdict("not run", reason))
-    if state == "failed":
-        return Row(name, NO_TARGET, Verdict("failed", f"not exported: {reason}"))
+def _exported(bench: Bench, export: Export) -> Artifact | Row:
+    """Return an artifact that can be run, with the tolerance to judge it by, or the row that says why there is none."""
+    name = export.format
+    if export.state == "not run":
+        return Row(name, NO_TARGET, Verdict("not run", export.reason))
+    if export.state == "failed":
+        return Row(name, NO_TARGET, Verdict("failed", f"not exported: {export.reason}"))
     artifact, problem = sound(bench.build, bench.reference, name, bench.sha256)
-    if artifact is None or problem is not None:
-        verdict = Verdict("failed", str(problem), problem.code if problem else None)
-        return _row(bench, artifact, (name, NO_TARGET), verdict)
-    return artifact
-
-
-def sound(build: Path, reference: Reference, name: str, sha256: Sha256 = sha256_of) -> tuple[Artifact | None, EdgeError | None]:
-    """Return an artifact of a model's folder, and what is wrong with it before it is even run."""
-    folder = build / name
     try:
-        artifact = read_artifact(folder)
+        if artifact is not None and problem is None:
+            bench.exports.refuse_other_manifest(bench.build / name, bench.sha256)
+            refuse_other_metadata(bench.build / name, artifact, bench.reference)
+            return with_tolerance(artifact, bench.exports.tolerances, bench.reference)
     except EdgeError as error:
-        return None, error
-    if artifact.source_sha256 != reference.source_sha256:
-        return artifact, EdgeError(
-            "EF-artifact-stale", "stale: it was exported from another model than the reference; run `make export-all`"
-        )
-    changed = what_changed(artifact, folder, sha256)
-    return artifact, EdgeError("EF-artifact-changed", f"{changed}; run `make export-all`") if changed else None
+        problem = error
+    return _row(bench, artifact, (name, NO_TARGET), Verdict("failed", str(problem), problem.code if problem else None))
 
 
 def _plan(bench: Bench, artifacts: dict[str, Artifact]) -> list[_Planned]:
@@ -193,7 +182,7 @@ def _run(bench: Bench, planned: _Planned, child: Child) -> Row:
     work = bench.build / RUNS / target.name / artifact.format
     with explain_disk_errors(work):
         work.mkdir(parents=True, exist_ok=True)
-    job = Job(bench.build / artifact.format, images_to_run(bench.build), work)
+    job = Job(bench.build / artifact.format, images_to_run(bench.build), work, reference=bench.build / REFERENCE)
     log = work / "run.log"
     log.unlink(missing_ok=True)
     now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -245,11 +234,12 @@ def run_job(target: str, job: Job) -> Run:
 def _judged(bench: Bench, blank: Row, run: Run, artifact: Artifact) -> Row:
     expected = read_expected(bench.build / REFERENCE, bench.reference.labels).of(run.image_indices)
     verdict = judge(run.scores, run.labels, artifact, expected)
-    facts: dict[str, Any] = {"first_ms": run.first_ms}
+    facts: dict[str, Any] = {"first_ms": run.first_ms, **exercised(run)}
     if run.stored is not None and "parent_sha256" in artifact.options:
         found = compare(run.stored, expected_integers(bench.build, artifact, images_to_run(bench.build)))
         facts |= {"integer_steps": found.steps, "integer_other_classes": found.other_classes}
         verdict = _with_integers(verdict, found.problem)
+    verdict = also_judged(verdict, run, artifact, bench.build / REFERENCE)
     # The times of a software-rendered GPU say nothing of any GPU.
     timed = bool(run.latencies_ms) and not run.environment.get("software_gpu")
     return replace(

@@ -14,6 +14,7 @@ from edgeferry.benchmarks.parity import run as harness
 from edgeferry.benchmarks.parity.results import RESULTS, SCHEMA
 from edgeferry.benchmarks.parity.run import open_bench, run_all
 from edgeferry.models.artifact import EXPORTS
+from edgeferry.models.exports import Export, Exports, record_manifest, write_exports
 from edgeferry.models.reference import REFERENCE, SCORES
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.targets.target import Absent, Job, Run, Target, Unsupported, choose
@@ -26,8 +27,9 @@ def few(exported_digits: Any, tmp_path: Path) -> Path:
     for name in (REFERENCE, "onnx-float32", "tflite-float32", "coreml-float16"):
         shutil.copytree(exported_digits.build / name, build / name)
     states = {"coreml-float16": "written", "onnx-float32": "kept", "tflite-float32": "written", "edgetpu-int8": "not run"}
-    formats = [{"format": name, "state": state, "reason": "it says why"} for name, state in states.items()]
-    (build / EXPORTS).write_text(json.dumps({"schema": 1, "formats": formats}))
+    write_exports(build, Exports(tuple(Export(name, state, "it says why") for name, state in states.items())))
+    for name in ("onnx-float32", "tflite-float32", "coreml-float16"):
+        record_manifest(build, name)
     return build
 
 

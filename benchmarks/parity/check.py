@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from edgeferry.benchmarks.parity.bench import open_bench
 from edgeferry.benchmarks.parity.earlier import earlier_rows
 from edgeferry.benchmarks.parity.reading import report_of
 from edgeferry.benchmarks.parity.required import check_required, unmet
 from edgeferry.benchmarks.parity.rows import REPORT, SCHEMA, Report
-from edgeferry.benchmarks.parity.run import open_bench, run_all
+from edgeferry.benchmarks.parity.run import run_all
 from edgeferry.exporters.format import choose as choose_formats
 from edgeferry.models.artifact import MANIFEST, read_artifact
 from edgeferry.models.config.spec import ModelSpec

@@ -9,10 +9,12 @@ from typing import Any, Self
 import numpy as np
 import pytest
 
+from edgeferry.benchmarks.parity import one_run
 from edgeferry.benchmarks.parity import run as harness
+from edgeferry.benchmarks.parity.bench import open_bench
 from edgeferry.benchmarks.parity.integers import compare, expected_integers
 from edgeferry.benchmarks.parity.results import RUNS
-from edgeferry.benchmarks.parity.run import open_bench, run_all
+from edgeferry.benchmarks.parity.run import run_all
 from edgeferry.models.artifact import read_artifact, write_manifest
 from edgeferry.models.exports import Export, Exports, record_manifest, write_exports
 from edgeferry.models.reference import PIXELS, REFERENCE
@@ -82,7 +84,7 @@ def _row(build: Path, monkeypatch: pytest.MonkeyPatch, run: Any, steps: list[str
             pass
 
         def call(self, function: Any, name: str, job: Job, **_: Any) -> Run:
-            assert (function, name) == (harness.run_job, "coral-edgetpu")
+            assert (function, name) == (one_run.run_job, "coral-edgetpu")
             output: Run = run(job)
             return output
 

@@ -16,8 +16,9 @@ import pytest
 import tensorflow as tf
 from onnx import numpy_helper
 
+from edgeferry.benchmarks.parity.bench import open_bench
 from edgeferry.benchmarks.parity.rows import Row, exit_status
-from edgeferry.benchmarks.parity.run import open_bench, run_all
+from edgeferry.benchmarks.parity.run import run_all
 from edgeferry.exporters import worker
 from edgeferry.exporters.format import formats
 from edgeferry.exporters.graph.fold import constant_node

@@ -13,8 +13,9 @@ import numpy as np
 import onnx
 import pytest
 
+from edgeferry.benchmarks.parity.bench import open_bench
 from edgeferry.benchmarks.parity.rows import Row
-from edgeferry.benchmarks.parity.run import open_bench, run_all
+from edgeferry.benchmarks.parity.run import run_all
 from edgeferry.models.artifact import files_of, read_artifact, write_manifest
 from edgeferry.models.exports import record_manifest
 from edgeferry.models.system.child import Child

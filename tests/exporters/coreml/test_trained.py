@@ -9,8 +9,9 @@ from typing import Any, Final
 
 import pytest
 
+from edgeferry.benchmarks.parity.bench import open_bench
 from edgeferry.benchmarks.parity.rows import Row
-from edgeferry.benchmarks.parity.run import open_bench, run_all
+from edgeferry.benchmarks.parity.run import run_all
 from edgeferry.exporters.coreml.formats import FORMATS
 from edgeferry.models.config.spec import ModelSpec, read_spec
 from edgeferry.models.images import find_images, read_labels, read_pixels

@@ -9,8 +9,9 @@ from typing import Any, Final
 import numpy as np
 import pytest
 
+from edgeferry.benchmarks.parity.bench import open_bench
 from edgeferry.benchmarks.parity.rows import Row
-from edgeferry.benchmarks.parity.run import open_bench, run_all
+from edgeferry.benchmarks.parity.run import run_all
 from edgeferry.exporters.coreml.formats import FORMATS, PACKAGE
 from edgeferry.exporters.coreml.package import bytes_of_weights
 from edgeferry.models.artifact import files_of, read_artifact, write_manifest

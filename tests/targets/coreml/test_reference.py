@@ -14,8 +14,9 @@ from typing import Any, Final
 import numpy as np
 import pytest
 
+from edgeferry.benchmarks.parity.bench import open_bench
 from edgeferry.benchmarks.parity.rows import Row
-from edgeferry.benchmarks.parity.run import open_bench, run_all
+from edgeferry.benchmarks.parity.run import run_all
 from edgeferry.models.artifact import files_of, read_artifact, write_manifest
 from edgeferry.models.coreml_messages import messages
 from edgeferry.models.exports import record_manifest

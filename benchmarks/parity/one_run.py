@@ -13,7 +13,7 @@ from edgeferry.benchmarks.parity.exercised import also_judged, exercised
 from edgeferry.benchmarks.parity.expected import images_to_run, read_expected
 from edgeferry.benchmarks.parity.integers import MOST_STEPS, compare, expected_integers
 from edgeferry.benchmarks.parity.outcome import Verdict
-from edgeferry.benchmarks.parity.results import RUNS
+from edgeferry.benchmarks.parity.results import RUNS, keep_row
 from edgeferry.benchmarks.parity.rows import Row
 from edgeferry.benchmarks.parity.verdict import judge
 from edgeferry.models.artifact import Artifact

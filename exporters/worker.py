@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from edgeferry.exporters.format import Format, formats, write_format
+from edgeferry.exporters.graph.constants import keep_constants
 from edgeferry.exporters.graph.source import Source, read_source
+from edgeferry.exporters.weights.constants import WEIGHTS
 from edgeferry.models.artifact import Artifact, Tolerance, files_of, write_manifest
 from edgeferry.models.config.spec import ModelSpec
 from edgeferry.models.reference import REFERENCE, make_reference
@@ -61,6 +63,12 @@ def write(spec: ModelSpec, build: Path, name: str, made_from: dict[str, Any]) ->
             notes=(*source.notes, *written.notes) if "fold_batchnorm" in form.uses else written.notes,
         )
         write_manifest(artifact, place)
+
+
+def keep(spec: ModelSpec, build: Path, key: str) -> None:
+    """Write the constants of the model's graph, which the weights of artifacts are compared with."""
+    quieten()
+    keep_constants(_source(spec, build), build / WEIGHTS, key)
 
 
 @lru_cache(maxsize=1)

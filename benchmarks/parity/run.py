@@ -13,6 +13,7 @@ from typing import Any, Final
 from edgeferry.benchmarks.parity.expected import read_expected
 from edgeferry.benchmarks.parity.integers import MOST_STEPS, compare, expected_integers
 from edgeferry.benchmarks.parity.outcome import Verdict
+from edgeferry.benchmarks.parity.provenance.kept import known_check, with_weights
 from edgeferry.benchmarks.parity.results import RUNS, keep_row, known_rows
 from edgeferry.benchmarks.parity.rows import NO_TARGET, Row
 from edgeferry.benchmarks.parity.verdict import judge
@@ -85,8 +86,13 @@ def run_all(bench: Bench) -> tuple[Row, ...]:
             artifacts[name] = found
     for row in _carried_out(bench, _plan(bench, artifacts)):
         rows[row.format].append(row)
+    weights = {name: known_check(bench.build, each, bench.sha256, reuse=bench.reuse) for name, each in artifacts.items()}
     bench.digests.save()
-    return tuple(row for name, found in rows.items() for row in _settled(bench, artifacts.get(name), found))
+    return tuple(
+        row
+        for name, found in rows.items()
+        for row in with_weights(_settled(bench, artifacts.get(name), found), weights.get(name))
+    )
 
 
 def _exports(build: Path) -> list[tuple[str, str, str]]:

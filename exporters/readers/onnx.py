@@ -14,6 +14,8 @@ from edgeferry.models.system.errors import EdgeError
 if TYPE_CHECKING:
     import onnx
 
+    from edgeferry.exporters.weights.stored import StoredWeight
+
 # Other protobuf files begin with the same byte, so the suffix decides.
 SUFFIXES: Final = (".onnx", "")
 # Bytes of one entry of the fields that hold numbers one by one.
@@ -129,4 +131,10 @@ def _matches(path: Path) -> bool:
     return first_bytes(path)[:1] == PROTOBUF_FIELD_1 and path.suffix in SUFFIXES
 
 
-READERS = (Reader("onnx", "ONNX", _matches, read_onnx),)
+def _stored(path: Path) -> "Iterator[StoredWeight]":
+    from edgeferry.exporters.weights.onnx import stored_weights
+
+    return stored_weights(path)
+
+
+READERS = (Reader("onnx", "ONNX", _matches, read_onnx, _stored),)

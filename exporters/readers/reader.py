@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a reader of files is, and which there are: each module of the exporters that binds READERS adds its own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import edgeferry.exporters
 from edgeferry.exporters.readers.record import Inspection
 from edgeferry.models.system.registry import records_in
+
+if TYPE_CHECKING:
+    from edgeferry.exporters.weights.stored import StoredWeight
 
 # A .tflite file's identifier ends at its eighth byte.
 FIRST_BYTES: Final = 8
@@ -25,13 +28,15 @@ class Reader:
 
     ``kind`` is the word in the JSON and in an artifact's manifest, ``title`` what a person reads. ``matches(path)`` looks at the
     first bytes, and at the suffix where they do not decide; no path matches two readers. ``read(path)`` imports the framework
-    that it needs, and raises EdgeError where the file is damaged.
+    that it needs, and raises EdgeError where the file is damaged. ``weights(path)``, where there is one, yields each
+    floating-point or quantized constant that the file's operations use, one at a time.
     """
 
     kind: str
     title: str
     matches: Callable[[Path], bool]
     read: Callable[[Path], Inspection]
+    weights: "Callable[[Path], Iterator[StoredWeight]] | None" = None
 
 
 @cache

@@ -6,15 +6,17 @@ converter may compute itself. A file has to hold the constants that both have, u
 next to them can be merged into them.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edgeferry.exporters.graph.fold import ADDITIONS, fold_batchnorm, node_of, value_of
 from edgeferry.exporters.graph.groups import CALLS, without_calls
 from edgeferry.exporters.graph.source import Source
-from edgeferry.exporters.readers.tflite_graph import layer_of
 from edgeferry.exporters.weights.constants import (
     ARRAYS,
     RECORD,
@@ -24,9 +26,12 @@ from edgeferry.exporters.weights.constants import (
     fields_of,
     write_arrays,
 )
+from edgeferry.models.keras_loader import classifier
 from edgeferry.models.system.files import sha256_of, whole_folder, write_json
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from tensorflow.core.framework.graph_pb2 import GraphDef
     from tensorflow.core.framework.node_def_pb2 import NodeDef
 
@@ -37,7 +42,9 @@ PASSES: Final = (
     *("Reshape", "Squeeze", "ExpandDims", "Pad", "PadV2", "Transpose", "Mean", "AvgPool", "MaxPool", "Identity"),
     *("SpaceToBatchND", "BatchToSpaceND", "ConcatV2", "Split"),
 )
-SCALES: Final = ("Mul", "RealDiv", "Sub", *ADDITIONS)
+FACTORS: Final = ("Mul", "RealDiv")
+# What changes a bias; weights are changed by factors alone.
+SCALES: Final = (*FACTORS, "Sub", *ADDITIONS)
 NORMALISES: Final = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
 FLOAT: Final = 1
 
@@ -52,10 +59,13 @@ def keep_constants(source: Source, folder: Path, key: str) -> None:
     described = [_described(around, name, required=_content(node) in shared) for name, node in own.items()]
     new = [name for name, node in merged.items() if _content(node) not in contents]
     described += [_described(around_folded, name, required=False) for name in new]
-    nodes = merged | own
+    sums = dict(_sums(around_folded))
+    arrays = (value_of((merged | own)[each.name]) for each in described)
+    layers = {each.name for each in classifier(source.spec)._flatten_layers()}  # noqa: SLF001 - no public way to list sublayers
+    named = [replace(each, layer=_layer(each.layer, layers)) for each in (*described, *sums)]
     with whole_folder(folder) as place:
-        write_arrays(place / ARRAYS, ((each.name, value_of(nodes[each.name])) for each in described))
-        record = Constants(key, source.reference.source_sha256, sha256_of(place / ARRAYS), tuple(described), folder)
+        write_arrays(place / ARRAYS, zip((each.name for each in named), chain(arrays, sums.values()), strict=True))
+        record = Constants(key, source.reference.source_sha256, sha256_of(place / ARRAYS), tuple(named), folder)
         write_json(place / RECORD, fields_of(record))
 
 
@@ -93,8 +103,8 @@ class _Around:
         """Return the constant among a node's inputs."""
         return next((found for name in node.input if (found := self.nodes[node_of(name)]).op == "Const"), None)
 
-    def before(self, node: "NodeDef") -> Fold:
-        """Return how what a node reads was scaled by constants."""
+    def before(self, node: "NodeDef", operations: tuple[str, ...]) -> Fold:
+        """Return how what a node reads was changed by constants in one of some operations."""
         while True:
             variable = [self.nodes[node_of(name)] for name in node.input if self.nodes[node_of(name)].op != "Const"]
             if not variable:
@@ -105,12 +115,15 @@ class _Around:
             if node.op in SCALES:
                 constant = self.constant(node)
                 linear = [each for each in node.input if self.nodes[node_of(each)].op in LAYOUTS]
-                return _size(constant) if constant is not None and not linear else "none"
-            if node.op not in PASSES:
+                if constant is None or linear:
+                    return "none"
+                if node.op in operations:
+                    return _size(constant)
+            elif node.op not in PASSES:
                 return "none"
 
-    def after(self, node: "NodeDef") -> Fold:
-        """Return how what a linear node computes is scaled by constants, its bias apart."""
+    def after(self, node: "NodeDef", operations: tuple[str, ...]) -> Fold:
+        """Return how what a linear node computes is changed by constants in one of some operations, its bias apart."""
         biased = False
         while len(self.readers[node.name]) == 1:
             node = self.readers[node.name][0]
@@ -120,7 +133,8 @@ class _Around:
             if node.op in BIASES and constant is not None and not biased:
                 biased = True
             elif node.op in SCALES and constant is not None:
-                return _size(constant)
+                if node.op in operations:
+                    return _size(constant)
             elif node.op not in PASSES:
                 break
         return "none"
@@ -134,15 +148,16 @@ def _size(constant: "NodeDef") -> Fold:
 def _described(around: _Around, name: str, *, required: bool) -> ModelConstant:
     reader = next(iter(around.readers[name]), None)
     if reader is not None and reader.op in LAYOUTS and node_of(reader.input[1]) == name:
-        fold: Fold = max(around.before(reader), around.after(reader), key=("none", "uniform", "per-channel").index)
+        both = (around.before(reader, FACTORS), around.after(reader, FACTORS))
+        fold: Fold = max(both, key=("none", "uniform", "per-channel").index)
         axes = "OI" if reader.op == "MatMul" and reader.attr["transpose_b"].b else LAYOUTS[reader.op]
         bias = next(_biases(around, reader), None)
-        return ModelConstant(name, _layer(reader), "weight", axes, bias, fold, required and fold == "none")
+        return ModelConstant(name, reader.name, "weight", axes, bias, fold, required and fold == "none")
     linear = None if reader is None else _linear_before(around, reader)
     if reader is not None and linear is not None and reader.op in BIASES:
-        bare = around.before(linear) == around.after(linear) == "none"
-        return ModelConstant(name, _layer(linear), "bias", "", None, "none" if bare else "per-channel", required and bare)
-    return ModelConstant(name, _layer(reader) if reader is not None else name, "other", "", None, "per-channel", required=False)
+        bare = around.before(linear, SCALES) == around.after(linear, SCALES) == "none"
+        return ModelConstant(name, linear.name, "bias", "", None, "none" if bare else "per-channel", required and bare)
+    return ModelConstant(name, reader.name if reader is not None else name, "other", "", None, "per-channel", required=False)
 
 
 def _biases(around: _Around, linear: "NodeDef") -> Iterator[str]:
@@ -156,5 +171,25 @@ def _linear_before(around: _Around, addition: "NodeDef") -> "NodeDef | None":
     return next((node for node in found if node.op in LAYOUTS), None)
 
 
-def _layer(node: "NodeDef") -> str:
-    return layer_of(node.name)
+def _sums(around: _Around) -> "Iterator[tuple[ModelConstant, NDArray[np.float32]]]":
+    """Yield two constants that are added one after the other to what a linear operation computes, as one: converters do so."""
+    for node in around.nodes.values():
+        first = around.constant(node) if node.op in BIASES and _linear_before(around, node) is not None else None
+        following = around.readers[node.name]
+        if first is None or len(following) != 1 or following[0].op not in (*ADDITIONS, "Sub"):
+            continue
+        second = around.constant(following[0])
+        if second is None:
+            continue
+        sign = -1 if following[0].op == "Sub" else 1
+        total = value_of(first) + sign * value_of(second)
+        constant = ModelConstant(
+            f"{first.name}+{second.name}", following[0].name, "bias", "", None, "per-channel", required=False
+        )
+        yield constant, total.reshape(-1)
+
+
+def _layer(node: str, layers: set[str]) -> str:
+    """Return the innermost Keras layer that a node's name refers to: Keras numbers calls, 'my_layer_1' is one of 'my_layer'."""
+    parts = [name for part in node.split("/") for name in (part, re.sub(r"_\d+$", "", part)) if name in layers]
+    return parts[-1] if parts else node

@@ -26,7 +26,7 @@ RECORD: Final = struct.Struct("<IIQQ")
 SENTINEL: Final = 0xDEADBEEF
 DTYPES: Final = {
     "FLOAT16": "float16", "FLOAT32": "float32", "INT8": "int8", "UINT8": "uint8", "INT16": "int16", "UINT16": "uint16",
-    "INT32": "int32",
+    "INT32": "int32", "UINT32": "uint32",
 }  # fmt: skip
 SUB_BYTE: Final = {"INT4": 4, "UINT1": 1, "UINT2": 2, "UINT3": 3, "UINT4": 4, "UINT6": 6}
 # Bytes that a constant may have, so that no damaged size is allocated.
@@ -217,6 +217,8 @@ def _float16_spacing(values: "Array") -> "Array":
 
 
 def _axes(axes: str, values: "Array") -> str:
+    # A convolution of sequences has no height.
+    axes = axes.replace("H", "") if values.ndim == 3 else axes
     return axes if len(axes) == values.ndim else ""
 
 

@@ -10,9 +10,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeferry.benchmarks.parity.provenance.comparison import EXACT, MERGED
 from edgeferry.benchmarks.parity.provenance.layout import compact
 from edgeferry.exporters.weights.constants import Constants, ModelConstant
 from edgeferry.exporters.weights.stored import StoredWeight
+from edgeferry.models.preprocessing import Preprocessing
 
 Array = NDArray[Any]
 # Numbers of a constant that are compared first; only where all of them are right the rest is read.
@@ -23,14 +25,15 @@ SAMPLE: Final = 1024
 class Candidate:
     """One constant that weights can come from, in the compact layout of the model.
 
-    ``content`` is the digest of its numbers: constants that are equal are one. ``positions`` are those of ``sample``.
+    ``content`` is the digest of its numbers: constants that are equal are one. ``epsilon`` is what float32 arithmetic may change,
+    0 where all are zero. ``positions`` are those of ``sample``.
     """
 
     constant: ModelConstant
     shape: tuple[int, ...]
     letters: str
     content: str
-    largest: float
+    epsilon: float
     positions: tuple[Array, ...]
     sample: Array
     read: Callable[[], Array]
@@ -55,7 +58,7 @@ def candidate(constant: ModelConstant, read: Callable[[], Array], axes: str) -> 
         shape,
         letters,
         hashlib.sha256(np.ascontiguousarray(values).data).hexdigest(),
-        float(np.abs(values).max()) if values.size else 0.0,
+        (EXACT if constant.required else MERGED) * (float(np.abs(values).max()) if values.size else 0.0),
         positions,
         values[positions],
         lambda: read().reshape(shape),
@@ -71,6 +74,19 @@ def candidates_of(constants: Constants) -> Iterator[Candidate]:
 
 def _reader(arrays: Callable[[str], Array], name: str) -> Callable[[], Array]:
     return lambda: arrays(name)
+
+
+def preprocessing_of(how: Preprocessing) -> Iterator[Candidate]:
+    """Yield what a file that takes pixels holds of the preprocessing: an offset and a factor per channel."""
+    mean, std = np.asarray(how.mean, np.float32), np.asarray(how.std, np.float32)
+    for name, values in {"mean": -mean / std[0], "std": std[0] / std}.items():
+        constant = ModelConstant(name, "preprocessing", "other", "", None, "none", required=False)
+        if values.size > 1:
+            yield candidate(constant, _always(values), "")
+
+
+def _always(values: Array) -> Callable[[], Array]:
+    return lambda: values
 
 
 def merged_by_converter(stored: StoredWeight) -> Candidate:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from edgeferry.benchmarks.parity.provenance.candidates import Candidate, candidates_of, merged_by_converter
+from edgeferry.benchmarks.parity.provenance.candidates import Candidate, candidates_of, merged_by_converter, preprocessing_of
 from edgeferry.benchmarks.parity.provenance.matching import Altered, Matching, matched, settle
 from edgeferry.exporters.readers.reader import reader_of
 from edgeferry.exporters.weights.constants import WEIGHTS, Constants, read_constants
@@ -72,8 +72,9 @@ def _checked(build: Path, artifact: Artifact, constants: Constants) -> WeightChe
     stored = _stored(build / artifact.format / artifact.main_file)
     if stored is None:
         return WeightCheck(0, not_checked=f"nothing reads the weights of {artifact.kind} files")
-    candidates = list(candidates_of(constants))
+    candidates = [*candidates_of(constants), *preprocessing_of(artifact.preprocessing)]
     matching = matched(stored, candidates)
+    unknown = tuple(matching.left)
     fixed: frozenset[str] = frozenset()
     if matching.left and (sibling := _sibling(build, artifact, candidates)) is not None:
         merged = [merged_by_converter(each) for each in sibling.left]
@@ -82,7 +83,7 @@ def _checked(build: Path, artifact: Artifact, constants: Constants) -> WeightChe
         again = matched(matching.left, candidates)
         _add(matching, again)
     settle(matching, candidates, fixed)
-    dropped = _dropped(matching, candidates)
+    dropped = _dropped(matching, candidates, unknown)
     altered = [each for each in matching.altered if each.difference is not None]
     zero = [each for each in matching.altered if each.difference is None]
     total = len(matching.origins) - len(matching.altered)
@@ -123,22 +124,22 @@ def _add(matching: Matching, again: Matching) -> None:
     matching.left = again.left
 
 
-def _dropped(matching: Matching, candidates: list[Candidate]) -> Iterator[str]:
-    """Yield what the file must hold and does not, where nothing that is left unexplained can be it."""
+def _dropped(matching: Matching, candidates: list[Candidate], unknown: tuple[StoredWeight, ...]) -> Iterator[str]:
+    """Yield what the file must hold and does not, where nothing that the model alone does not explain can be it."""
     weights = {each.constant.bias: each for each in candidates if each.constant.bias is not None}
     for each in candidates:
-        if not each.constant.required or each.largest == 0 or matching.is_found(each):
+        if not each.constant.required or each.epsilon == 0 or matching.is_found(each):
             continue
         layer = weights.get(each.constant.name)
         if each.constant.role == "bias":
-            if layer is not None and matching.is_found(layer) and not any(_could_be(left, each) for left in matching.left):
+            if layer is not None and matching.is_found(layer) and not any(_could_be(other, each) for other in unknown):
                 yield f"the bias of layer {each.constant.layer} is missing"
-        elif not matching.left:
+        elif not unknown:
             yield f"the weights of layer {each.constant.layer} are missing"
 
 
-def _could_be(left: StoredWeight, each: Candidate) -> bool:
-    return left.values.size == each.size or each.size % left.values.size == 0
+def _could_be(other: StoredWeight, each: Candidate) -> bool:
+    return each.size % other.values.size == 0
 
 
 def _sentence(altered: Altered) -> str:

@@ -14,9 +14,10 @@ Array = NDArray[Any]
 
 # Converters divide by the step in float32: a number half way between two steps may go either way.
 SLACK: Final = 0.01
-# What merging factors into weights in float32 costs, in parts of the number and of the largest number.
-RELATIVE: Final = 2e-6
-OF_LARGEST: Final = 1e-6
+# What float32 arithmetic may differ by, in parts of the largest number: where a number is only scaled, and where factors were
+# merged into it (coremltools: 5e-6).
+EXACT: Final = 2e-6
+MERGED: Final = 2e-5
 # Factors of input and of output channels are found in turns; from the second round on they change no more than rounding does.
 ROUNDS: Final = 3
 
@@ -68,13 +69,12 @@ def rounded(stored: StoredWeight, move: Move) -> Rounded:
     return Rounded(move(stored.values), spread(stored.step), limits, stored.palette)
 
 
-def outside(held: Rounded, source: Array, largest: float) -> Array:
-    """Return where weights differ from what the source would be rounded to; ``largest`` is the source's largest magnitude."""
-    epsilon = np.abs(source) * np.float32(RELATIVE) + np.float32(OF_LARGEST * largest)
+def outside(held: Rounded, source: Array, epsilon: float) -> Array:
+    """Return where weights differ from what the source would be rounded to; ``epsilon`` is what float32 arithmetic may change."""
     distance = np.abs(held.values - source)
     if held.palette is not None:
         return _not_nearest(held, source, distance, epsilon)
-    wrong: Array = ~(distance <= held.step * np.float32((1 + SLACK) / 2) + epsilon)
+    wrong: Array = ~(distance <= held.step * np.float32((1 + SLACK) / 2) + np.float32(epsilon))
     if held.limits is not None and wrong.any():
         # A range is moved by up to half a step so that it holds zero; what is then beyond it is rounded to its end.
         lowest, highest = held.limits
@@ -86,17 +86,16 @@ def outside(held: Rounded, source: Array, largest: float) -> Array:
     return wrong
 
 
-def _not_nearest(held: Rounded, source: Array, distance: Array, epsilon: Array) -> Array:
+def _not_nearest(held: Rounded, source: Array, distance: Array, epsilon: float) -> Array:
     palette = np.asarray(held.palette, np.float32)
     nearest = palette[np.searchsorted((palette[1:] + palette[:-1]) / 2, source)]
-    wrong: Array = ~(distance <= np.abs(nearest - source) + held.step + epsilon)
+    wrong: Array = ~(distance <= np.abs(nearest - source) + held.step + np.float32(epsilon))
     return wrong
 
 
-def difference(held: Rounded, source: Array, letters: str) -> Difference:
-    """Return how weights differ from the source's, all of them."""
-    largest = float(np.abs(source).max())
-    wrong = outside(held, source, largest)
+def difference(held: Rounded, source: Array, letters: str, epsilon: float) -> Difference:
+    """Return how weights differ from the source's, all of them; ``letters`` name the source's axes."""
+    wrong = outside(held, source, epsilon)
     if not wrong.any():
         return Difference(0, source.size, None, 0.0, 0.0)
     axis = letters.find("O") if letters else source.ndim - 1 if source.ndim > 1 else -1
@@ -104,6 +103,7 @@ def difference(held: Rounded, source: Array, letters: str) -> Difference:
     distance = np.abs(held.values - source)[wrong]
     step = held.step[wrong]
     steps = float((distance / step).max()) if (step > 0).all() and held.palette is None else None
+    largest = float(np.abs(source).max())
     share = float(distance.max()) / largest if largest else float("inf")
     return Difference(int(wrong.sum()), source.size, channels, steps, share)
 
@@ -124,4 +124,4 @@ def is_merged(held: Rounded, source: Array, letters: str, fold: str) -> bool:
         guess = guess * factor
     # Factors found from rounded weights are rounded themselves.
     wide_steps = replace(held, step=held.step * 2)
-    return not outside(wide_steps, guess.astype(np.float32), float(np.abs(guess).max()) * 10).any()
+    return not outside(wide_steps, guess.astype(np.float32), MERGED * float(np.abs(guess).max())).any()

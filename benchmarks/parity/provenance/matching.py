@@ -106,9 +106,9 @@ def held_as(stored: StoredWeight, each: Candidate) -> Iterator[Rounded]:
 
 
 def _is(held: Rounded, each: Candidate) -> bool:
-    if outside(held.at(each.positions), each.sample, each.largest).any():
+    if outside(held.at(each.positions), each.sample, each.epsilon).any():
         return False
-    return each.size == each.sample.size or not difference(held, each.read(), each.letters).outside
+    return each.size == each.sample.size or not difference(held, each.read(), each.letters, each.epsilon).outside
 
 
 def _parts(stored: StoredWeight, sized: dict[int, list[Candidate]]) -> Iterator[Origin]:
@@ -142,7 +142,7 @@ def _part_of(stored: StoredWeight, each: Candidate, axis: int, parts: int) -> in
     values = each.read() if held else None
     for at in range(parts if held else 0):
         part = np.asarray(values).take(range(at * length, (at + 1) * length), axis).reshape(shape)
-        if not all(outside(way, part, each.largest).any() for way in held):
+        if not all(outside(way, part, each.epsilon).any() for way in held):
             return at
     return None
 
@@ -158,9 +158,9 @@ def _linked(bias: StoredWeight, candidates: list[Candidate], matching: Matching)
         return False
     source = np.split(wanted.read().reshape(-1), origin.parts)[origin.part]
     held = rounded(bias, lambda array: array.reshape(-1))
-    if outside(held, source, wanted.largest).any():
+    if outside(held, source, wanted.epsilon).any():
         missing = not bias.values.any()
-        matching.altered.append(Altered(wanted, bias, None if missing else difference(held, source, "")))
+        matching.altered.append(Altered(wanted, bias, None if missing else difference(held, source, "", wanted.epsilon)))
     matching.take(bias.name, Origin(wanted, origin.part, origin.parts))
     return True
 
@@ -194,7 +194,7 @@ def _altered(stored: StoredWeight, candidates: list[Candidate], matching: Matchi
         each = candidates[number]
         is_fixed = each.constant.required or each.content in fixed
         source = each.read()
-        found = difference(held, source, each.letters)
+        found = difference(held, source, each.letters, each.epsilon)
         if found.mostly_equal and source.size >= LEAST_NUMBERS:
             return Altered(each, stored, found)
         if matching.is_found(each):
@@ -216,7 +216,7 @@ def _is_only_one(each: Candidate, ways: list[Any], candidates: list[Candidate], 
 def _likeness(held: Rounded, each: Candidate) -> tuple[float, float]:
     """Return the share of a constant's sample that weights equal, and their correlation."""
     sample = held.at(each.positions)
-    equal = 1 - float(outside(sample, each.sample, each.largest).mean())
+    equal = 1 - float(outside(sample, each.sample, each.epsilon).mean())
     return equal, _correlation(sample.values, each.sample)
 
 

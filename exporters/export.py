@@ -15,6 +15,7 @@ from typing import Any, Final, Literal
 
 from edgeferry.exporters import worker
 from edgeferry.exporters.format import Format, check_options, choose, options_of
+from edgeferry.exporters.yardsticks import stale_yardsticks, write_yardsticks
 from edgeferry.models.artifact import EXPORTS, LOG, read_artifact, what_changed
 from edgeferry.models.config.locate import config_of_same_name
 from edgeferry.models.config.spec import ModelSpec
@@ -33,12 +34,15 @@ from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.files import Sha256, digest, explain_disk_errors, partial_of, write_json
 from edgeferry.models.system.packages import installed_version
 from edgeferry.models.system.terminal import Step
+from edgeferry.models.yardstick import write_problem
 
 SCHEMA: Final = 1
 WORKER: Final = "edgeferry.exporters.worker"
 NO_IMAGES: Final = "needs data.calibration in the config: a folder with some 100 to 500 typical images, none of them golden"
 
 State = Literal["written", "kept", "failed", "not run"]
+# The states of a format whose artifact is there.
+THERE: Final = ("written", "kept")
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,7 @@ def export_all(spec: ModelSpec, build: Path, names: tuple[str, ...] | None, step
             _needed(work, worker.train, "train.log", spec)
         reference = _reference(work)
         exports = _exports(work, chosen, reference)
+        _measure(work, [form for form, export in zip(chosen, exports, strict=True) if export.state in THERE], reference)
     found = {"schema": SCHEMA, "formats": [asdict(export) for export in exports]}
     if _read(build / EXPORTS) != found:
         write_json(build / EXPORTS, found)
@@ -148,6 +153,20 @@ def _exports(work: _Work, chosen: tuple[Format, ...], reference: Reference) -> t
             plan = _written(plan, work)
         found.append(plan)
     return tuple(found)
+
+
+def _measure(work: _Work, there: list[Format], reference: Reference) -> None:
+    """Compute what the precisions of the formats that are there should differ by; without it they are checked all the same."""
+    stale = stale_yardsticks(work.spec, work.build, there, reference, work.sha256)
+    if not stale:
+        return
+    work.step("simulating what each precision alone should change")
+    try:
+        work.child.call(write_yardsticks, work.spec, work.build, stale, log=work.build / "yardstick.log")
+    except (EdgeError, ChildError) as error:
+        for precision in stale:
+            # Without what it follows from: it is tried again by the next export.
+            write_problem(work.build, precision, {}, str(error))
 
 
 def _needed(work: _Work, function: Callable[..., None], log: str, *arguments: object) -> None:

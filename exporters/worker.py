@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from edgeferry.exporters.format import Format, formats, write_format
+from edgeferry.exporters.format import Format, formats, precision_of, write_format
 from edgeferry.exporters.graph.source import Source, read_source
 from edgeferry.models.artifact import Artifact, Tolerance, files_of, write_manifest
 from edgeferry.models.config.spec import ModelSpec
@@ -38,7 +38,7 @@ def write(spec: ModelSpec, build: Path, name: str, made_from: dict[str, Any]) ->
     """Write one format with its manifest, whole or not at all; ``made_from`` is what it follows from."""
     quieten()
     form = formats()[name]
-    source = _source(spec, build)
+    source = source_of(spec, build)
     with whole_folder(build / name) as place:
         written = write_format(form, source, place)
         artifact = Artifact(
@@ -59,12 +59,14 @@ def write(spec: ModelSpec, build: Path, name: str, made_from: dict[str, Any]) ->
             options={**made_from["options"], **written.options},
             calibration_digest=source.reference.calibration_digest if form.calibrated else None,
             notes=(*source.notes, *written.notes) if "fold_batchnorm" in form.uses else written.notes,
+            precision=precision_of(form, spec),
         )
         write_manifest(artifact, place)
 
 
 @lru_cache(maxsize=1)
-def _source(spec: ModelSpec, build: Path) -> Source:
+def source_of(spec: ModelSpec, build: Path) -> Source:
+    """Return the frozen classifier of a build folder, made once per process."""
     return read_source(spec, build / REFERENCE)
 
 

@@ -75,15 +75,17 @@ def export_all(spec: ModelSpec, build: Path, names: tuple[str, ...] | None, step
         if there:
             keep_constants(work, reference)
             keep_yardsticks(work, there, reference)
-    _record(work, exports)
+    _record(work, exports, partial=names is not None)
     return exports
 
 
-def _record(work: Work, exports: tuple[Export, ...]) -> None:
-    """Write what became of the formats; the manifests of formats that were not selected stay recorded."""
+def _record(work: Work, exports: tuple[Export, ...], *, partial: bool) -> None:
+    """Write what became of the formats; after a partial export those that were not selected stay recorded."""
+    done = {export.format for export in exports}
+    others = [each for each in work.known.formats if each.format not in done and (work.build / each.format).is_dir()]
     manifests = known_exports(work.build).manifests
     there = {name: sha256 for name, sha256 in manifests.items() if (work.build / name / MANIFEST).is_file()}
-    write_exports(work.build, Exports(exports, there, set_by_config(work.spec)))
+    write_exports(work.build, Exports((*exports, *(others if partial else ())), there, set_by_config(work.spec)))
 
 
 def _named(spec: ModelSpec) -> tuple[str, ...] | None:

@@ -2,7 +2,8 @@
 """What a classifier's own copies should differ by: the probabilities that it would give in a precision, simulated.
 
 ``build/<model>/yardstick/<precision>.npy`` holds float32 probabilities, [count, classes], of all golden images and probes;
-next to it, ``<precision>.json`` says what they follow from. The exporters compute them without any converter; reading needs no framework.
+next to it, ``<precision>.json`` says what they follow from. The exporters compute them without any converter; reading needs no
+framework.
 """
 
 import json

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from edgeferry.exporters.graph.fold import LINEAR, constant_node, copy_of, node_of, value_of
 from edgeferry.exporters.graph.simulation.activations import STEPS, to_input_range, to_range
+from edgeferry.exporters.graph.simulation.patterns import computed_within
 from edgeferry.exporters.graph.simulation.rebuild import Changes, rebuild, run
 from edgeferry.exporters.graph.simulation.rounding import scales_of, to_steps
 from edgeferry.exporters.graph.simulation.rounding import to_range as constant_to_range
@@ -33,8 +34,10 @@ def integer_graph(graph: "GraphDef", source: "Source", *, dense_per_channel: boo
     """Return the graph with weights and biases rounded to integers, and what rounds its values to 8 bits."""
     structure = Structure(graph)
     ranges = observed_ranges(structure, source.calibration, source.spec.preprocessing)
-    rounded = copy_of(graph)
+    rounded, exact = copy_of(graph), _exact_constants(structure)
     for node in rounded.node:
+        if node.name in exact:
+            continue
         if (value := _constant(node, structure, ranges, dense_per_channel=dense_per_channel)) is not None:
             node.CopyFrom(constant_node(node.name, value))
 
@@ -46,13 +49,23 @@ def integer_graph(graph: "GraphDef", source: "Source", *, dense_per_channel: boo
     return rounded, Changes(leaving=leaving)
 
 
+def _exact_constants(structure: Structure) -> set[str]:
+    """Return the constants that are not 8-bit values: those of operations computed as one, and those that move into a bias."""
+    within = computed_within(structure)
+    moved = {each.name for name in within if structure.nodes[name].op in (*LINEAR, "BiasAdd") for each in structure.readers[name]}
+    inner = {name for name in within if structure.nodes[name].op not in (*LINEAR, "BiasAdd")}
+    return {node_of(name) for each in moved | inner for name in structure.nodes[each].input}
+
+
 def observed_ranges(structure: Structure, pixels: "NDArray[np.uint8]", how: "Preprocessing") -> "Ranges":
     """Return the range that each kept value is rounded in: the least and greatest over all images, zero included."""
     import tensorflow as tf
 
-    rebuilt = rebuild(structure.graph, Changes())
-    kept = [node.name for node in structure.graph.node if structure.is_kept(node) and node.name in rebuilt.results]
-    floats = {name: rebuilt.results[name] for name in kept if rebuilt.results[name].dtype == "float32"}
+    rebuilt, within = rebuild(structure.graph, Changes()), computed_within(structure)
+    kept = [node.name for node in structure.graph.node if structure.is_kept(node) and node.name not in within]
+    floats = {
+        name: rebuilt.results[name] for name in kept if name in rebuilt.results and rebuilt.results[name].dtype == "float32"
+    }
     with rebuilt.graph.as_default():
         limits = {name: (tf.reduce_min(each), tf.reduce_max(each)) for name, each in floats.items()}
     found: Ranges = dict.fromkeys(limits, (0.0, 0.0))

@@ -4,7 +4,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from edgeferry.exporters.graph.fold import LINEAR, constant_node, copy_of, fold_batchnorm, reachable, value_of
+from edgeferry.exporters.graph.fold import LINEAR, constant_node, copy_of, fold_batchnorm, node_of, reachable, value_of
 from edgeferry.exporters.graph.groups import split_groups, without_calls
 from edgeferry.exporters.graph.simulation import activations
 from edgeferry.exporters.graph.simulation.integers import integer_graph
@@ -51,11 +51,27 @@ def _simplified(source: Source) -> "GraphDef":
     """Return the graph for any batch size as converters simplify it: without loops, grouped convolutions, batch normalization."""
     graph = without_calls(without_loops(source).graph_of(None))
     folded = graph if source.folding in {"folded", "nothing to fold"} else fold_batchnorm(graph, source.output)[0]
-    return reachable(split_groups(folded, source.output)[0], source.output)
+    split = split_groups(folded, source.output)[0]
+    _multiply_by_reciprocals(split)
+    return reachable(split, source.output)
+
+
+def _multiply_by_reciprocals(graph: "GraphDef") -> None:
+    """Replace divisions by constants, as every converter does: a sixth is not a float16 number, six is."""
+    nodes = {node.name: node for node in graph.node}
+    for node in [each for each in graph.node if each.op == "RealDiv" and nodes[node_of(each.input[1])].op == "Const"]:
+        divisor = value_of(nodes[node_of(node.input[1])])
+        if divisor.dtype == "float32" and divisor.all():
+            graph.node.append(constant_node(f"{node.name}/reciprocal", 1 / divisor))
+            node.op, node.input[1] = "Mul", graph.node[-1].name
 
 
 def _float32(graph: "GraphDef", _source: Source) -> "Simulated":
-    return graph, _rounding_results(graph, lambda values: activations.to_bits(values, FLOAT32_BITS))
+    return graph, _in_float32(graph)
+
+
+def _in_float32(graph: "GraphDef") -> Changes:
+    return _rounding_results(graph, lambda values: activations.to_bits(values, FLOAT32_BITS))
 
 
 def _float16(graph: "GraphDef", _source: Source) -> "Simulated":
@@ -63,7 +79,7 @@ def _float16(graph: "GraphDef", _source: Source) -> "Simulated":
 
 
 def _float16_weights(graph: "GraphDef", _source: Source) -> "Simulated":
-    return _stored(graph, _as_float16), Changes()
+    return _with_weights(graph, _as_float16)
 
 
 def _uint8_weights(graph: "GraphDef", _source: Source) -> "Simulated":
@@ -71,11 +87,16 @@ def _uint8_weights(graph: "GraphDef", _source: Source) -> "Simulated":
         in_float16 = values.ndim < 2 or reader.op == "DepthwiseConv2dNative"
         return to_float16(values) if in_float16 else to_range(values, 8)
 
-    return _stored(graph, stored), Changes()
+    return _with_weights(graph, stored)
 
 
 def _uint16_weights(graph: "GraphDef", _source: Source) -> "Simulated":
-    return _stored(graph, lambda values, _: to_range(values, 16)), Changes()
+    return _with_weights(graph, lambda values, _: to_range(values, 16))
+
+
+def _with_weights(graph: "GraphDef", stored: "Stored") -> "Simulated":
+    """Return the simulation of a format that stores weights in fewer bits and computes in float32."""
+    return _stored(graph, stored), _in_float32(graph)
 
 
 def _compressed(compress: "Stored") -> "Callable[[GraphDef, Source], Simulated]":

@@ -77,6 +77,12 @@ def test_what_is_left_out_takes_the_safe_default(read: Read) -> None:
     assert (spec.output, spec.formats, spec.calibration, spec.trained_by) == ("auto", None, None, None)
 
 
+@pytest.mark.parametrize("name", ["image_dataset_from_directory", "keras.layers.Resizing", "INTER_LINEAR", "cv2.INTER_LINEAR"])
+def test_a_resize_may_have_the_name_of_what_the_training_used(read: Read, name: str) -> None:
+    spec = read(("range = [0, 255]", f'range = [0, 255]\nresize = "{name}"'))
+    assert spec == read(("range = [0, 255]", 'range = [0, 255]\nresize = "tf-bilinear"'))
+
+
 def test_a_name_left_out_is_the_files(read: Read) -> None:
     assert read(('name = "pets"\n', "")).name == "pets"
 

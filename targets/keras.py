@@ -68,7 +68,8 @@ def _loaded(job: Job) -> Callable[[Any], Any]:
     if job.artifact.kind == "keras":
         model = load_model(job.main_file)
         # Not predict(), which spends milliseconds per call on its own loop.
-        compiled: Callable[[Any], Any] = tf.function(lambda image: model(image, training=False))
+        # Traced for one image; batches of all sizes share a second trace.
+        compiled: Callable[[Any], Any] = tf.function(lambda image: model(image, training=False), reduce_retracing=True)
         return compiled
     signature = tf.saved_model.load(str(job.main_file.parent)).signatures[SIGNATURE]
 

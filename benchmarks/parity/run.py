@@ -5,6 +5,7 @@ import json
 import shutil
 import statistics
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from itertools import count, groupby
@@ -37,6 +38,7 @@ class Bench:
     """One model's artifacts and what they are compared with.
 
     ``reuse`` uses earlier results of the same files and code; ``formats`` names those to check, empty for all that were exported.
+    ``child`` is the process that runs them, where it is to be used again; without it every target has one of its own.
     """
 
     build: Path
@@ -46,6 +48,7 @@ class Bench:
     reuse: bool
     digests: Digests
     formats: tuple[str, ...] = ()
+    child: Child | None = None
 
     @property
     def sha256(self) -> Sha256:
@@ -160,7 +163,7 @@ def _carried_out(bench: Bench, plan: list[_Planned]) -> Iterator[Row]:
     """Yield the row of everything planned; those of one target share a child process."""
     numbers, total = count(1), sum(each.row is None for each in plan)
     for _, group in groupby(plan, key=lambda each: each.target.name):
-        with Child() as child:
+        with nullcontext(bench.child) if bench.child is not None else Child() as child:
             for each in group:
                 if each.row is None:
                     bench.step(f"checking {each.artifact.format} on {each.target.name}", next(numbers), total)

@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
     from edgeferry.exporters.graph.source import Source
 
-# Where a fault shows. answers: in the predictions for single images. elsewhere: only in what such predictions cannot show, such as
-# metadata, a batch, or a manifest. nowhere: it is none, an honest artifact that was made in another way.
+# Where a fault shows. answers: in the predictions for single images. elsewhere: only in what such predictions cannot show, such
+# as metadata, a batch, or a manifest. nowhere: it is none, an honest artifact that was made in another way.
 Shows = Literal["answers", "elsewhere", "nowhere"]
 HONEST: Final = "honest"
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One way in which an artifact can be wrong, or with ``shows`` 'nowhere' one way in which it can be made honestly.
+    """One way in which an artifact can be wrong; with ``shows`` 'nowhere' one way to make it honestly.
 
     ``source(source)`` returns the classifier that the format's own exporter then writes; without it the artifact in the build
     folder is copied. ``patch(folder, artifact)`` changes the files in a folder and returns the manifest, before the digests of the

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Changes to a frozen graph: its constants, or nodes before and after it."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +18,8 @@ from edgeferry.exporters.graph.fold import (
 from edgeferry.exporters.graph.source import INPUT, Source
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     from numpy.typing import NDArray
     from tensorflow.core.framework.graph_pb2 import GraphDef

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from edgeferry.benchmarks.parity.expected import NO_CLASS, images_to_run
 from edgeferry.benchmarks.parity.run import JOB_TIMEOUT_S, Bench, run_all, run_job
@@ -126,9 +126,7 @@ def scores_of(laboratory: Laboratory, target: Target, folder: Path) -> "NDArray[
     return run.scores if len(run.scores) == len(laboratory.labels) else None
 
 
-def try_fault(
-    laboratory: Laboratory, build: Path, subject: Subject, fault: Fault
-) -> "tuple[Trial, NDArray[np.float32] | None]":
+def try_fault(laboratory: Laboratory, build: Path, subject: Subject, fault: Fault) -> "tuple[Trial, NDArray[np.float32] | None]":
     """Return what a fault in an artifact does and what the check makes of it, and the scores for all images where it runs.
 
     Raises:

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from edgeferry.benchmarks.selftest.fault import Fault, faults
 from edgeferry.benchmarks.selftest.families.stale import UNSIGNED
+from edgeferry.benchmarks.selftest.fault import Fault, faults
 from edgeferry.exporters import worker
 from edgeferry.exporters.format import formats
 from edgeferry.exporters.graph.source import read_source

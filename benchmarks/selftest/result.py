@@ -78,9 +78,7 @@ def tallies(trials: Sequence[Trial]) -> list[Tally]:
 def tally(form: str, target: str, trials: Sequence[Trial]) -> Tally:
     """Return the counts of trials under a format's name."""
     counts = {harm: _count([each for each in trials if each.harm == harm]) for harm in get_args(Harm)}
-    return Tally(
-        form, target, counts["harmful"], counts["subtle"], counts["elsewhere"], counts["none"], counts["honest"]
-    )
+    return Tally(form, target, counts["harmful"], counts["subtle"], counts["elsewhere"], counts["none"], counts["honest"])
 
 
 def _count(trials: Sequence[Trial]) -> Count:
@@ -97,6 +95,14 @@ def missed(trials: Sequence[Trial]) -> list[Trial]:
 def false_alarms(trials: Sequence[Trial]) -> list[Trial]:
     """Return the honest artifacts that failed."""
     return [each for each in trials if each.harm == "honest" and each.is_caught]
+
+
+def holds(found: SelfTest) -> bool:
+    """Return whether every fault that matters was caught, and every honest artifact passed.
+
+    A subtle fault that is missed changes a few answers at most, and does not count.
+    """
+    return not any(each.harm != "subtle" for each in missed(found.trials)) and not false_alarms(found.trials)
 
 
 def write_selftest(found: SelfTest, folder: Path) -> Path:

@@ -3,7 +3,6 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +12,6 @@ from edgeferry.benchmarks.parity.run import open_bench
 from edgeferry.benchmarks.selftest.fault import choose_faults
 from edgeferry.benchmarks.selftest.laboratory import open_laboratory, subjects, try_fault
 from edgeferry.benchmarks.selftest.result import SelfTest
-from edgeferry.benchmarks.selftest.trial import Trial
 from edgeferry.exporters.format import choose as choose_formats
 from edgeferry.models.config.spec import ModelSpec
 from edgeferry.models.system.child import ChildError
@@ -21,8 +19,12 @@ from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.terminal import Step
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     from numpy.typing import NDArray
+
+    from edgeferry.benchmarks.selftest.trial import Trial
 
     Labelled = tuple[NDArray[np.uint8], NDArray[np.int64]]
     Keep = Callable[[Trial, NDArray[np.float32] | None], None]

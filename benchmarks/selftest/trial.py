@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# harmful and subtle: it changes answers, many or few. none: it changes no answer on these images. elsewhere: predictions for single
-# prepared images cannot show it. honest: it is no fault.
+# harmful and subtle: it changes answers, many or few. none: it changes no answer on these images. elsewhere: predictions for
+# single prepared images cannot show it. honest: it is no fault.
 Harm = Literal["harmful", "subtle", "none", "elsewhere", "honest"]
 # A fault is harmful where more than this fraction of answers differ from the honest artifact's, or that much accuracy is lost.
 HARMFUL_CHANGED: Final = 0.02
@@ -59,7 +59,7 @@ def answers_of(scores: "NDArray[np.float32]", labels: "NDArray[np.int64]") -> An
 
 
 def harm_of(found: Answers | None, honest: Answers) -> tuple[Harm, float, float | None]:
-    """Return what a fault does to the answers, the fraction that changed and the accuracy lost; None is an artifact that does not run."""
+    """Return a fault's harm, the fraction of answers that changed, and the accuracy lost; None is what does not run."""
     if found is None or found.classes.shape != honest.classes.shape:
         return "harmful", 1.0, honest.accuracy
     changed = float((found.classes != honest.classes).mean())

@@ -144,7 +144,7 @@ def read_source(spec: ModelSpec, folder: Path) -> Source:
 
 
 def traced_again(source: Source) -> Source:
-    """Return the classifier frozen again from the Keras model as it is in memory now, folded as ``source`` is, and not checked."""
+    """Return the classifier frozen again from the Keras model as it is in memory, folded as ``source`` is, unchecked."""
     from edgeferry.exporters.graph.fold import fold_batchnorm, fold_constants
 
     def frozen(batch: int | None) -> "GraphDef":

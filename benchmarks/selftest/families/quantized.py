@@ -47,7 +47,8 @@ def layers_in(model: bytearray) -> list[Layer]:
     for at in range(graph.OperatorsLength()):
         operator = graph.Operators(at)
         if tree.OperatorCodes(operator.OpcodeIndex()).BuiltinCode() in wanted:
-            inputs = [graph.Tensors(each) if each >= 0 else None for each in operator.InputsAsNumpy()]
+            # A bias that is left out has the number -1.
+            inputs: list[Any] = [graph.Tensors(each) if each >= 0 else None for each in operator.InputsAsNumpy()]
             output = graph.Tensors(operator.Outputs(0))
             if inputs[1].Type() == schema.TensorType.INT8 and inputs[1].Quantization().ScaleLength():
                 found.append(_layer(tree, inputs, output, schema))

@@ -55,7 +55,7 @@ def _add_noise(graph: "GraphDef", layer: "NodeDef", rng: "np.random.Generator", 
 def _step(graph: "GraphDef", layer: "NodeDef", rng: "np.random.Generator", gain: float, noise: float) -> None:
     weights = weights_of(graph, layer)
     columns = by_channel(layer, weights)
-    columns *= (1 + gain * rng.standard_normal(columns.shape[-1])).astype("float32")
+    columns *= (1 + gain * rng.standard_normal((columns.shape[-1],))).astype("float32")
     set_weights(graph, layer, weights + noise * weights.std() * rng.standard_normal(weights.shape))
     if (bias := bias_of(graph, layer)) is not None:
         set_bias(graph, layer, bias + gain * bias.std() * rng.standard_normal(bias.shape))

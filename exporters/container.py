@@ -28,6 +28,7 @@ PROGRAM: Final = (
     "models/system/__init__.py",
     "models/system/cores.py",
     "models/system/errors.py",
+    "models/tf_resize.py",
 )
 PACKAGE: Final = "edgeferry"
 BUILD: Final = ROOT / "exporters" / "endpoint"

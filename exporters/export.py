@@ -11,13 +11,14 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from edgeferry.exporters import worker
 from edgeferry.exporters.format import Format, check_options, choose, options_of
-from edgeferry.models.artifact import EXPORTS, LOG, read_artifact, what_changed
+from edgeferry.models.artifact import LOG, MANIFEST, Artifact, read_artifact, what_changed
 from edgeferry.models.config.locate import config_of_same_name
 from edgeferry.models.config.spec import ModelSpec
+from edgeferry.models.exports import Export, Exports, known_exports, record_manifest, set_by_config, write_exports
 from edgeferry.models.reference import (
     REFERENCE,
     Reference,
@@ -30,26 +31,12 @@ from edgeferry.models.system.child import Child, ChildError
 from edgeferry.models.system.closure import CodeDigests
 from edgeferry.models.system.digests import INDEX, Digests
 from edgeferry.models.system.errors import EdgeError
-from edgeferry.models.system.files import Sha256, digest, explain_disk_errors, partial_of, write_json
+from edgeferry.models.system.files import Sha256, digest, explain_disk_errors, partial_of
 from edgeferry.models.system.packages import installed_version
 from edgeferry.models.system.terminal import Step
 
-SCHEMA: Final = 1
 WORKER: Final = "edgeferry.exporters.worker"
 NO_IMAGES: Final = "needs data.calibration in the config: a folder with some 100 to 500 typical images, none of them golden"
-
-State = Literal["written", "kept", "failed", "not run"]
-
-
-@dataclass(frozen=True)
-class Export:
-    """What became of one format, and why; ``rebuilt`` where its files were not those that were exported."""
-
-    format: str
-    state: State
-    reason: str
-    rebuilt: bool = False
-    code: str | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +49,7 @@ class _Work:
     step: Step
     sha256: Sha256
     code: CodeDigests
+    known: Exports
 
 
 @dataclass(frozen=True)
@@ -85,17 +73,22 @@ def export_all(spec: ModelSpec, build: Path, names: tuple[str, ...] | None, step
     chosen = choose(names or _named(spec))
     check_options(spec)
     with Child() as child, Digests(build / INDEX) as digests:
-        work = _Work(spec, build, child, step, digests.sha256, CodeDigests(digests.sha256))
+        work = _Work(spec, build, child, step, digests.sha256, CodeDigests(digests.sha256), known_exports(build))
         _refuse_other_config(work)
         if spec.trained_by is not None and not spec.model.is_file():
             step(f"training {spec.name}")
             _needed(work, worker.train, "train.log", spec)
         reference = _reference(work)
         exports = _exports(work, chosen, reference)
-    found = {"schema": SCHEMA, "formats": [asdict(export) for export in exports]}
-    if _read(build / EXPORTS) != found:
-        write_json(build / EXPORTS, found)
+    _record(work, exports)
     return exports
+
+
+def _record(work: _Work, exports: tuple[Export, ...]) -> None:
+    """Write what became of the formats; the manifests of formats that were not selected stay recorded."""
+    manifests = known_exports(work.build).manifests
+    there = {name: sha256 for name, sha256 in manifests.items() if (work.build / name / MANIFEST).is_file()}
+    write_exports(work.build, Exports(exports, there, set_by_config(work.spec)))
 
 
 def _named(spec: ModelSpec) -> tuple[str, ...] | None:
@@ -177,10 +170,18 @@ def _plan(form: Format, work: _Work, reference: Reference) -> Export | _Plan:
         return _Plan(form, made_from, "not exported before" if absent else "exported by another release of edgeferry")
     if artifact.key != digest(made_from):
         return _Plan(form, made_from, "; ".join(_changes(artifact.made_from, made_from)))
-    changed = what_changed(artifact, folder, work.sha256)
-    if changed:
+    if changed := _tampered(artifact, folder, work):
         return _Plan(form, made_from, f"rebuilt: {changed}", rebuilt=True)
     return Export(form.name, "kept", "nothing changed")
+
+
+def _tampered(artifact: Artifact, folder: Path, work: _Work) -> str | None:
+    """Return what is no longer as it was exported, the manifest or a file, or None."""
+    try:
+        work.known.refuse_other_manifest(folder, work.sha256)
+    except EdgeError as error:
+        return str(error)
+    return what_changed(artifact, folder, work.sha256)
 
 
 def _written(plan: _Plan, work: _Work) -> Export:
@@ -190,6 +191,7 @@ def _written(plan: _Plan, work: _Work) -> Export:
     log.unlink(missing_ok=True)
     try:
         work.child.call(worker.write, work.spec, work.build, name, plan.made_from, log=log)
+        record_manifest(work.build, name)
     except (EdgeError, ChildError) as error:
         code = error.code if isinstance(error, EdgeError) else None
         return Export(name, "failed", str(error).replace(str(log), str(folder / LOG)), code=code)
@@ -259,10 +261,3 @@ def _changes(before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
 
 def _singular(key: str) -> str:
     return {"options": "option ", "tolerance": "tolerance "}.get(key, "")
-
-
-def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None

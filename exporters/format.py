@@ -88,6 +88,11 @@ def choose(names: tuple[str, ...] | None) -> tuple[Format, ...]:
     return tuple(form for form in known.values() if (form.by_default if names is None else form.name in names))
 
 
+def tolerance_of(form: Format, own: Mapping[str, float], config: str) -> Tolerance:
+    """Return a format's tolerance, with what a config of that file name sets itself, by key."""
+    return replace(form.tolerance, **dict(own), reason=f"set in {config}") if own else form.tolerance
+
+
 def options_of(form: Format, spec: ModelSpec) -> Any:
     """Return a format's options: those of ``[export.<format>]``, then those of ``[export.<kind>]``, then the defaults.
 

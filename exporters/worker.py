@@ -3,15 +3,15 @@
 
 import importlib
 import os
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from edgeferry.exporters.format import Format, formats, write_format
+from edgeferry.exporters.format import formats, tolerance_of, write_format
 from edgeferry.exporters.graph.source import Source, read_source
-from edgeferry.models.artifact import Artifact, Tolerance, files_of, write_manifest
+from edgeferry.models.artifact import Artifact, files_of, write_manifest
 from edgeferry.models.config.spec import ModelSpec
+from edgeferry.models.exports import set_by_config
 from edgeferry.models.reference import REFERENCE, make_reference
 from edgeferry.models.system.files import digest, whole_folder
 
@@ -55,7 +55,7 @@ def write_source(source: Source, build: Path, name: str, made_from: dict[str, An
             output=written.output or source.output,
             labels=spec.labels,
             preprocessing=spec.preprocessing,
-            tolerance=_tolerance(form, spec),
+            tolerance=tolerance_of(form, set_by_config(spec).get(name, {}), spec.path.name),
             files=files_of(place),
             key=digest(made_from),
             made_from=made_from,
@@ -70,8 +70,3 @@ def write_source(source: Source, build: Path, name: str, made_from: dict[str, An
 @lru_cache(maxsize=1)
 def _source(spec: ModelSpec, build: Path) -> Source:
     return read_source(spec, build / REFERENCE)
-
-
-def _tolerance(form: Format, spec: ModelSpec) -> Tolerance:
-    own = {key: value for name, key, value in spec.tolerances if name == form.name}
-    return replace(form.tolerance, **own, reason=f"set in {spec.path.name}") if own else form.tolerance

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from edgeferry.models.system.errors import EdgeError
+from edgeferry.models.tf_resize import METHODS, fitted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,21 +83,29 @@ def pixels_of(picture: "Image.Image", how: Preprocessing) -> "NDArray[np.uint8]"
     """Return one image as the config's pixels: uint8, [height, width, channels].
 
     Rotated as its EXIF orientation says, converted to the colour space, then fitted: ``stretch`` to the shape, ``crop`` the
-    largest centred part of the right aspect, or ``pad`` with black; resized by Pillow's filter of that name.
+    largest centred part of the right aspect, or ``pad`` with black; resized by a filter of Pillow or as TensorFlow does.
     """
+    import numpy as np
+    from PIL import ImageOps
+
+    upright = ImageOps.exif_transpose(picture).convert("L" if how.colour == "gray" else "RGB")
+    size = (how.width, how.height)
+    pixels = fitted(upright, size, how.resize, how.fit) if how.resize in METHODS else _fitted_by_pillow(upright, size, how)
+    return np.ascontiguousarray(pixels[..., ::-1]) if how.colour == "bgr" else pixels
+
+
+def _fitted_by_pillow(picture: "Image.Image", size: tuple[int, int], how: Preprocessing) -> "NDArray[np.uint8]":
     import numpy as np
     from PIL import Image, ImageOps
 
-    upright = ImageOps.exif_transpose(picture).convert("L" if how.colour == "gray" else "RGB")
-    size, filter_ = (how.width, how.height), Image.Resampling[how.resize.upper()]
+    filter_ = Image.Resampling[how.resize.upper()]
     if how.fit == "crop":
-        fitted = ImageOps.fit(upright, size, filter_)
+        resized = ImageOps.fit(picture, size, filter_)
     elif how.fit == "pad":
-        fitted = ImageOps.pad(upright, size, filter_, color=0)
+        resized = ImageOps.pad(picture, size, filter_, color=0)
     else:
-        fitted = upright if upright.size == size else upright.resize(size, filter_)
-    pixels = np.asarray(fitted, dtype=np.uint8).reshape(how.height, how.width, how.channels)
-    return np.ascontiguousarray(pixels[..., ::-1]) if how.colour == "bgr" else pixels
+        resized = picture if picture.size == size else picture.resize(size, filter_)
+    return np.asarray(resized, dtype=np.uint8).reshape(how.height, how.width, how.channels)
 
 
 def _refuse_larger_than(most_pixels: int | None, picture: "Image.Image", name: str) -> None:

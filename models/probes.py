@@ -5,10 +5,11 @@ They are golden images blended with one of another class, or with less contrast 
 for which the classifier is least certain. They need only the Keras model's own scores.
 """
 
-from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     import numpy as np
     from numpy.typing import NDArray
 

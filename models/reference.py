@@ -5,26 +5,30 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from edgeferry.models.calibration import calibration_pixels
 from edgeferry.models.config.diagnosis import better_channel_order, better_preprocessing
 from edgeferry.models.config.spec import ModelSpec
 from edgeferry.models.images import find_images, read_labels, read_pixels
 from edgeferry.models.keras_loader import check_file, classifier
-from edgeferry.models.preprocessing import normalise
+from edgeferry.models.order import ORDER, order_of
+from edgeferry.models.preprocessing import Preprocessing, normalise, preprocessing_of
 from edgeferry.models.probes import make_probes
 from edgeferry.models.softmax import softmax
 from edgeferry.models.system.closure import CodeDigests
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.files import Sha256, digest, files_below, sha256_of, whole_folder, write_json
 from edgeferry.models.system.packages import installed_version
+from edgeferry.models.uploads import bases_of, write_uploads
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# History: 1, the first; 2 names the config it was made from; 3 has probes.
+# History: 1, the first; 2 names the config it was made from; 3 holds its preprocessing, an order of images, uploads and probes.
 SCHEMA: Final = 3
 # The folder below build/<model>/, and its files.
 REFERENCE: Final = "reference"
@@ -56,6 +60,7 @@ class Reference:
     source_sha256: str
     output: str
     labels: tuple[str, ...]
+    preprocessing: Preprocessing
     images: int
     accuracy: float
     calibration_digest: str | None
@@ -116,11 +121,15 @@ def read_reference(folder: Path, sha256: Sha256 = sha256_of) -> Reference | None
         fields = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         if fields.pop("schema") != SCHEMA:
             return None
-        reference = Reference(**{**fields, "labels": tuple(fields["labels"])})
+        typed = {"labels": tuple(fields["labels"]), "preprocessing": preprocessing_of(fields["preprocessing"])}
+        reference = Reference(**{**fields, **typed})
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
-    present = {path.name: sha256(path) for path in files_below(folder) if path.name != FACTS}
-    return reference if present == reference.files else None
+    return reference if _digests(folder, sha256) == reference.files else None
+
+
+def _digests(folder: Path, sha256: Sha256 = sha256_of) -> dict[str, str]:
+    return {path.relative_to(folder).as_posix(): sha256(path) for path in files_below(folder) if path.name != FACTS}
 
 
 def reference_fields(folder: Path) -> dict[str, Any]:
@@ -149,9 +158,44 @@ def make_reference(spec: ModelSpec, folder: Path) -> Reference:
     golden = find_images(spec.golden)
     labels = read_labels(golden, spec.labels)
     pixels = read_pixels(golden, spec.preprocessing)
-    calibration = _calibration_pixels(spec)
-    _refuse_overlap(spec, pixels, calibration)
+    calibration = calibration_pixels(spec, pixels)
     predict = classifier(spec).predict_on_batch
+    output, probabilities = _predicted(spec, predict, pixels, labels)
+    order = order_of(probabilities, labels)
+    of_pixels = partial(_probabilities, spec, predict, output)
+    probes, probe_scores = make_probes(pixels, probabilities, of_pixels)
+    with whole_folder(folder) as place:
+        np.save(place / PIXELS, pixels)
+        np.save(place / LABELS, labels)
+        np.save(place / SCORES, probabilities)
+        if calibration is not None:
+            np.save(place / CALIBRATION, calibration)
+        np.save(place / ORDER, order)
+        np.save(place / PROBES, probes)
+        np.save(place / PROBE_SCORES, probe_scores)
+        files, bases = [golden.files[at] for at in order if golden.files], bases_of(pixels, probabilities, order)
+        write_uploads(place, files, bases, spec.preprocessing, of_pixels)
+        reference = Reference(
+            key=reference_key(spec),
+            source_sha256=sha256_of(spec.model),
+            output=output,
+            labels=spec.labels,
+            preprocessing=spec.preprocessing,
+            images=len(labels),
+            accuracy=float((probabilities.argmax(axis=1) == labels).mean()),
+            calibration_digest=None if spec.calibration is None else find_images(spec.calibration).digest,
+            config=str(spec.path.resolve()),
+            config_digests=config_digests(spec),
+            files=_digests(place),
+        )
+        write_json(place / FACTS, {"schema": SCHEMA, **asdict(reference)})
+    return reference
+
+
+def _predicted(
+    spec: ModelSpec, predict: Any, pixels: "NDArray[np.uint8]", labels: "NDArray[np.int64]"
+) -> "tuple[str, NDArray[np.float32]]":
+    """Return what the model returns, and its probabilities for the golden images, which show that the config fits the model."""
     scores = keras_scores(predict, pixels, spec)
     output = output_kind(scores, spec)
     probabilities = softmax(scores) if output == "logits" else scores
@@ -163,34 +207,12 @@ def make_reference(spec: ModelSpec, folder: Path) -> Reference:
         ) from None
     if finding := better_channel_order(spec, predict, pixels, labels):
         raise EdgeError("EF-config-mismatch", f"{spec.path}: the config does not fit the model. {finding}")
+    return output, probabilities
 
-    def probabilities_of(images: "NDArray[np.uint8]") -> "NDArray[np.float32]":
-        found = keras_scores(predict, images, spec)
-        return softmax(found) if output == "logits" else found
 
-    probes, probe_scores = make_probes(pixels, probabilities, probabilities_of)
-    with whole_folder(folder) as place:
-        np.save(place / PIXELS, pixels)
-        np.save(place / LABELS, labels)
-        np.save(place / SCORES, probabilities)
-        np.save(place / PROBES, probes)
-        np.save(place / PROBE_SCORES, probe_scores)
-        if calibration is not None:
-            np.save(place / CALIBRATION, calibration)
-        reference = Reference(
-            key=reference_key(spec),
-            source_sha256=sha256_of(spec.model),
-            output=output,
-            labels=spec.labels,
-            images=len(labels),
-            accuracy=float((probabilities.argmax(axis=1) == labels).mean()),
-            calibration_digest=None if spec.calibration is None else find_images(spec.calibration).digest,
-            config=str(spec.path.resolve()),
-            config_digests=config_digests(spec),
-            files={path.name: sha256_of(path) for path in files_below(place)},
-        )
-        write_json(place / FACTS, {"schema": SCHEMA, **asdict(reference)})
-    return reference
+def _probabilities(spec: ModelSpec, predict: Any, output: str, pixels: "NDArray[np.uint8]") -> "NDArray[np.float32]":
+    scores = keras_scores(predict, pixels, spec)
+    return softmax(scores) if output == "logits" else scores
 
 
 def keras_scores(predict: Callable[[Any], Any], pixels: "NDArray[np.uint8]", spec: ModelSpec) -> "NDArray[np.float32]":
@@ -282,23 +304,4 @@ def check_discriminates(scores: "NDArray[np.float32]", labels: "NDArray[np.int64
         raise EdgeError(
             "EF-model-chance",
             f"{about}guessing reaches {chance:.1%}. Is it trained? Check the label order, input.colour and input.range.",
-        )
-
-
-def _calibration_pixels(spec: ModelSpec) -> "NDArray[np.uint8] | None":
-    return None if spec.calibration is None else read_pixels(find_images(spec.calibration), spec.preprocessing)
-
-
-def _refuse_overlap(spec: ModelSpec, golden: "NDArray[np.uint8]", calibration: "NDArray[np.uint8] | None") -> None:
-    if calibration is None:
-        return
-    known = {image.tobytes(): number for number, image in enumerate(golden)}
-    shared = [number for number, image in enumerate(calibration) if image.tobytes() in known]
-    if shared:
-        files = find_images(spec.calibration).files if spec.calibration else ()
-        example = f", {files[shared[0]].name} among them" if files else ""
-        raise EdgeError(
-            "EF-calibration-golden",
-            f"{spec.calibration}: {len(shared)} calibration images are golden images too{example}; "
-            "an int8 artifact must not be checked on what it was calibrated with. Remove them from one of the two.",
         )

@@ -58,7 +58,7 @@ def _open(job: Job, device: str = "CPU") -> Session:
             "device": device,
             **(nvidia.environment() if device == "GPU" else {}),
         },
-        takes_batches=job.artifact.kind == "keras",
+        takes_batches=True,
     )
 
 

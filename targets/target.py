@@ -31,7 +31,9 @@ class Job:
 
     ``pixels`` is an .npy file, uint8, [count, height, width, channels], before normalisation. ``warmup`` and ``rounds`` count
     calls; the very first call is timed separately. Where ``settle_s`` is not 0, warm-up goes on for that many seconds, and then
-    until the times are stable: just-in-time compilers make a runtime faster for a second.
+    until the times are stable: just-in-time compilers make a runtime faster for a second. ``reference`` is the reference's folder
+    where the run is to be judged: then some images also run in batches, and an endpoint is sent whole files. Where only some
+    images can run, its order says which.
     """
 
     folder: Path
@@ -42,6 +44,7 @@ class Job:
     threads: int = 1
     accelerator: str | None = None
     settle_s: float = 0.0
+    reference: Path | None = None
 
     @property
     def artifact(self) -> Artifact:
@@ -62,6 +65,14 @@ class Job:
 
 
 @dataclass(frozen=True)
+class BatchedScores:
+    """The scores of images that ran in batches: the numbers of the images of each batch, and a row for every image in turn."""
+
+    batches: tuple[tuple[int, ...], ...]
+    scores: "NDArray[np.float32]"
+
+
+@dataclass(frozen=True)
 class Run:
     """The result of a job: raw scores and raw times.
 
@@ -70,6 +81,8 @@ class Run:
     output is in host memory. ``environment`` names what really ran: runtime, version, threads, delegate or backend.
     ``image_indices`` names the golden images that the scores are of, or is None for all: a software-rendered GPU runs only a few.
     ``stored`` holds the integers as the file outputs them, where they can be compared with those of the file's integer parent.
+    ``batched`` are scores of images that also ran in batches, where the file takes these. ``uploads`` are the probabilities of
+    the files to upload, in the order of ``edgeferry.models.uploads.files_in``, NaN where a file was refused.
     """
 
     scores: "NDArray[np.float32]"
@@ -80,6 +93,8 @@ class Run:
     environment: Mapping[str, Any] = field(default_factory=dict)
     image_indices: tuple[int, ...] | None = None
     stored: "NDArray[np.generic] | None" = None
+    batched: BatchedScores | None = None
+    uploads: "NDArray[np.float32] | None" = None
 
 
 @dataclass(frozen=True)

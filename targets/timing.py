@@ -3,18 +3,24 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
+from edgeferry.models.order import read_order
 from edgeferry.models.preprocessing import normalise
-from edgeferry.targets.target import Job, Run, Session
+from edgeferry.models.system.errors import EdgeError
+from edgeferry.targets.target import BatchedScores, Job, Run, Session
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# How many golden images run on a software-rendered GPU, which takes up to seconds for each.
-FEW: Final = 8
+# A software-rendered GPU takes up to seconds per image: it runs images for so long, and at least so many.
+FEW_S: Final = 1.0
+FEWEST: Final = 8
+# Images in each batch that is compared with the same images one by one; two sizes, since a graph may be right for one of them.
+BATCHES: Final = (7, 8)
+LEAST_BATCH: Final = 2
 
 # Warm-up goes on until the median of this many calls is no longer lower than that of those before, or for this long.
 WINDOW: Final = 10
@@ -78,16 +84,43 @@ def images_of(session: Session, job: Job) -> "Sequence[NDArray[np.float32]]":
     return normalised_images(job) if session.images is None else session.images
 
 
-def few_of(count: int) -> list[int]:
-    """Return the indices of a few out of ``count`` images, spread evenly."""
-    return sorted({at * count // FEW for at in range(FEW)})
+def batches_of(job: Job, sizes: Sequence[int] = BATCHES) -> list[list[int]]:
+    """Return the numbers of the images in each batch, no image in two of them; none where the run is not to be judged."""
+    if job.reference is None:
+        return []
+    order, batches = read_order(job.reference, len(job.images())), []
+    for size in sizes:
+        batches.append(order[:size])
+        order = order[size:]
+    return [batch for batch in batches if len(batch) >= LEAST_BATCH]
 
 
 def run_of(session: Session, job: Job) -> Run:
     """Return the run of a job by a session."""
+    images = images_of(session, job)
+    run = _run(session, predict_and_time(session.ready, images, job))
+    batches = batches_of(job) if session.takes_batches else []
+    return replace(run, batched=_batched(session, images, batches)) if batches else run
+
+
+def run_few(session: Session, job: Job) -> Run:
+    """Return the run of a job by a slow session: as many images as FEW_S allows, those first that are worth most."""
+    images = images_of(session, job)
+    order = read_order(job.reference, len(images))
+    first_ms, _ = timed(session.ready(images[order[0]]))
+    outputs: list[NDArray[np.generic]] = []
+    begun = time.perf_counter()
+    for at in order:
+        if len(outputs) >= FEWEST and time.perf_counter() - begun > FEW_S:
+            break
+        outputs.append(session.ready(images[at])())
+    again_ms, _ = timed(session.ready(images[order[0]]))
+    return replace(_run(session, Measured(outputs, first_ms, (again_ms,))), image_indices=tuple(order[: len(outputs)]))
+
+
+def _run(session: Session, measured: "Measured[NDArray[np.generic]]") -> Run:
     import numpy as np
 
-    measured = predict_and_time(session.ready, images_of(session, job), job)
     outputs = np.concatenate(measured.outputs)
     return Run(
         scores=session.as_scores(outputs),
@@ -98,6 +131,20 @@ def run_of(session: Session, job: Job) -> Run:
         environment=session.environment,
         stored=outputs if session.keeps_integers and np.issubdtype(outputs.dtype, np.integer) else None,
     )
+
+
+def _batched(session: Session, images: "Sequence[NDArray[np.float32]]", batches: list[list[int]]) -> BatchedScores:
+    import numpy as np
+
+    outputs: list[NDArray[np.generic]] = []
+    for batch in batches:
+        try:
+            outputs.append(session.ready(np.concatenate([images[at] for at in batch]))())
+        except Exception as error:
+            # Each runtime raises errors of its own.
+            why = str(error).strip().splitlines() or [type(error).__name__]
+            raise EdgeError("EF-batch-failed", f"it ran single images, but not a batch of {len(batch)}: {why[0]}") from error
+    return BatchedScores(tuple(map(tuple, batches)), session.as_scores(np.concatenate(outputs)))
 
 
 def timed(call: Callable[[], Output]) -> tuple[float, Output]:

@@ -18,9 +18,10 @@ import pytest
 from alone import one_at_a_time
 from fixture_cache import FixtureCache, digests_of, versions
 
-from edgeferry.exporters.export import Export, export_all
+from edgeferry.exporters.export import export_all
 from edgeferry.exporters.format import formats
 from edgeferry.models.config.spec import ModelSpec, read_spec
+from edgeferry.models.exports import Export
 from edgeferry.models.images import find_images, read_labels, read_pixels
 from edgeferry.models.preprocessing import normalise
 from edgeferry.models.reference import FACTS, REFERENCE

@@ -115,6 +115,7 @@ def checkout(digits: Any, exported_digits: Any, tmp_path_factory: pytest.TempPat
     build = root / "build" / digits.name
     for name in (*FEW, "reference"):
         shutil.copytree(exported_digits.build / name, build / name)
+    shutil.copyfile(exported_digits.build / "exports.json", build / "exports.json")
     (root / "exporters" / "toy.py").write_text(FORMAT, encoding="utf-8")
     (root / "targets" / "toy.py").write_text(TARGET, encoding="utf-8")
     done = _python(root, "edgeferry", "export-all", digits.path, "--build", build.parent, *EXPORT, *RUN)

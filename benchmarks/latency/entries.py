@@ -9,8 +9,9 @@ from typing import Final
 
 from edgeferry.benchmarks.latency.records import Case, case_name
 from edgeferry.benchmarks.latency.samples import samples_needed
-from edgeferry.benchmarks.parity.run import sound
+from edgeferry.benchmarks.parity.sound import sound, with_tolerance
 from edgeferry.models.artifact import MANIFEST, Artifact
+from edgeferry.models.exports import known_exports
 from edgeferry.models.reference import REFERENCE, Reference, read_reference
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.targets.target import Target
@@ -103,9 +104,10 @@ def entries_of(selection: Selection, threads: Sequence[int] = (1,)) -> Iterator[
         artifact, problem = sound(selection.build, reference, name)
         if artifact is None or problem:
             raise EdgeError("EF-artifact-unsound", f"{selection.build / name}: {problem}")
+        judged = with_tolerance(artifact, known_exports(selection.build).tolerances, reference)
         for target in selection.targets:
             if target.takes(artifact) and target.judged:
-                yield from (Entry(artifact, target, count) for count in threads)
+                yield from (Entry(judged, target, count) for count in threads)
 
 
 def parse_baseline(text: str | None) -> tuple[str, str] | None:

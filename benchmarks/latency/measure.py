@@ -24,7 +24,7 @@ from edgeferry.benchmarks.latency.records import (
     write_latencies,
 )
 from edgeferry.benchmarks.parity.expected import read_expected
-from edgeferry.benchmarks.parity.run import JOB_TIMEOUT_S, few_images, run_job, tidy
+from edgeferry.benchmarks.parity.one_run import JOB_TIMEOUT_S, few_images, run_job, tidy
 from edgeferry.benchmarks.parity.verdict import far_off
 from edgeferry.models.reference import REFERENCE
 from edgeferry.models.system.child import Child, ChildError

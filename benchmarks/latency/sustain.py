@@ -16,7 +16,7 @@ from edgeferry.benchmarks.latency.machine import State, machine, state
 from edgeferry.benchmarks.latency.measure import SETTLE_S
 from edgeferry.benchmarks.latency.ratio import CLOCKS, CONFIDENCE, LEAST_EFFECT, RESAMPLES, Clock, Ratio, SpeedVerdict
 from edgeferry.benchmarks.latency.sustained import Minute, Second, Sustained
-from edgeferry.benchmarks.parity.run import few_images, run_job
+from edgeferry.benchmarks.parity.one_run import few_images, run_job
 from edgeferry.models.system.child import Child, ChildError
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.files import explain_disk_errors

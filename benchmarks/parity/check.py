@@ -4,18 +4,20 @@
 import os
 import platform
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from edgeferry.benchmarks.parity.bench import open_bench
 from edgeferry.benchmarks.parity.earlier import earlier_rows
 from edgeferry.benchmarks.parity.reading import report_of
 from edgeferry.benchmarks.parity.required import check_required, unmet
 from edgeferry.benchmarks.parity.rows import REPORT, SCHEMA, Report
-from edgeferry.benchmarks.parity.run import open_bench, run_all
+from edgeferry.benchmarks.parity.run import run_all
 from edgeferry.exporters.format import choose as choose_formats
 from edgeferry.models.artifact import MANIFEST, read_artifact
 from edgeferry.models.config.spec import ModelSpec
+from edgeferry.models.exports import set_by_config
 from edgeferry.models.reference import Reference, changed_config_keys
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.files import read_record, sha256_of
@@ -47,7 +49,9 @@ def checked(spec: ModelSpec | None, place: Path, asked: Scope, step: Step, *, re
     if spec is not None:
         check_required(spec.required, f"{spec.path}: parity.require")
     choose_formats(asked.formats)
-    bench = open_bench(place, choose(asked.targets or None), step, reuse=reuse, formats=asked.formats)
+    own = None if spec is None else set_by_config(spec)
+    bench = open_bench(place, choose(asked.targets or None), step, reuse=reuse, tolerances=own)
+    bench = replace(bench, formats=asked.formats)
     if spec is not None and not reuse:
         _refuse_changed(spec, bench.reference)
     rows = run_all(bench)

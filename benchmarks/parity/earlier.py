@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
+from edgeferry.benchmarks.parity.bench import Bench, fit_to_run, key_of, target_digest
 from edgeferry.benchmarks.parity.outcome import Outcome
 from edgeferry.benchmarks.parity.results import known_rows
 from edgeferry.benchmarks.parity.rows import Report, Row
-from edgeferry.benchmarks.parity.run import Bench, key_of, sound, target_digest
 from edgeferry.models.system.closure import CodeDigests
 from edgeferry.models.system.registry import did_you_mean
 from edgeferry.targets.target import targets
@@ -31,7 +31,7 @@ def earlier_rows(bench: Bench, previous: Report | None, rows: Sequence[Row]) -> 
 
 def _outdated(bench: Bench, row: Row, known: dict[str, Row], code: CodeDigests) -> str:
     """Return why a result no longer holds, or nothing."""
-    artifact, problem = sound(bench.build, bench.reference, row.format, bench.digests.sha256)
+    artifact, problem = fit_to_run(bench, row.format)
     if artifact is None or problem is not None:
         return str(problem)
     if artifact.sha256 != row.artifact_sha256:

@@ -34,7 +34,8 @@ class Metric:
     has no value. ``text`` formats a value for a table; a value that is ``counted`` is a fraction of images and is shown with
     their number. ``tolerance`` names the field of Tolerance that limits it in a ``direction``, None where nothing does;
     ``limit`` turns that field and the number of images into the limit itself. One that ``is_optional`` limits nothing where it
-    has no value. Columns stand in ``order``, and the last are the first that a narrow terminal leaves out.
+    has no value; one that ``is_detail`` has no column in a terminal. Columns stand in ``order``, and the last are the first that
+    a narrow terminal leaves out.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Metric:
     direction: Direction = "at_most"
     limit: Callable[[float, int], float] = _as_it_is
     is_optional: bool = False
+    is_detail: bool = False
     order: int = 100
 
     def value(self, probabilities: "NDArray[np.float32]", expected: "Expected") -> float | None:

@@ -4,7 +4,7 @@
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import groupby, islice
+from itertools import groupby
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from edgeferry.benchmarks.parity.metric import Metric, metrics
@@ -92,7 +92,7 @@ def _layouts(every: int, *, is_terminal: bool) -> Iterator[_Layout]:
 
 def _table(rows: Sequence[Row], console: "Console", width: int) -> tuple["Table", list[str]]:
     """Return the first layout that fits as a table, and the metrics that it leaves out; the first metric always stays."""
-    every = list(metrics().values())
+    every = _in_terminal()
     for layout in _layouts(len(every), is_terminal=console.is_terminal):
         table = _filled(rows, layout)
         natural = console.measure(table, options=console.options.update(max_width=10 * width)).maximum
@@ -111,6 +111,10 @@ def _columns(shown: Iterable[Metric]) -> list[_Column]:
     ]
 
 
+def _in_terminal() -> list[Metric]:
+    return [metric for metric in metrics().values() if not metric.is_detail]
+
+
 def _value(metric: Metric, row: Row) -> str:
     return metric.text(row.metric(metric.name))
 
@@ -119,7 +123,7 @@ def _filled(rows: Sequence[Row], layout: _Layout) -> "Table":
     from rich import box
     from rich.table import Table
 
-    columns = _columns(islice(metrics().values(), layout.metrics))
+    columns = _columns(_in_terminal()[: layout.metrics])
     padding = (0, int(layout.is_wide), 0, 0)
     table = Table(box=box.SIMPLE_HEAD, padding=padding, collapse_padding=True, pad_edge=False, show_edge=False)
     names = ("format", "size", "target") if layout.is_flat else ("format\n  target", "size")

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from edgeferry.exporters.readers.reader import LARGEST_PROTOBUF, PROTOBUF_FIELD_1, Reader, first_bytes
-from edgeferry.exporters.readers.record import AS_IS, Inspection, Weights, counted, weighed
+from edgeferry.exporters.readers.protobuf import messages_at, texts_by_key
+from edgeferry.exporters.readers.reader import LARGEST_PROTOBUF, PREPROCESSING, PROTOBUF_FIELD_1, Reader, first_bytes, in_json
+from edgeferry.exporters.readers.record import AS_IS, FileMetadata, Inspection, Weights, counted, weighed
 from edgeferry.models.artifact import Tensor
 from edgeferry.models.coreml_messages import enum_name, messages
 from edgeferry.models.system.errors import EdgeError
@@ -22,6 +23,10 @@ DATA: Final = "Data"
 # A specification on its own, as inside a package.
 SUFFIX: Final = ".mlmodel"
 LARGEST_MANIFEST: Final = 2**20
+# Fields of Model, of its ModelDescription and of its Metadata in Model.proto.
+DESCRIPTION: Final = 2
+METADATA: Final = 100
+USER_DEFINED: Final = 100
 # The oldest system of a specification version; source: Model.proto.
 SYSTEMS: Final = {
     1: "iOS 11", 2: "iOS 11.2", 3: "iOS 12", 4: "iOS 13", 5: "iOS 14", 6: "iOS 15", 7: "iOS 16", 8: "iOS 17", 9: "iOS 18",
@@ -66,6 +71,23 @@ def read_coreml(path: Path) -> Inspection:
         raise EdgeError(
             "EF-file-damaged", f"{file} cannot be read as Core ML ({type(error).__name__}: {error}); export or copy it again."
         ) from None
+
+
+def metadata_of_coreml(path: Path) -> FileMetadata:
+    """Return the preprocessing in a package's user-defined metadata; its labels are part of its program.
+
+    Raises:
+        EdgeError: it is damaged.
+    """
+    file = _specification(path) if path.is_dir() else path
+    try:
+        described = messages_at(memoryview(file.read_bytes()), DESCRIPTION)
+        metadata = (held for each in described for held in messages_at(each, METADATA))
+        texts = texts_by_key(entry for each in metadata for entry in messages_at(each, USER_DEFINED))
+        values: dict[str, Any] = {key: json.loads(texts[key]) for key in ("preprocessing",) if key in texts}
+    except ValueError as error:
+        raise EdgeError("EF-file-damaged", f"{file}: its metadata cannot be read ({error}); export it again") from None
+    return in_json(values, path)
 
 
 def _specification(path: Path) -> Path:
@@ -171,4 +193,4 @@ def _matches(path: Path) -> bool:
     return path.suffix == SUFFIX and first_bytes(path)[:1] == PROTOBUF_FIELD_1
 
 
-READERS = (Reader("coreml", "Core ML", _matches, read_coreml),)
+READERS = (Reader("coreml", "Core ML", _matches, read_coreml, metadata_of_coreml, PREPROCESSING),)

@@ -11,6 +11,7 @@ from edgeferry.exporters.readers.reader import Reader
 from edgeferry.exporters.readers.record import Inspection
 from edgeferry.exporters.readers.tflite import is_tflite, names_compiled_operation, read_graph, read_tflite
 from edgeferry.exporters.readers.tflite_graph import EDGETPU_OPERATION, FileOperation, Graph
+from edgeferry.exporters.readers.tflite_metadata import metadata_of_tflite
 from edgeferry.models.artifact import Tensor
 from edgeferry.models.system.errors import EdgeError
 
@@ -102,4 +103,14 @@ def _matches(path: Path) -> bool:
     return is_tflite(path) and names_compiled_operation(path)
 
 
-READERS = (Reader(KIND, "TF Lite compiled for the Edge TPU", _matches, read_edgetpu),)
+READERS = (
+    Reader(
+        KIND,
+        "TF Lite compiled for the Edge TPU",
+        _matches,
+        read_edgetpu,
+        # The compiler decides what else it keeps.
+        metadata_of_tflite,
+        frozenset({"labels"}),
+    ),
+)

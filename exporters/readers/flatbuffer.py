@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads what a compiled Edge TPU file needs of FlatBuffers and FlexBuffers; no read leaves the bytes it was given.
+"""Reads what metadata and compiled Edge TPU files need of FlatBuffers and FlexBuffers; no read leaves the bytes it was given.
 
 Layouts: FlatBuffers' "internals" page, and its ``flexbuffers.h``. Damaged bytes raise ValueError.
 """
@@ -91,6 +91,22 @@ class FlatbufferTable:
         """Yield the tables of a vector."""
         for at in self._entries(field):
             yield type(self)(self.data, at)
+
+    def entry(self, field: int, number: int) -> Self:
+        """Return one table of a vector, however long that is."""
+        vector = self._target(field)
+        if vector is None or number >= _whole(self.data, "<I", vector):
+            raise ValueError(f"field {field} has no entry {number}")
+        place = vector + 4 + 4 * number
+        return type(self)(self.data, place + _whole(self.data, "<I", place))
+
+    def reals(self, field: int) -> tuple[float, ...]:
+        """Return a vector of float32, empty where it is absent."""
+        vector = self._target(field)
+        count = 0 if vector is None else _whole(self.data, "<I", vector)
+        if count > MOST_ENTRIES:
+            raise ValueError(f"a vector of {count} entries; expected at most {MOST_ENTRIES}")
+        return tuple(float(value_at(self.data, "<f", (vector or 0) + 4 + 4 * at)) for at in range(count))
 
     def parts(self, field: int) -> Iterator[memoryview]:
         """Yield the strings of a vector as bytes, not copied."""

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads an .onnx file; data that it keeps in other files is not opened."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from edgeferry.exporters.readers.reader import LARGEST_PROTOBUF, PROTOBUF_FIELD_1, Reader, first_bytes
-from edgeferry.exporters.readers.record import AS_IS, Inspection, counted, weighed
+from edgeferry.exporters.readers.protobuf import messages_at, texts_by_key
+from edgeferry.exporters.readers.reader import LARGEST_PROTOBUF, PREPROCESSING, PROTOBUF_FIELD_1, Reader, first_bytes, in_json
+from edgeferry.exporters.readers.record import AS_IS, FileMetadata, Inspection, counted, weighed
 from edgeferry.models.artifact import Tensor
 from edgeferry.models.system.errors import EdgeError
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 # Other protobuf files begin with the same byte, so the suffix decides.
 SUFFIXES: Final = (".onnx", "")
+# The field of a ModelProto in onnx.proto.
+METADATA_PROPS: Final = 14
 # Bytes of one entry of the fields that hold numbers one by one.
 ENTRY_BYTES: Final = {"float_data": 4, "int32_data": 4, "int64_data": 8, "double_data": 8, "uint64_data": 8}
 
@@ -51,6 +55,20 @@ def read_onnx(path: Path) -> Inspection:
         raise EdgeError(
             "EF-file-damaged", f"{path} cannot be read as ONNX ({type(error).__name__}: {error}); export or copy it again."
         ) from None
+
+
+def metadata_of_onnx(path: Path) -> FileMetadata:
+    """Return the labels, preprocessing and output in an .onnx file's metadata_props.
+
+    Raises:
+        EdgeError: the file is damaged.
+    """
+    try:
+        texts = texts_by_key(messages_at(memoryview(path.read_bytes()), METADATA_PROPS))
+        values: dict[str, Any] = {key: json.loads(texts[key]) for key in ("labels", "output", "preprocessing") if key in texts}
+    except ValueError as error:
+        raise EdgeError("EF-file-damaged", f"{path}: its metadata cannot be read ({error}); export it again") from None
+    return in_json(values, path)
 
 
 def _read(model: "onnx.ModelProto", size: int) -> Inspection:
@@ -129,4 +147,4 @@ def _matches(path: Path) -> bool:
     return first_bytes(path)[:1] == PROTOBUF_FIELD_1 and path.suffix in SUFFIXES
 
 
-READERS = (Reader("onnx", "ONNX", _matches, read_onnx),)
+READERS = (Reader("onnx", "ONNX", _matches, read_onnx, metadata_of_onnx, PREPROCESSING | {"labels", "output"}),)

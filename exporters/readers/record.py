@@ -3,8 +3,8 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
 from edgeferry.models.artifact import Tensor
@@ -42,6 +42,23 @@ class Check:
     name: str
     state: Literal["passed", "failed", "not checked"]
     reason: str
+
+
+@dataclass(frozen=True)
+class FileMetadata:
+    """What a file says of itself: its labels, what its output is, and how an image becomes its input.
+
+    None is what the file does not name. ``preprocessing`` holds those fields of Preprocessing that it names.
+    """
+
+    labels: tuple[str, ...] | None = None
+    output: str | None = None
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)
+
+    def values(self) -> dict[str, Any]:
+        """Return what it names, by key."""
+        named = {"labels": self.labels, "output": self.output, **self.preprocessing}
+        return {key: value for key, value in named.items() if value is not None}
 
 
 @dataclass(frozen=True)

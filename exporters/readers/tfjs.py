@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from edgeferry.exporters.readers.reader import Reader, first_bytes
-from edgeferry.exporters.readers.record import AS_IS, Check, Inspection, counted, weighed
+from edgeferry.exporters.readers.reader import PREPROCESSING, Reader, first_bytes, in_json
+from edgeferry.exporters.readers.record import AS_IS, Check, FileMetadata, Inspection, counted, weighed
 from edgeferry.models.artifact import Tensor
 from edgeferry.models.system.errors import EdgeError
 
@@ -50,6 +50,20 @@ def read_tfjs(place: Path) -> Inspection:
             "EF-file-damaged",
             f"{path} cannot be read as a TensorFlow.js model ({type(error).__name__}: {error}); export or copy it again.",
         ) from None
+
+
+def metadata_of_tfjs(place: Path) -> FileMetadata:
+    """Return the labels, preprocessing and output in the user-defined metadata of a ``model.json``, or of the one in a folder.
+
+    Raises:
+        EdgeError: it is damaged.
+    """
+    path = place / FILE if place.is_dir() else place
+    try:
+        values = json.loads(path.read_bytes()).get("userDefinedMetadata") or {}
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise EdgeError("EF-file-damaged", f"{path}: its metadata cannot be read ({error}); export it again") from None
+    return in_json(values if isinstance(values, dict) else {}, path)
 
 
 def _read(model: dict[str, Any], path: Path) -> Inspection:
@@ -123,4 +137,4 @@ def _matches(path: Path) -> bool:
     return first_bytes(file).lstrip()[:1] == b"{" and file.suffix in SUFFIXES
 
 
-READERS = (Reader("tfjs", "TensorFlow.js", _matches, read_tfjs),)
+READERS = (Reader("tfjs", "TensorFlow.js", _matches, read_tfjs, metadata_of_tfjs, PREPROCESSING | {"labels", "output"}),)

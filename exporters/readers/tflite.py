@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads a .tflite file: its graph as records, for the exporters and lint, and what inspect shows; a damaged file is refused."""
 
-import io
 import mmap
 import struct
-import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from typing import Any, Final, TypeVar
 from edgeferry.exporters.readers.reader import Reader, first_bytes
 from edgeferry.exporters.readers.record import AS_IS, Inspection, Weights, counted, weighed
 from edgeferry.exporters.readers.tflite_graph import EDGETPU_OPERATION, NOTHING, FileOperation, FileTensor, Graph
+from edgeferry.exporters.readers.tflite_metadata import labels_of, metadata_of_tflite
 from edgeferry.exporters.readers.tflite_options import builtin_options
 from edgeferry.exporters.readers.tflite_schema import tflite_schema
 from edgeferry.models.artifact import Tensor
@@ -29,10 +28,6 @@ HIGHEST_RANK: Final = 16
 READS_PER_BYTE: Final = 2
 # The name of the compiled operation as a flatbuffer holds a string: its length, its bytes, a zero.
 COMPILED_MARK: Final = len(EDGETPU_OPERATION).to_bytes(4, "little") + EDGETPU_OPERATION.encode() + b"\0"
-# The entry in the zip archive that follows the model.
-LABELS_FILE: Final = "labels.txt"
-# Far more than any classifier's; an archive may claim a file that is larger than all memory.
-LARGEST_LABELS: Final = 2**24
 
 Value = TypeVar("Value")
 
@@ -114,15 +109,8 @@ def weights_of(graph: Graph) -> tuple[Weights, ...]:
 
 def count_of_labels(path: Path) -> int | None:
     """Return how many labels the archive behind the model holds; None where there is none, or it is damaged."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as archive:
-            entry = archive.getinfo(LABELS_FILE)
-            if entry.file_size > LARGEST_LABELS:
-                return None
-            with archive.open(entry) as file:
-                return len(file.read(LARGEST_LABELS).splitlines())
-    except Exception:  # noqa: BLE001 - zipfile raises a dozen kinds, zlib's and struct's among them
-        return None
+    labels = labels_of(path)
+    return None if labels is None else len(labels)
 
 
 def is_tflite(path: Path) -> bool:
@@ -256,4 +244,4 @@ def _names(kind: str) -> dict[int, str]:
     return {number: name for name, number in vars(getattr(tflite_schema(), kind)).items() if isinstance(number, int)}
 
 
-READERS = (Reader("tflite", "TF Lite", _matches, read_tflite),)
+READERS = (Reader("tflite", "TF Lite", _matches, read_tflite, metadata_of_tflite, frozenset({"labels", "mean", "std"})),)

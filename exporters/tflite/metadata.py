@@ -10,7 +10,15 @@ import io
 import zipfile
 from typing import TYPE_CHECKING, Any, Final
 
-from edgeferry.exporters.readers.tflite import IDENTIFIER, LABELS_FILE
+from edgeferry.exporters.readers.tflite import IDENTIFIER
+from edgeferry.exporters.readers.tflite_metadata import (
+    COLOUR_SPACES,
+    IMAGE_PROPERTIES,
+    LABELS_FILE,
+    METADATA_IDENTIFIER,
+    NAME,
+    NORMALIZATION_OPTIONS,
+)
 from edgeferry.exporters.readers.tflite_schema import tflite_schema
 
 if TYPE_CHECKING:
@@ -18,13 +26,8 @@ if TYPE_CHECKING:
 
     from edgeferry.models.config.spec import ExportOptions, ModelSpec
 
-METADATA_IDENTIFIER: Final = b"M001"
-NAME: Final = b"TFLITE_METADATA"
-# Enumerations of metadata_schema.fbs.
+# An enumeration of metadata_schema.fbs.
 TENSOR_AXIS_LABELS: Final = 2
-IMAGE_PROPERTIES: Final = 2
-NORMALIZATION_OPTIONS: Final = 1
-COLOUR_SPACES: Final = {"rgb": 1, "gray": 2, "bgr": 0}
 # A date that the zip format can hold; the real one would make every export differ.
 EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 

@@ -14,9 +14,15 @@ from typing import Any, Final
 from edgeferry.models.config.table import Table
 from edgeferry.models.preprocessing import Preprocessing
 from edgeferry.models.system.errors import EdgeError
+from edgeferry.models.tf_resize import METHODS
 
 COLOURS: Final = ("rgb", "bgr", "gray")
-RESIZES: Final = ("nearest", "box", "bilinear", "bicubic", "lanczos")
+RESIZES: Final = ("nearest", "box", "bilinear", "bicubic", "lanczos", *METHODS)
+# Names of what resizes like that, as training code has them.
+RESIZED_BY: Final = dict.fromkeys(
+    ("tf.image.resize", "image_dataset_from_directory", "keras.layers.Resizing", "INTER_LINEAR", "cv2.INTER_LINEAR"),
+    "tf-bilinear",
+)
 FITS: Final = ("stretch", "crop", "pad")
 OUTPUTS: Final = ("auto", "probabilities", "logits")
 FRACTIONS: Final = ("top1_agreement", "p99_difference", "mean_difference", "accuracy_loss")
@@ -176,13 +182,14 @@ def _preprocessing(table: Table) -> Preprocessing:
     if shape[2] != (expected := 1 if colour == "gray" else 3):
         table.fail("EF-config-shape", "shape", f"has {shape[2]} channels, but colour {colour!r} has {expected}")
     mean, std = _normalisation(table, shape[2])
+    resize = table.choice("resize", (*RESIZES, *RESIZED_BY), "bilinear")
     return Preprocessing(
         height=shape[0],
         width=shape[1],
         colour=colour,
         mean=mean,
         std=std,
-        resize=table.choice("resize", RESIZES, "bilinear"),
+        resize=RESIZED_BY.get(resize, resize),
         fit=table.choice("fit", FITS, "stretch"),
     )
 

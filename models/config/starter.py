@@ -32,7 +32,8 @@ def write_starter(model: Path) -> tuple[Path, tuple[str, ...]]:
         "input.range is [0, 255]: right where the model scales pixels itself (a Rescaling layer), else often [0, 1] or [-1, 1]",
         "images are in golden/<label>/ and calibration/ next to this file, and no image is in both",
         *(["input.colour is 'rgb'"] if channels == 3 else []),
-        "input.resize is 'bilinear' and input.fit 'stretch': set them to what the training used",
+        "input.resize is 'tf-bilinear' (image_dataset_from_directory, keras.layers.Resizing): set it to what the training used",
+        "input.fit is 'stretch': set it to what the training used",
         *(f"{side} is 224, since the model takes any {side}" for side in open_sides),
     ]
     notes = "".join(f"# Assumed: {note}.\n" for note in assumed)
@@ -43,7 +44,7 @@ def write_starter(model: Path) -> tuple[Path, tuple[str, ...]]:
         f"# The config of {model.name}. Every key is described in docs/config.md.\n{notes}"
         f'[model]\nname = "{name}"\nfile = {json.dumps(model.name, ensure_ascii=False)}\nlabels = {labels}\n\n'
         f'[input]\nshape = [{height}, {width}, {channels}]\ncolour = "{"gray" if channels == 1 else "rgb"}"\nrange = [0, 255]\n'
-        'resize = "bilinear"\nfit = "stretch"\n\n'
+        'resize = "tf-bilinear"\nfit = "stretch"\n\n'
         '[data]\ngolden = "golden"\ncalibration = "calibration"\n',
     )
     return path, tuple(assumed)

@@ -24,6 +24,8 @@ from edgeferry.targets.target import Absent, Job, Run, Unsupported
 MAC: Final = "EDGEFERRY_MAC"
 PYTHON: Final = "EDGEFERRY_MAC_PYTHON"
 FOLDER: Final = "EDGEFERRY_MAC_FOLDER"
+# The fields of a run that are sent back as JSON.
+SENT: Final = ("labels", "latencies_ms", "first_ms", "load_ms", "environment")
 # Variables that are passed to the Mac.
 PASSED_ON: Final = ("EDGEFERRY_IOS_TEAM",)
 # A fresh folder each time, so that a repeated call starts from the same state. shasum is on every macOS, sha256sum on newer ones.
@@ -121,7 +123,7 @@ def written(run: Run) -> tuple[dict[str, Any], bytes]:
 
     scores = io.BytesIO()
     np.save(scores, run.scores, allow_pickle=False)
-    facts = {name: value for name, value in asdict(run).items() if name not in {"scores", "image_indices", "stored"}}
+    facts = {name: value for name, value in asdict(run).items() if name in SENT}
     return {"schema": 2, **facts, "scores_sha256": sha256(scores.getvalue()).hexdigest(), "error": None}, scores.getvalue()
 
 

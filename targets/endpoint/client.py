@@ -1,22 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A job run by an HTTP endpoint: golden images are sent as PNG files, as a user sends images.
+"""A job run by an HTTP endpoint: golden images are sent as PNG files, and the reference's files to upload as they are.
 
 The endpoint times itself and reports it in ``Server-Timing``, so that no latency includes the network; the time of a whole
 request is recorded separately.
 """
 
 import io
+import json
 import re
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from edgeferry.models.preprocessing import normalise
+from edgeferry.models.softmax import softmax
 from edgeferry.models.system.cores import cores_allowed
 from edgeferry.models.system.errors import EdgeError
-from edgeferry.targets.target import Absent, Job, Run, Unsupported
-from edgeferry.targets.timing import timed, warm_up
+from edgeferry.models.uploads import files_in
+from edgeferry.targets.target import Absent, BatchedScores, Job, Run, Unsupported
+from edgeferry.targets.timing import BATCHES, LEAST_BATCH, batches_of, timed, warm_up
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,6 +33,8 @@ if TYPE_CHECKING:
 TIMEOUT_S: Final = 60.0
 # How many classes a user requests; where the scores are judged, all are requested, which makes the reply larger.
 TOP: Final = 5
+# How many numbers of a batch are sent, each some 20 bytes of JSON: two images of 224 x 224 pixels in colour.
+MOST_NUMBERS: Final = 320_000
 # A metric of https://www.w3.org/TR/server-timing/ as the endpoint writes it, and the metrics that it reports.
 METRIC: Final = re.compile(r"(\w+);dur=([\d.]+)")
 METRICS: Final = {"preprocess", "inference", "postprocess"}
@@ -106,6 +113,21 @@ class Endpoint:
             )
         return _Reply({each["class"]: each["probability"] for each in response.json()["classes"]}, took_ms, request_ms)
 
+    def infer(self, name: str, images: "NDArray[np.float32]") -> "NDArray[np.float32]":
+        """Return the classifier's outputs for normalised images in one batch, by the Open Inference Protocol."""
+        import numpy as np
+
+        described = self._json(f"/v2/models/{name}") or {}
+        tensor = {
+            "name": described["inputs"][0]["name"],
+            "datatype": "FP32",
+            "shape": images.shape,
+            "data": images.ravel().tolist(),
+        }
+        response = self._request("POST", f"/v2/models/{name}/infer", json.dumps({"inputs": [tensor]}).encode())
+        (output,) = response.json()["outputs"]
+        return np.array(output["data"], np.float32).reshape(output["shape"])
+
     def _json(self, path: str, *but: int) -> dict[str, Any] | None:
         """Return the JSON at a path, or None where the status is one of ``but``."""
         response = self._request("GET", path, but=but)
@@ -157,6 +179,7 @@ def run_on_endpoint(job: Job, address: str) -> Run:
 
     with ThreadPoolExecutor(workers) as pool:
         replies = list(pool.map(lambda image: served.classify(image, len(labels)), images))
+        uploaded = list(pool.map(lambda file: _reply_to(served, file, len(labels)), files_in(job.reference)))
         timed_replies = _timed(one, job)
         concurrent_ms, _ = timed(lambda: list(pool.map(lambda _: one(), range(job.rounds * workers))))
     return Run(
@@ -173,7 +196,31 @@ def run_on_endpoint(job: Job, address: str) -> Run:
             "workers": workers,
             "concurrent_per_s": 1000 * job.rounds * workers / concurrent_ms,
         },
+        batched=_batched(served, job, str(facts.get("output"))),
+        uploads=_scores(uploaded, len(labels)) if uploaded else None,
     )
+
+
+def _reply_to(served: Endpoint, file: Path, classes: int) -> _Reply:
+    """Return the reply to an image file, one without probabilities where it was refused."""
+    try:
+        return served.classify(file.read_bytes(), classes)
+    except RuntimeError:
+        return _Reply({}, {}, 0.0)
+
+
+def _batched(served: Endpoint, job: Job, output: str) -> BatchedScores | None:
+    """Return the probabilities of images sent in batches; fewer of large images, which are text in the request."""
+    import numpy as np
+
+    how = job.artifact.preprocessing
+    fitting = MOST_NUMBERS // (how.height * how.width * how.channels)
+    sizes = BATCHES if fitting >= sum(BATCHES) else (max(fitting, LEAST_BATCH),)
+    batches, images = batches_of(job, sizes), job.images()
+    if not batches:
+        return None
+    scores = np.concatenate([served.infer(job.main_file.stem, normalise(images[batch], how)) for batch in batches])
+    return BatchedScores(tuple(map(tuple, batches)), softmax(scores) if output == "logits" else scores)
 
 
 def _timed(call: Callable[[], _Reply], job: Job) -> list[_Reply]:

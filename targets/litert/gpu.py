@@ -10,7 +10,6 @@ import json
 import os
 import re
 import sys
-from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,7 +20,7 @@ from edgeferry.targets.host.installed import installs, needs, runtime, versions
 from edgeferry.targets.host.stderr import captured_stderr
 from edgeferry.targets.litert.tflite_file import dequantized, labels_in, quantized
 from edgeferry.targets.target import Job, Run, Session, Target, Unsupported
-from edgeferry.targets.timing import few_of, images_of, run_of, timed
+from edgeferry.targets.timing import run_few, run_of, timed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,12 +75,7 @@ def _loader() -> Path | None:
 
 def _run(job: Job) -> Run:
     session = _open(job)
-    if not session.environment["software_gpu"]:
-        return run_of(session, job)
-    images = images_of(session, job)
-    few = few_of(len(images))
-    run = run_of(replace(session, images=[images[at] for at in few]), replace(job, warmup=0, settle_s=0, rounds=1))
-    return replace(run, image_indices=tuple(few))
+    return run_few(session, job) if session.environment["software_gpu"] else run_of(session, job)
 
 
 def _open(job: Job) -> Session:

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from edgeferry.models.artifact import Tensor
+from edgeferry.models.order import read_order
 from edgeferry.models.preprocessing import normalise
 from edgeferry.models.system.files import digest_of_files
 from edgeferry.targets.host.installed import is_checkout
 from edgeferry.targets.litert.tflite_file import dequantized, labels_in, quantized
-from edgeferry.targets.target import Job, Run, Unsupported
-from edgeferry.targets.timing import few_of
+from edgeferry.targets.target import BatchedScores, Job, Run, Unsupported
+from edgeferry.targets.timing import FEW_S, FEWEST, batches_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -85,7 +86,10 @@ def describe_job(job: Job, engine: Engine, backend: str) -> dict[str, Any]:
         "images": IMAGES,
         "dtype": takes.dtype,
         "shape": list(images.shape),
-        "few": few_of(len(images)),
+        "order": read_order(job.reference, len(images)),
+        "fewest": FEWEST,
+        "few_s": FEW_S,
+        "batches": batches_of(job) if takes.shape[0] is None else [],
         "scores": SCORES,
         "warmup": job.warmup,
         "settle_s": job.settle_s,
@@ -109,15 +113,19 @@ def read_report(job: Job, report: Mapping[str, Any], scores: Callable[[], bytes]
             f"{environment['runtime']} uses {environment['threads']} threads; expected {job.threads}; "
             "in a browser it uses at most half of the machine's cores",
         )
-    indices = tuple(report["image_indices"])
+    indices, batches = tuple(report["image_indices"]), tuple(map(tuple, report["batches"]))
+    found = _scores(job, scores(), len(indices) + sum(map(len, batches)))
+    alone, in_batches = found[: len(indices)], found[len(indices) :]
+    everything = len(indices) == len(job.images())
     return Run(
-        scores=_scores(job, scores(), len(indices)),
+        scores=alone[sorted(range(len(indices)), key=indices.__getitem__)] if everything else alone,
         labels=_labels(job, report["labels"]),
         latencies_ms=tuple(report["latencies_ms"]),
         first_ms=report["first_ms"],
         load_ms=report["load_ms"],
         environment=environment,
-        image_indices=None if len(indices) == len(job.images()) else indices,
+        image_indices=None if everything else indices,
+        batched=BatchedScores(batches, in_batches) if batches else None,
     )
 
 

@@ -39,7 +39,7 @@ def test_a_name_is_kind_and_precision_in_lower_case(name: str) -> None:
 def test_a_tolerance_says_why(name: str) -> None:
     tolerance = formats()[name].tolerance
     assert 0 < tolerance.top1_agreement <= 1
-    assert 0 < tolerance.max_difference < 1
+    assert 0 < tolerance.p99_difference < 1
     assert len(tolerance.reason) > 20
 
 

@@ -80,7 +80,7 @@ def test_a_format_that_fails_leaves_what_was_there_and_the_others_come_out(copie
     assert exports["tflite-float32"].state == "kept"
 
 
-@pytest.mark.parametrize("change", [{"formats": ("tflite-int4",)}, {"tolerances": (("tflite-int4", "max_difference", 0.5),)}])
+@pytest.mark.parametrize("change", [{"formats": ("tflite-int4",)}, {"tolerances": (("tflite-int4", "p99_difference", 0.5),)}])
 def test_a_contract_that_speaks_of_an_unknown_format_is_refused(copied: Any, change: dict[str, Any]) -> None:
     with pytest.raises(
         EdgeError, match=r"digits.toml: 'tflite-int4' is not a format", check=lambda error: error.code == "EF-name-unknown"

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgeferry.models.config.spec import FITS, RESIZES
 from edgeferry.models.images import ImageSet, find_images, read_labels, read_pixels
 from edgeferry.models.preprocessing import Preprocessing, normalise, pixels_of
 from edgeferry.models.system.errors import EdgeError
@@ -294,8 +295,8 @@ def test_gray_is_the_luma_of_the_colours() -> None:
 
 def test_an_image_of_the_right_size_comes_out_as_it_is() -> None:
     columns = (RED, BLUE, (1, 2, 3), (4, 5, 6))
-    for resize in ("nearest", "box", "bilinear", "bicubic", "lanczos"):
-        for fit in ("stretch", "crop", "pad"):
+    for resize in RESIZES:
+        for fit in FITS:
             assert pixels_of(picture(*columns), contract(resize=resize, fit=fit))[0].tolist() == list(map(list, columns))
 
 

@@ -31,6 +31,7 @@ from edgeferry.models.reference import (
     softmax,
 )
 from edgeferry.models.system.errors import EdgeError
+from edgeferry.models.uploads import files_in
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +99,10 @@ def test_the_reference_states_its_facts(colours: ModelSpec, kept: Path) -> None:
     assert reference.accuracy >= 0.97
     assert reference.key == reference_key(colours)
     assert reference.calibration_digest == find_images(colours.calibration).digest
-    assert set(reference.files) == {"pixels.npy", "labels.npy", "scores.npy", "calibration.npy"}
+    assert reference.preprocessing == colours.preprocessing
+    arrays = {"pixels.npy", "labels.npy", "scores.npy", "calibration.npy", "order.npy", "uploads.npy"}
+    assert {name for name in reference.files if "/" not in name} == arrays
+    assert len(reference.files) - len(arrays) == len(files_in(kept)) == 17
 
 
 def test_the_colour_classifier_tells_swapped_channels_apart(colours: ModelSpec, kept: Path, trained: keras.Model) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from edgeferry.benchmarks.latency.costs.cost import Cost, CostNumbers, known_costs
 from edgeferry.benchmarks.latency.costs.operations import operations_of
-from edgeferry.benchmarks.parity.run import JOB_TIMEOUT_S
+from edgeferry.benchmarks.parity.one_run import JOB_TIMEOUT_S
 from edgeferry.models.system.child import Child, ChildError
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.targets.target import Job, OperationTime

@@ -78,6 +78,7 @@ METRICS = (
         meaning="What the golden images show: at most this much accuracy is lost, with 95 % confidence (exact, paired).",
         compute=accuracy_loss_most,
         text=points,
+        is_detail=True,
         order=61,
     ),
 )

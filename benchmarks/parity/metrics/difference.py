@@ -80,6 +80,7 @@ METRICS = (
         meaning="What the precision alone explains: the mean difference of a copy of the model with simulated rounding.",
         compute=explained_difference,
         text=difference,
+        is_detail=True,
         order=41,
     ),
     Metric(

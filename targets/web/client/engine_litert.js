@@ -27,7 +27,7 @@ export function litertEngine() {
       return {
         gpu: job.backend === 'webgpu' ? webGpuFacts(litert.getWebGpuDevice()) : {},
         labels: null,
-        ready: (values) => prepare(litert, model, values, [1, ...job.shape.slice(1)]),
+        ready: (values, count = 1) => prepare(litert, model, values, [count, ...job.shape.slice(1)]),
         facts: async () => ({
           runtime: 'litert.js',
           version: job.version,

@@ -24,7 +24,7 @@ export function ortEngine() {
       return {
         gpu: job.backend === 'webgpu' ? webGpuFacts(await ort.env.webgpu.device) : {},
         labels: null,
-        ready: (values) => prepare(ort, session, values, [1, ...job.shape.slice(1)]),
+        ready: (values, count = 1) => prepare(ort, session, values, [count, ...job.shape.slice(1)]),
         facts: async () => ({
           runtime: 'onnxruntime-web',
           version: ort.env.versions.web,

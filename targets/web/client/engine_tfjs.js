@@ -13,7 +13,7 @@ export function tfjsEngine({ core, converter, wasm }) {
       return {
         gpu: gpuFacts(core),
         labels: (model.metadata && model.metadata.labels) || null,
-        ready: (values) => prepare(core, model, core.tensor(values, [1, ...job.shape.slice(1)])),
+        ready: (values, count = 1) => prepare(core, model, core.tensor(values, [count, ...job.shape.slice(1)])),
         facts: async () => ({
           runtime: 'tfjs',
           version: core.version_core,

@@ -7,8 +7,8 @@ export class Unsupported extends Error {}
 /**
  * Returns the scores (one row after another, as the model outputs them) and a report: labels, times in milliseconds, what ran.
  *
- * `engine(job)` resolves to `load`, and `load(read)` to {labels, gpu, ready, facts}. `ready(image)` returns {predict, release}, where
- * `predict` is what is timed: it resolves to one image's row when that is in host memory. `gpu` and `facts()` describe what ran.
+ * `engine(job)` resolves to `load`, and `load(read)` to {labels, gpu, ready, facts}. `ready(images, count = 1)` returns
+ * {predict, release}, where `predict` is what is timed: it resolves to the images' rows when these are in host memory. `gpu` and `facts()` describe what ran.
  * `read(name)` resolves to the bytes of one of the artifact's files; `images` is a typed array of job.shape, as the model takes
  * them. Where the place cannot run the job, the report is {unsupported: why} and there are no scores.
  */
@@ -54,23 +54,32 @@ async function warmUp(call, job) {
   }
 }
 
-/** A software-rendered GPU takes seconds per image: its scores are useful, its times are not. */
+/** A software-rendered GPU takes seconds per image: its scores are useful, its times are not. It runs the first images of an order. */
 function fewer(job) {
-  return { ...job, wanted: job.few, warmup: 0, settle_s: 0, rounds: Math.min(job.rounds, 1) };
+  const batches = job.batches.slice(0, 1).map((batch) => batch.slice(0, 2));
+  return { ...job, limited: true, batches, warmup: 0, settle_s: 0, rounds: Math.min(job.rounds, 1) };
 }
 
 async function predictAndTime(model, job, images) {
   const [count, ...shape] = job.shape;
   const size = shape.reduce((product, length) => product * length, 1);
   const ready = (at) => model.ready(images.slice(at * size, (at + 1) * size));
-  const indices = job.wanted || Array.from({ length: count }, (_, at) => at);
-  const one = ready(indices[0]);
+  const order = job.limited ? job.order : Array.from({ length: count }, (_, at) => at);
+  const one = ready(order[0]);
   const [firstMs] = await timed(one.predict);
   const rows = [];
-  for (const at of indices) {
-    const image = ready(at);
-    rows.push(await image.predict());
-    image.release();
+  const indices = [];
+  const begun = performance.now();
+  for (const at of order) {
+    if (job.limited && rows.length >= job.fewest && performance.now() - begun > 1000 * job.few_s) {
+      break;
+    }
+    rows.push(await predicted(ready(at)));
+    indices.push(at);
+  }
+  for (const batch of job.batches) {
+    const together = joined(batch.map((at) => images.subarray(at * size, (at + 1) * size)));
+    rows.push(await inBatch(model, together, batch.length));
   }
   await warmUp(one.predict, job);
   const latenciesMs = [];
@@ -78,7 +87,32 @@ async function predictAndTime(model, job, images) {
     latenciesMs.push((await timed(one.predict))[0]);
   }
   one.release();
-  const scores = new rows[0].constructor(indices.length * rows[0].length);
-  rows.forEach((row, at) => scores.set(row, at * row.length));
-  return { scores, times: { image_indices: indices, first_ms: firstMs, latencies_ms: latenciesMs } };
+  const times = { image_indices: indices, batches: job.batches, first_ms: firstMs, latencies_ms: latenciesMs };
+  return { scores: joined(rows), times };
+}
+
+/** Returns the rows of one call, and releases its images. */
+async function predicted(call) {
+  const rows = await call.predict();
+  call.release();
+  return rows;
+}
+
+async function inBatch(model, images, count) {
+  try {
+    return await predicted(model.ready(images, count));
+  } catch (error) {
+    throw new Error(`it ran single images, but not a batch of ${count}: ${error.message || error}`);
+  }
+}
+
+/** Returns typed arrays of one type as one. */
+function joined(arrays) {
+  const whole = new arrays[0].constructor(arrays.reduce((length, each) => length + each.length, 0));
+  let at = 0;
+  for (const each of arrays) {
+    whole.set(each, at);
+    at += each.length;
+  }
+  return whole;
 }

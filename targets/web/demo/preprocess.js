@@ -2,6 +2,10 @@
 // The config's preprocessing: from a decoded picture to exactly the tensor that models/images.py makes of it.
 
 import { resize } from './resample.js';
+import { roundHalfToEven } from './rounding.js';
+import * as tensorflow from './tf_resize.js';
+
+const PILLOW = { resize, largestCentred, contained };
 
 /**
  * Returns a picture's pixels after preprocessing, before normalisation: Uint8Array, [height, width, channels].
@@ -10,13 +14,14 @@ import { resize } from './resample.js';
 export function pixelsOf(picture, preprocessing) {
   const size = [preprocessing.width, preprocessing.height];
   const image = preprocessing.colour === 'gray' ? gray(picture) : colours(picture, preprocessing.colour === 'bgr');
+  const library = tensorflow.isOfTensorFlow(preprocessing.resize) ? tensorflow : PILLOW;
   if (preprocessing.fit === 'crop') {
-    return resize(image, size, preprocessing.resize, largestCentred(image, size)).data;
+    return library.resize(image, size, preprocessing.resize, library.largestCentred(image, size)).data;
   }
   if (preprocessing.fit === 'pad') {
-    return padded(image, size, preprocessing.resize).data;
+    return padded(image, size, preprocessing.resize, library);
   }
-  return resize(image, size, preprocessing.resize).data;
+  return library.resize(image, size, preprocessing.resize).data;
 }
 
 /** Returns (pixel - mean) / std, every step rounded to float32 as numpy rounds it. */
@@ -56,33 +61,28 @@ function largestCentred({ width, height }, size) {
   return [left, upper, left + part[0], upper + part[1]];
 }
 
-/** Returns the whole image inside `size` with black bars, as PIL.ImageOps.pad does. */
-function padded(image, size, filter) {
-  const inner = contained(image, size);
+/** Returns the pixels of the whole image inside `size`, with black bars. */
+function padded(image, size, filter, library) {
+  const { channels } = image;
+  const { inner, corner } = library.contained(image, size);
+  const data = new Uint8Array(size[0] * size[1] * channels);
   if (Math.min(...inner) === 0) {
-    return { data: new Uint8Array(size[0] * size[1] * image.channels) };
+    return data;
   }
-  const fitted = resize(image, inner, filter);
-  const [left, upper] = [0, 1].map((axis) => roundHalfToEven((size[axis] - inner[axis]) * 0.5));
-  const data = new Uint8Array(size[0] * size[1] * image.channels);
-  const length = inner[0] * image.channels;
+  const fitted = library.resize(image, inner, filter);
+  const length = inner[0] * channels;
   for (let row = 0; row < inner[1]; row += 1) {
-    data.set(fitted.data.subarray(row * length, (row + 1) * length), ((upper + row) * size[0] + left) * image.channels);
+    data.set(fitted.data.subarray(row * length, (row + 1) * length), ((corner[1] + row) * size[0] + corner[0]) * channels);
   }
-  return { data };
+  return data;
 }
 
+/** Returns the size of the whole image inside `size`, and its left upper corner there, as PIL.ImageOps.pad does. */
 function contained({ width, height }, size) {
   const [aspect, wanted] = [width / height, size[0] / size[1]];
-  if (aspect > wanted) {
-    return [size[0], roundHalfToEven((height / width) * size[0])];
-  }
-  return aspect < wanted ? [roundHalfToEven((width / height) * size[1]), size[1]] : size;
-}
-
-/** Returns the nearest integer, the even one of two equally near: Python's round. */
-function roundHalfToEven(value) {
-  const below = Math.floor(value);
-  const rest = value - below;
-  return rest > 0.5 || (rest === 0.5 && below % 2 === 1) ? below + 1 : below;
+  const inner = [
+    aspect < wanted ? roundHalfToEven(aspect * size[1]) : size[0],
+    aspect > wanted ? roundHalfToEven((height / width) * size[0]) : size[1],
+  ];
+  return { inner, corner: inner.map((length, axis) => roundHalfToEven((size[axis] - length) * 0.5)) };
 }

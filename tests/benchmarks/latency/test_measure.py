@@ -31,6 +31,7 @@ from edgeferry.benchmarks.latency.records import (
 )
 from edgeferry.benchmarks.latency.samples import samples_needed
 from edgeferry.benchmarks.report.latency_text import latency_lines, percentile, row_of
+from edgeferry.models.exports import Exports, write_exports
 from edgeferry.models.system.child import Child
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.places import ROOT
@@ -320,10 +321,7 @@ def test_the_baseline_is_the_case_that_was_timed_whatever_the_order_of_threads(e
 def test_nothing_is_compared_with_wrong_outputs(own: Path, spoilt: str) -> None:
     formats = ("tflite-float32", "tflite-int8")
     wrong = formats[spoilt == "other"]
-    manifest = own / wrong / "manifest.json"
-    fields = json.loads(manifest.read_text())
-    fields["tolerance"]["max_difference"] = 0.0
-    manifest.write_text(json.dumps(fields))
+    write_exports(own, Exports(tolerances={wrong: {"p99_difference": 0.0}}))
     found = _measured(own, "litert", formats=formats, baseline=("tflite-float32", "litert"))
     assert {case.format: case.state for case in found.cases}[wrong] == "failed"
     assert found.compared == []

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rule for integers: at most one step from the parent's, and the same class."""
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +9,14 @@ from typing import Any, Self
 import numpy as np
 import pytest
 
+from edgeferry.benchmarks.parity import one_run
 from edgeferry.benchmarks.parity import run as harness
+from edgeferry.benchmarks.parity.bench import open_bench
 from edgeferry.benchmarks.parity.integers import compare, expected_integers
 from edgeferry.benchmarks.parity.results import RUNS
-from edgeferry.benchmarks.parity.run import open_bench, run_all
-from edgeferry.models.artifact import EXPORTS, read_artifact, write_manifest
+from edgeferry.benchmarks.parity.run import run_all
+from edgeferry.models.artifact import read_artifact, write_manifest
+from edgeferry.models.exports import Export, Exports, record_manifest, write_exports
 from edgeferry.models.reference import PIXELS, REFERENCE
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.targets.target import Absent, Job, Run, Target, choose
@@ -64,8 +66,10 @@ def compiled(exported_digits: Any, tmp_path: Path) -> Path:
     parent = read_artifact(build / "tflite-int8")
     options = {"parent_sha256": parent.files[parent.main_file]["sha256"]}
     write_manifest(replace(parent, format="edgetpu-int8", kind="edgetpu", options=options), build / "edgetpu-int8")
-    formats = [{"format": name, "state": "written", "reason": ""} for name in ("tflite-int8", "edgetpu-int8")]
-    (build / EXPORTS).write_text(json.dumps({"schema": 1, "formats": formats}))
+    names = ("tflite-int8", "edgetpu-int8")
+    write_exports(build, Exports(tuple(Export(name, "written", "") for name in names)))
+    for name in names:
+        record_manifest(build, name)
     return build
 
 
@@ -80,7 +84,7 @@ def _row(build: Path, monkeypatch: pytest.MonkeyPatch, run: Any, steps: list[str
             pass
 
         def call(self, function: Any, name: str, job: Job, **_: Any) -> Run:
-            assert (function, name) == (harness.run_job, "coral-edgetpu")
+            assert (function, name) == (one_run.run_job, "coral-edgetpu")
             output: Run = run(job)
             return output
 
@@ -119,6 +123,7 @@ def test_a_compiled_artifact_of_another_parent_is_stale(compiled: Path, monkeypa
     run = _shifted(compiled, 0)
     artifact = read_artifact(compiled / "edgetpu-int8")
     write_manifest(replace(artifact, options={"parent_sha256": "0" * 64}), compiled / "edgetpu-int8")
+    record_manifest(compiled, "edgetpu-int8")
     row = _row(compiled, monkeypatch, run)
     assert row.outcome == "failed"
     assert row.verdict.code == "EF-artifact-stale"

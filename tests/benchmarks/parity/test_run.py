@@ -10,10 +10,13 @@ from typing import Any, Self
 import numpy as np
 import pytest
 
+from edgeferry.benchmarks.parity import one_run
 from edgeferry.benchmarks.parity import run as harness
+from edgeferry.benchmarks.parity.bench import open_bench
 from edgeferry.benchmarks.parity.results import RESULTS, SCHEMA
-from edgeferry.benchmarks.parity.run import open_bench, run_all
+from edgeferry.benchmarks.parity.run import run_all
 from edgeferry.models.artifact import EXPORTS
+from edgeferry.models.exports import Export, Exports, record_manifest, write_exports
 from edgeferry.models.reference import REFERENCE, SCORES
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.targets.target import Absent, Job, Run, Target, Unsupported, choose
@@ -26,8 +29,9 @@ def few(exported_digits: Any, tmp_path: Path) -> Path:
     for name in (REFERENCE, "onnx-float32", "tflite-float32", "coreml-float16"):
         shutil.copytree(exported_digits.build / name, build / name)
     states = {"coreml-float16": "written", "onnx-float32": "kept", "tflite-float32": "written", "edgetpu-int8": "not run"}
-    formats = [{"format": name, "state": state, "reason": "it says why"} for name, state in states.items()]
-    (build / EXPORTS).write_text(json.dumps({"schema": 1, "formats": formats}))
+    write_exports(build, Exports(tuple(Export(name, state, "it says why") for name, state in states.items())))
+    for name in ("onnx-float32", "tflite-float32", "coreml-float16"):
+        record_manifest(build, name)
     return build
 
 
@@ -45,7 +49,7 @@ def _replaced(monkeypatch: pytest.MonkeyPatch, name: str, run: Any, missing: str
     """Put another target in a real one's place; run in this process, since a child would find the real one."""
     target = Target(name, "", frozenset({"onnx"}), lambda: missing, run, dict)
     monkeypatch.setattr(harness, "Child", _HereChild)
-    monkeypatch.setattr(harness, "run_job", lambda _, job: run(job))
+    monkeypatch.setattr(one_run, "run_job", lambda _, job: run(job))
     return target
 
 
@@ -174,7 +178,7 @@ def test_a_software_rendered_gpu_is_judged_by_the_images_it_ran_and_not_timed(fe
 
     target = _replaced(monkeypatch, "onnxruntime-cpu", run)
     row, *_ = (row for row in run_all(open_bench(few, (target,), lambda *_: None, reuse=False)) if row.format == "onnx-float32")
-    assert (row.outcome, row.verdict.images, row.metric("max_difference"), row.latency_ms_median) == ("passed", 3, 0.0, None)
+    assert (row.outcome, row.verdict.images, row.metric("p99_difference"), row.latency_ms_median) == ("passed", 3, 0.0, None)
     target = _replaced(monkeypatch, "onnxruntime-cpu", partial(run, shift=1))
     row, *_ = (row for row in run_all(open_bench(few, (target,), lambda *_: None, reuse=False)) if row.format == "onnx-float32")
     assert (row.outcome, row.verdict.images) == ("failed", 3)
@@ -182,7 +186,7 @@ def test_a_software_rendered_gpu_is_judged_by_the_images_it_ran_and_not_timed(fe
 
 def test_a_target_that_dies_is_a_failed_row(few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = Target("onnxruntime-cpu", "", frozenset({"onnx"}), lambda: None, _die, dict)
-    monkeypatch.setattr(harness, "run_job", _die_as)
+    monkeypatch.setattr(one_run, "run_job", _die_as)
     rows = run_all(open_bench(few, (target,), lambda *_: None, reuse=False))
     row = next(row for row in rows if row.format == "onnx-float32")
     assert row.outcome == "failed"

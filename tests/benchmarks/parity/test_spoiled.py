@@ -16,13 +16,15 @@ import pytest
 import tensorflow as tf
 from onnx import numpy_helper
 
+from edgeferry.benchmarks.parity.bench import open_bench
 from edgeferry.benchmarks.parity.rows import Row, exit_status
-from edgeferry.benchmarks.parity.run import open_bench, run_all
+from edgeferry.benchmarks.parity.run import run_all
 from edgeferry.exporters import worker
 from edgeferry.exporters.format import formats
 from edgeferry.exporters.graph.fold import constant_node
 from edgeferry.exporters.graph.source import Source, read_source
 from edgeferry.models.artifact import files_of, read_artifact, write_manifest
+from edgeferry.models.exports import record_manifest
 from edgeferry.models.reference import REFERENCE
 from edgeferry.models.system.child import Child
 from edgeferry.targets.target import choose
@@ -88,6 +90,12 @@ def _row(build: Path, name: str, on: str | None = None) -> Row:
 def _sign(folder: Path) -> None:
     """Put a folder's manifest in order, as a build that wrote the wrong thing would have."""
     write_manifest(replace(read_artifact(folder), files=files_of(folder)), folder)
+    record_manifest(folder.parent, folder.name)
+
+
+def _write_spoiled(copy: Any, name: str) -> None:
+    worker.write(copy.spec, copy.build, name, {"tools": {}, "options": {}})
+    record_manifest(copy.build, name)
 
 
 def _weights(graph: Any, operation: str) -> tuple[Any, Any]:
@@ -134,7 +142,7 @@ def test_a_spoiled_model_fails(
     graph.CopyFrom(source.graph)
     spoil(graph)
     monkeypatch.setattr(worker, "_source", lambda spec, build: replace(source, graph=graph))
-    worker.write(colours_copy.spec, colours_copy.build, name, {"tools": {}, "options": {}})
+    _write_spoiled(colours_copy, name)
     row = _row(colours_copy.build, name)
     assert row.outcome == "failed"
     assert "agreement is" in row.reason
@@ -161,7 +169,7 @@ def test_a_spoiled_model_fails_in_a_browser_whatever_it_computes_on(
     graph.CopyFrom(source.graph)
     _swap_channels(graph)
     monkeypatch.setattr(worker, "_source", lambda spec, build: replace(source, graph=graph))
-    worker.write(colours_copy.spec, colours_copy.build, name, {"tools": {}, "options": {}})
+    _write_spoiled(colours_copy, name)
     row = _row(colours_copy.build, name, on)
     assert row.outcome == "failed"
     assert "agreement is" in row.reason
@@ -278,6 +286,7 @@ def test_a_container_whose_program_decodes_otherwise_fails(colours_copy: Any) ->
 def test_a_stale_artifact_fails(colours_copy: Any) -> None:
     folder = colours_copy.build / "onnx-float32"
     write_manifest(replace(read_artifact(folder), source_sha256="0" * 64), folder)
+    record_manifest(folder.parent, folder.name)
     row = _row(colours_copy.build, "onnx-float32")
     assert row.outcome == "failed"
     assert row.verdict.code == "EF-artifact-stale"

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,8 +41,9 @@ def test_the_same_scores_pass() -> None:
     verdict = judge(expected.probabilities.copy(), LABELS, ARTIFACT, expected)
     assert verdict.passed
     assert verdict.images == 100
-    assert verdict.metrics == {"top1_agreement": 1, "accuracy": 1, "max_difference": 0, "mean_difference": 0}
-    assert verdict.reason.startswith("agreement 100 of 100 images, ")
+    assert verdict.metrics["top1_agreement"] == verdict.metrics["accuracy"] == 1
+    assert verdict.metrics["p99_difference"] == verdict.metrics["mean_difference"] == 0
+    assert verdict.reason == "100 of 100 images agree: at least 97.0 % of all do"
 
 
 def test_one_other_class_fails_where_none_may() -> None:
@@ -58,9 +60,19 @@ def test_one_other_class_fails_where_none_may() -> None:
 def test_a_difference_beyond_the_tolerance_fails_though_every_class_is_the_same() -> None:
     expected = _expected()
     scores = expected.probabilities.copy()
-    scores[7, 0] += 0.05
+    scores[7:9, 0] += 0.05
     verdict = judge(scores, LABELS, ARTIFACT, expected)
-    assert verdict.reason.startswith("max difference is 0.05; expected at most 0.001")
+    assert verdict.reason.startswith("p99 difference is 0.05; expected at most 0.001")
+
+
+def test_one_image_in_a_hundred_may_be_far_off_where_rounding_explains_it() -> None:
+    expected = _expected(1000)
+    coarse = replace(ARTIFACT, tolerance=Tolerance(0.97, 0.4, 0.1, "eight bits"))
+    scores = expected.probabilities.copy()
+    scores[:10, 0] += 0.45
+    assert judge(scores, LABELS, coarse, expected).passed
+    scores[:11, 0] = expected.probabilities[:11, 0] + 0.45
+    assert judge(scores, LABELS, coarse, expected).reason == "p99 difference is 0.45; expected at most 0.4"
 
 
 def test_a_small_difference_of_every_image_fails_where_one_large_one_would_not() -> None:
@@ -149,3 +161,80 @@ def test_how_many_images_may_have_another_class(images: int, agreement: float, a
 def test_scores_of_a_timed_run_are_compared_too(scores: list[list[float]], problem: str) -> None:
     found = far_off(np.array(scores, np.float32), ARTIFACT, np.array([[0.8, 0.1, 0.1]], np.float32))
     assert found == (f"while it was timed, {problem}" if problem else "")
+
+
+# Evidence
+
+
+def _flipped(expected: Expected, *images: int) -> Any:
+    """Return the expected probabilities with another first class for some images."""
+    scores = expected.probabilities.copy()
+    for image in images:
+        scores[image] = np.roll(scores[image], 1)
+    return scores
+
+
+INT8 = replace(ARTIFACT, tolerance=Tolerance(0.97, 0.4, 0.1, "eight bits"))
+LOOSE = Tolerance(0.97, 1.0, 1.0, "loose", times_explained=100.0)
+
+
+def test_too_few_images_are_inconclusive_and_the_number_needed_is_named() -> None:
+    expected = _expected(10)
+    verdict = judge(expected.probabilities, LABELS, ARTIFACT, expected)
+    assert verdict.outcome == "inconclusive"
+    assert verdict.reason == (
+        "10 of 10 images agree, which shows only that at least 74.1 % of all do; expected 90.0 %: "
+        "at this rate 29 golden images would show it"
+    )
+
+
+def test_as_many_images_as_are_needed_are_enough() -> None:
+    assert judge(_expected(28).probabilities, LABELS, ARTIFACT, _expected(28)).outcome == "inconclusive"
+    assert judge(_expected(29).probabilities, LABELS, ARTIFACT, _expected(29)).outcome == "passed"
+
+
+def test_a_failure_of_few_images_is_a_failure() -> None:
+    expected = _expected(10)
+    assert judge(_flipped(expected, *range(8)), LABELS, replace(ARTIFACT, tolerance=LOOSE), expected).outcome == "failed"
+
+
+def test_flipped_images_are_kept_with_both_classes_the_largest_difference_first() -> None:
+    expected = _expected(100)
+    scores = _flipped(expected, 4)
+    scores[9] = [0.5, 0.25, 0.25] if expected.classes[9] else [0.25, 0.5, 0.25]
+    verdict = judge(scores, LABELS, replace(ARTIFACT, tolerance=LOOSE), expected)
+    assert [(flip.image, flip.label, flip.reference, flip.found) for flip in verdict.flips] == [(4, 1, 1, 2), (9, 0, 0, 1)]
+
+
+def test_a_significant_loss_of_accuracy_fails_where_the_agreement_alone_would_not() -> None:
+    expected = _expected(360)
+    verdict = judge(_flipped(expected, *range(8)), LABELS, replace(ARTIFACT, tolerance=LOOSE), expected)
+    assert verdict.reason == "accuracy loss is 0.0222; expected at most 0.01"
+
+
+def test_golden_images_without_labels_are_judged_by_agreement_alone() -> None:
+    unlabelled = replace(_expected(), classes=np.full(100, -1))
+    verdict = judge(unlabelled.probabilities, LABELS, ARTIFACT, unlabelled)
+    assert (verdict.outcome, verdict.metrics["accuracy"], verdict.metrics["accuracy_loss"]) == ("passed", None, None)
+
+
+def test_a_difference_that_rounding_does_not_explain_fails() -> None:
+    expected = _expected()
+    simulated = expected.probabilities + np.float32([0.01, -0.01, 0])
+    found = expected.probabilities + np.float32([0.02, -0.02, 0])
+    verdict = judge(
+        found, LABELS, replace(ARTIFACT, tolerance=Tolerance(0.97, 0.4, 0.1, "")), replace(expected, simulated=simulated)
+    )
+    assert verdict.reason == "seen / expected is 2; expected at most 1.5"
+
+
+def test_probes_sharpen_the_comparison_with_what_rounding_explains() -> None:
+    expected = _expected(40)
+    whole = Expected(np.concatenate([expected.probabilities, expected.probabilities]), expected.classes, LABELS)
+    simulated = whole.probabilities + np.float32([0.01, -0.01, 0])
+    found = simulated.copy()
+    found[40:] += np.float32([0.03, -0.03, 0])
+    verdict = judge(
+        found, LABELS, replace(ARTIFACT, tolerance=Tolerance(0.97, 0.4, 0.1, "")), replace(whole, simulated=simulated)
+    )
+    assert (verdict.outcome, verdict.images, verdict.probes) == ("failed", 40, 40)

@@ -9,11 +9,13 @@ from typing import Any, Final
 import numpy as np
 import pytest
 
+from edgeferry.benchmarks.parity.bench import open_bench
 from edgeferry.benchmarks.parity.rows import Row
-from edgeferry.benchmarks.parity.run import open_bench, run_all
+from edgeferry.benchmarks.parity.run import run_all
 from edgeferry.exporters.coreml.formats import FORMATS, PACKAGE
 from edgeferry.exporters.coreml.package import bytes_of_weights
 from edgeferry.models.artifact import files_of, read_artifact, write_manifest
+from edgeferry.models.exports import record_manifest
 from edgeferry.targets.mil.package import open_package
 from edgeferry.targets.target import choose, targets
 
@@ -42,6 +44,7 @@ def spoiled(exported_colours: Any, tmp_path_factory: pytest.TempPathFactory) -> 
     for name in NAMES:
         _reverse_weights(build / name / PACKAGE)
         write_manifest(replace(read_artifact(build / name), files=files_of(build / name)), build / name)
+        record_manifest(build, name)
     return _rows(build)
 
 

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import pytest
 
-from edgeferry.benchmarks.parity.run import open_bench, run_all
+from edgeferry.benchmarks.parity.bench import open_bench
+from edgeferry.benchmarks.parity.run import run_all
 from edgeferry.exporters.edgetpu import formats as edgetpu
 from edgeferry.exporters.edgetpu.log import Compiled
 from edgeferry.exporters.edgetpu.options import EdgeTpuOptions

@@ -77,6 +77,12 @@ def test_what_is_left_out_takes_the_safe_default(read: Read) -> None:
     assert (spec.output, spec.formats, spec.calibration, spec.trained_by) == ("auto", None, None, None)
 
 
+@pytest.mark.parametrize("name", ["image_dataset_from_directory", "keras.layers.Resizing", "INTER_LINEAR", "cv2.INTER_LINEAR"])
+def test_a_resize_may_have_the_name_of_what_the_training_used(read: Read, name: str) -> None:
+    spec = read(("range = [0, 255]", f'range = [0, 255]\nresize = "{name}"'))
+    assert spec == read(("range = [0, 255]", 'range = [0, 255]\nresize = "tf-bilinear"'))
+
+
 def test_a_name_left_out_is_the_files(read: Read) -> None:
     assert read(('name = "pets"\n', "")).name == "pets"
 
@@ -109,11 +115,11 @@ def test_mean_and_std_are_kept_in_the_contracts_channel_order(read: Read) -> Non
 
 def test_tolerances_are_kept_by_format(read: Read) -> None:
     spec = read(
-        more="[parity.tflite-int8]\ntop1_agreement = 0.95\nmax_difference = 0.4\n[parity.onnx-float32]\nmean_difference = 0\n"
+        more="[parity.tflite-int8]\ntop1_agreement = 0.95\np99_difference = 0.4\n[parity.onnx-float32]\nmean_difference = 0\n"
     )
     assert spec.tolerances == (
         ("tflite-int8", "top1_agreement", 0.95),
-        ("tflite-int8", "max_difference", 0.4),
+        ("tflite-int8", "p99_difference", 0.4),
         ("onnx-float32", "mean_difference", 0.0),
     )
 
@@ -229,7 +235,7 @@ def test_a_mistake_in_the_contract_is_named(read: Read, old: str, new: str, said
             "[parity.tflite-int8]\ntop1_agreement = 98\n",
             r"parity\.tflite-int8\.top1_agreement is 98\.0; expected a number from 0",
         ),
-        ("[parity.tflite-int8]\nmax_difference = nan\n", r"parity\.tflite-int8\.max_difference is nan; expected a number from 0"),
+        ("[parity.tflite-int8]\np99_difference = nan\n", r"parity\.tflite-int8\.p99_difference is nan; expected a number from 0"),
         ("[parity]\ntflite-int8 = 0.9\n", r"parity\.tflite-int8 is 0\.9; expected a table"),
         ("[export]\nformats = []\n", r"export\.formats must be a list of format names"),
         ("[export]\nfold_batchnorm = 1\n", r"export\.fold_batchnorm is 1; expected true or false"),

@@ -42,6 +42,7 @@ def test_the_starter_fits_the_model(save: Callable[..., Path]) -> None:
     assert (spec.preprocessing.height, spec.preprocessing.width, spec.preprocessing.colour) == (8, 6, "rgb")
     assert classifier(spec).output_shape == (None, 3)
     assert any("input.colour is 'rgb'" in note for note in assumed)
+    assert spec.preprocessing.resize == "tf-bilinear"
 
 
 def test_the_starter_holds_what_it_assumes(save: Callable[..., Path]) -> None:

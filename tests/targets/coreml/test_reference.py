@@ -14,10 +14,12 @@ from typing import Any, Final
 import numpy as np
 import pytest
 
+from edgeferry.benchmarks.parity.bench import open_bench
 from edgeferry.benchmarks.parity.rows import Row
-from edgeferry.benchmarks.parity.run import open_bench, run_all
+from edgeferry.benchmarks.parity.run import run_all
 from edgeferry.models.artifact import files_of, read_artifact, write_manifest
 from edgeferry.models.coreml_messages import messages
+from edgeferry.models.exports import record_manifest
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.places import ROOT
 from edgeferry.targets.mil.package import open_package
@@ -53,6 +55,7 @@ def _sign(build: Path) -> None:
     """Update the manifest, as a build that wrote wrong files would."""
     folder = build / FORMAT
     write_manifest(replace(read_artifact(folder), files=files_of(folder)), folder)
+    record_manifest(build, FORMAT)
 
 
 def _edit(build: Path, change: Callable[[Any, Any], None]) -> None:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pytest
 
-from edgeferry.benchmarks.parity.run import open_bench, run_all
+from edgeferry.benchmarks.parity.bench import open_bench
+from edgeferry.benchmarks.parity.run import run_all
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.targets.coreml.ssh import ROOT, as_run, pack, run_on_mac, written
 from edgeferry.targets.target import Absent, Job, Run, Unsupported, choose, targets

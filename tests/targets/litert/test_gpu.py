@@ -15,6 +15,7 @@ from edgeferry.models.system.child import Child
 from edgeferry.models.system.places import ROOT
 from edgeferry.targets.litert import gpu as litert_gpu
 from edgeferry.targets.target import Job, Run, Unsupported, targets
+from edgeferry.targets.timing import FEWEST
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,7 +81,7 @@ def test_it_predicts_like_the_keras_model_and_reports_that_it_is_software(
     with Child() as child:
         run: Run = child.call(targets()["litert-gpu"].run, job, log=tmp_path / "run.log", timeout_s=120)
     assert run.image_indices is not None
-    assert len(run.image_indices) == len(run.scores) == 8
+    assert len(run.image_indices) == len(run.scores) >= FEWEST
     assert abs(run.scores - scores[list(run.image_indices)]).max() < most
     assert run.environment["software_gpu"] is True
     assert "SwiftShader" in run.environment["adapter"]

@@ -17,7 +17,6 @@ import sys
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
@@ -25,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from edgeferry.models.artifact import files_of, read_artifact, write_manifest
-from edgeferry.models.config.spec import FITS, RESIZES, ModelSpec
+from edgeferry.models.config.spec import ModelSpec
 from edgeferry.models.images import find_images
 from edgeferry.models.preprocessing import Preprocessing, normalise, pixels_of
 from edgeferry.models.system.errors import EdgeError
@@ -297,26 +296,6 @@ def _expected(picture: bytes, config: Preprocessing) -> tuple[bytes, bytes]:
 
     pixels = pixels_of(Image.open(io.BytesIO(picture)), config)
     return pixels.tobytes(), normalise(pixels, config).tobytes()
-
-
-@pytest.mark.browser
-@pytest.mark.parametrize("size", [(37, 53), (301, 17), (1, 1), (9, 240), (20, 24), (160, 120)], ids=str)
-def test_every_filter_fit_and_colour_is_pythons_to_the_bit(open_page: "Page", size: tuple[int, int]) -> None:
-    picture = _bytes_of(_random(size))
-    configs = [
-        Preprocessing(
-            *shape,
-            colour,
-            (103.94, 116.78, 123.68)[: 1 if colour == "gray" else 3],
-            (58.4, 57.1, 57.4)[: 1 if colour == "gray" else 3],
-            resize,
-            fit,
-        )
-        for shape, resize, fit, colour in product([(24, 20), (7, 50)], RESIZES, FITS, ("gray", "rgb", "bgr"))
-    ]
-    made = _prepared(open_page, [picture], configs)[0]
-    wrong = [config for config, got in zip(configs, made, strict=True) if got != _expected(picture, config)]
-    assert wrong == []
 
 
 @pytest.mark.browser

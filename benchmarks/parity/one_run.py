@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One artifact on one target: run in a child process, judged, and kept the moment the result is there."""
+
+import shutil
+import statistics
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from edgeferry.benchmarks.parity.bench import Bench, blank_row
+from edgeferry.benchmarks.parity.exercised import also_judged, exercised
+from edgeferry.benchmarks.parity.expected import images_to_run, read_expected
+from edgeferry.benchmarks.parity.integers import MOST_STEPS, compare, expected_integers
+from edgeferry.benchmarks.parity.outcome import Verdict
+from edgeferry.benchmarks.parity.results import RUNS, keep_row
+from edgeferry.benchmarks.parity.rows import Row
+from edgeferry.benchmarks.parity.verdict import judge
+from edgeferry.models.artifact import Artifact
+from edgeferry.models.reference import PIXELS, REFERENCE
+from edgeferry.models.system.child import Child, ChildError
+from edgeferry.models.system.errors import EdgeError
+from edgeferry.models.system.files import explain_disk_errors
+from edgeferry.targets.target import Absent, Job, Run, Target, Unsupported, targets
+
+JOB_TIMEOUT_S: Final = 900.0
+# What is timed, not judged, runs so many golden images before it is timed on the first of them.
+FEW: Final = 8
+
+
+def run_one(bench: Bench, artifact: Artifact, target: Target, key: str, child: Child) -> Row:
+    """Return the row of an artifact on a target; ``key`` names the result, so that it can be used again."""
+    work = bench.build / RUNS / target.name / artifact.format
+    with explain_disk_errors(work):
+        work.mkdir(parents=True, exist_ok=True)
+    job = Job(bench.build / artifact.format, images_to_run(bench.build), work, reference=bench.build / REFERENCE)
+    log = work / "run.log"
+    log.unlink(missing_ok=True)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    blank = replace(blank_row(bench, artifact, (artifact.format, target.name), Verdict("failed", "")), checked=now)
+    latencies: tuple[float, ...] = ()
+    try:
+        run = child.call(run_job, target.name, job, log=log, timeout_s=JOB_TIMEOUT_S)
+        latencies = run.latencies_ms
+        row = _judged(bench, blank, run, artifact)
+    except Absent as error:
+        row = replace(blank, verdict=Verdict("not run", str(error), error.code))
+        # What is absent may be back by the next time.
+        key = ""
+    except Unsupported as error:
+        row = replace(blank, verdict=Verdict("unsupported", str(error), error.code))
+    except (EdgeError, ChildError) as error:
+        code = error.code if isinstance(error, EdgeError) else None
+        row = replace(blank, verdict=Verdict("failed", f"it did not run: {error}", code))
+        # An accident may have passed by the next time: kept as a line, never used again.
+        key = ""
+    tidy(work, log)
+    keep_row(bench.build, key, row, latencies)
+    return row
+
+
+def tidy(work: Path, log: Path) -> None:
+    """Remove what a target left in its working folder, images above all; its log stays."""
+    for path in work.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path != log:
+            path.unlink()
+
+
+def few_images(build: Path, folder: Path) -> Path:
+    """Write a model's first golden images to a file in a folder, which it returns."""
+    import numpy as np
+
+    few = folder / "few.npy"
+    np.save(few, np.load(build / REFERENCE / PIXELS, mmap_mode="r")[:FEW])
+    return few
+
+
+def run_job(target: str, job: Job) -> Run:
+    """Return what a target makes of a job; called in the child process."""
+    return targets()[target].run(job)
+
+
+def _judged(bench: Bench, blank: Row, run: Run, artifact: Artifact) -> Row:
+    expected = read_expected(bench.build / REFERENCE, bench.reference.labels).of(run.image_indices)
+    verdict = judge(run.scores, run.labels, artifact, expected)
+    facts: dict[str, Any] = {"first_ms": run.first_ms, **exercised(run)}
+    if run.stored is not None and "parent_sha256" in artifact.options:
+        found = compare(run.stored, expected_integers(bench.build, artifact, images_to_run(bench.build)))
+        facts |= {"integer_steps": found.steps, "integer_other_classes": found.other_classes}
+        verdict = _with_integers(verdict, found.problem)
+    verdict = also_judged(verdict, run, artifact, bench.build / REFERENCE)
+    # The times of a software-rendered GPU say nothing of any GPU.
+    timed = bool(run.latencies_ms) and not run.environment.get("software_gpu")
+    return replace(
+        blank,
+        verdict=verdict,
+        latency_ms_median=statistics.median(run.latencies_ms) if timed else None,
+        load_ms=run.load_ms,
+        environment=dict(run.environment) | facts,
+    )
+
+
+def _with_integers(verdict: Verdict, problem: str) -> Verdict:
+    """Return a compiled artifact's verdict with the rule for integers applied too."""
+    if problem:
+        return replace(verdict, outcome="failed", reason=problem if verdict.passed else f"{verdict.reason}; {problem}")
+    return replace(verdict, reason=f"{verdict.reason}; every integer within {MOST_STEPS} step of its parent's")

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The order in which golden images are worth most where only some can be run: every class in turn, unsure images first."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+# The file below build/<model>/reference/.
+ORDER: Final = "order.npy"
+# The gap between the two highest probabilities below which a sound 8-bit file may name the other class: EfficientNet-Lite0 in
+# tflite-int8 differs by up to 0.23. Such images come last, or a few of them would decide.
+LEAST_MARGIN: Final = 0.2
+
+
+def order_of(scores: "NDArray[np.float32]", labels: "NDArray[np.int64]") -> "NDArray[np.int64]":
+    """Return the numbers of all images, [count]: one of each class, then a second of each, and so on.
+
+    A class is what the Keras model predicts; a class that it never predicts is taken from the labels. Within a class the smallest
+    gap between the two highest probabilities comes first, as far as it is at least LEAST_MARGIN.
+    """
+    import numpy as np
+
+    highest = np.sort(scores, axis=1)[:, -2:]
+    margins = highest[:, 1] - highest[:, 0]
+    predicted = scores.argmax(axis=1)
+    classes = np.where(np.isin(labels, predicted), predicted, labels)
+    worth = np.lexsort((np.where(margins < LEAST_MARGIN, -margins, margins), margins < LEAST_MARGIN))
+    taken = dict.fromkeys(classes.tolist(), 0)
+    rounds = np.empty(len(scores), dtype=np.int64)
+    for at in worth.tolist():
+        rounds[at] = taken[int(classes[at])]
+        taken[int(classes[at])] += 1
+    ordered: NDArray[np.int64] = worth[np.argsort(rounds[worth], kind="stable")]
+    return ordered
+
+
+def read_order(reference: Path | None, count: int) -> list[int]:
+    """Return the order kept in a reference's folder; that of the images themselves where there is none."""
+    import numpy as np
+
+    file = None if reference is None else reference / ORDER
+    order = np.load(file, allow_pickle=False).tolist() if file is not None and file.is_file() else []
+    return [int(at) for at in order] if sorted(order) == list(range(count)) else list(range(count))

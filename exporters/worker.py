@@ -12,7 +12,8 @@ from edgeferry.exporters.graph.source import Source, read_source
 from edgeferry.models.artifact import Artifact, files_of, write_manifest
 from edgeferry.models.config.spec import ModelSpec
 from edgeferry.models.exports import set_by_config
-from edgeferry.models.reference import REFERENCE, make_reference
+from edgeferry.models.reference import REFERENCE
+from edgeferry.models.reference_writer import make_reference
 from edgeferry.models.system.files import digest, whole_folder
 
 

@@ -23,7 +23,8 @@ from edgeferry.models.config.spec import ModelSpec, read_spec
 from edgeferry.models.digits import train
 from edgeferry.models.keras_loader import classifier
 from edgeferry.models.preprocessing import normalise
-from edgeferry.models.reference import PIXELS, REFERENCE, make_reference
+from edgeferry.models.reference import PIXELS, REFERENCE
+from edgeferry.models.reference_writer import make_reference
 from edgeferry.models.system.places import ROOT
 
 HERE: Final = Path(__file__).parent

@@ -60,7 +60,7 @@ class Report:
     """All rows of one model, and what they were compared with.
 
     ``targets`` and ``formats`` name those requested, where not all were; ``required`` what has to pass, and ``unmet`` says what
-    of it did not.
+    of it did not. ``reference_accuracy`` is None where the golden images have no labels.
     """
 
     model: str

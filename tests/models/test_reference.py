@@ -20,16 +20,10 @@ from edgeferry.models.digits import network
 from edgeferry.models.images import find_images, read_labels, read_pixels
 from edgeferry.models.keras_loader import load_model
 from edgeferry.models.preprocessing import normalise
-from edgeferry.models.reference import (
-    Reference,
-    check_discriminates,
-    keras_scores,
-    make_reference,
-    output_kind,
-    read_reference,
-    reference_key,
-    softmax,
-)
+from edgeferry.models.reference import Reference, read_reference, reference_key
+from edgeferry.models.reference_writer import make_reference
+from edgeferry.models.scores import check_discriminates, keras_scores, output_kind
+from edgeferry.models.softmax import softmax
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.uploads import files_in
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from edgeferry.models.config.spec import ModelSpec, read_spec
-from edgeferry.models.reference import changed_config_keys, make_reference
+from edgeferry.models.reference import changed_config_keys
+from edgeferry.models.reference_writer import make_reference
 from edgeferry.models.system.errors import EdgeError
 
 

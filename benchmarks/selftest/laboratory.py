@@ -8,19 +8,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from edgeferry.benchmarks.parity.bench import Bench
 from edgeferry.benchmarks.parity.expected import NO_CLASS, images_to_run
-from edgeferry.benchmarks.parity.run import JOB_TIMEOUT_S, Bench, run_all, run_job
+from edgeferry.benchmarks.parity.one_run import JOB_TIMEOUT_S, run_job
+from edgeferry.benchmarks.parity.run import run_all
+from edgeferry.benchmarks.selftest.families.stale import UNSIGNED
 from edgeferry.benchmarks.selftest.fault import HONEST, Fault
 from edgeferry.benchmarks.selftest.planting import link_build, plant
 from edgeferry.benchmarks.selftest.trial import Answers, Trial, answers_of, harm_of
-from edgeferry.exporters.export import SCHEMA as EXPORTS_SCHEMA
-from edgeferry.exporters.export import Export
-from edgeferry.models.artifact import EXPORTS, MANIFEST, Artifact, read_artifact
+from edgeferry.models.artifact import MANIFEST, Artifact, read_artifact
 from edgeferry.models.config.spec import ModelSpec
+from edgeferry.models.exports import Export, Exports
 from edgeferry.models.reference import CALIBRATION, LABELS, REFERENCE
 from edgeferry.models.system.child import Child, ChildError
 from edgeferry.models.system.errors import EdgeError
-from edgeferry.models.system.files import write_json
+from edgeferry.models.system.files import sha256_of
 from edgeferry.targets.target import Job, Run, Target, choose
 
 if TYPE_CHECKING:
@@ -137,9 +139,8 @@ def try_fault(laboratory: Laboratory, build: Path, subject: Subject, fault: Faul
     places = (build, laboratory.scratch)
     arguments = (laboratory.spec, places, name, fault.name)
     laboratory.exporter.call(plant, *arguments, log=laboratory.log, timeout_s=EXPORT_TIMEOUT_S, with_state=True)
-    exported = Export(name, "written", "")
-    write_json(laboratory.scratch / EXPORTS, {"schema": EXPORTS_SCHEMA, "formats": [vars(exported)]})
-    rows = run_all(replace(laboratory.bench, targets=(subject.target,), formats=(name,)))
+    exports = _recorded(laboratory, name, fault)
+    rows = run_all(replace(laboratory.bench, targets=(subject.target,), formats=(name,), exports=exports))
     failed = next((row for row in rows if row.outcome == "failed"), rows[0])
     blank = Trial(name, subject.target.name, fault.family, fault.name, "elsewhere", failed.outcome, failed.reason)
     if fault.shows == "elsewhere":
@@ -148,3 +149,10 @@ def try_fault(laboratory: Laboratory, build: Path, subject: Subject, fault: Faul
     found = None if scores is None else answers_of(scores, laboratory.labels)
     harm, changed, lost = harm_of(found, subject.honest)
     return replace(blank, harm="honest" if fault.family == HONEST else harm, changed=changed, lost=lost), scores
+
+
+def _recorded(laboratory: Laboratory, name: str, fault: Fault) -> Exports:
+    """Return the record of an export that wrote the planted file; what changed after the export has the honest record."""
+    honest = laboratory.bench.exports
+    manifests = honest.manifests if fault.family == UNSIGNED else {name: sha256_of(laboratory.scratch / name / MANIFEST)}
+    return replace(honest, formats=(Export(name, "written", ""),), manifests=manifests)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from edgeferry.benchmarks.parity.run import open_bench
+from edgeferry.benchmarks.parity.bench import open_bench
 from edgeferry.benchmarks.selftest.fault import choose_faults
 from edgeferry.benchmarks.selftest.laboratory import open_laboratory, subjects, try_fault
 from edgeferry.benchmarks.selftest.result import SelfTest

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edgeferry.benchmarks.selftest.fault import Fault, impossible
+from edgeferry.benchmarks.selftest.graph import with_input
 from edgeferry.exporters.graph.source import Source
 from edgeferry.models.artifact import Artifact, Tolerance
 from edgeferry.models.preprocessing import Preprocessing
@@ -76,7 +77,12 @@ FAULTS = (
     _in_file("other colour order", partial(_written_with, change=_other_colour), UNCALIBRATED),
     _in_file("other mean", partial(_written_with, change=_other_mean), UNCALIBRATED),
     _in_manifest("other resize", _preprocessing(_other_resize)),
-    _in_manifest("any answer tolerated", lambda _: {"tolerance": Tolerance(0.0, 1.0, 1.0, "anything", 1.0, 1e9)}),
+    Fault(
+        "input doubled, and any answer tolerated by the manifest",
+        "manifest",
+        lambda source: with_input(source, lambda image: image * 2.0),
+        partial(_manifest, change=lambda _: {"tolerance": Tolerance(0.0, 1.0, 1.0, "anything", 1.0, 1e9)}),
+    ),
     _in_manifest("std doubled", _preprocessing(_doubled_std)),
     _in_manifest("other fit", _preprocessing(_other_fit)),
     _in_manifest("two labels exchanged", lambda artifact: {"labels": _exchanged(artifact.labels)}),

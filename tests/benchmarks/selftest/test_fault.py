@@ -10,10 +10,21 @@ FAMILIES = {fault.family for fault in faults().values()}
 
 
 def test_every_class_of_fault_is_there() -> None:
-    assert FAMILIES >= {
+    assert {
         *("labels", "channels", "range", "place", "training step", "noise", "channel weights", "channel scales", "zero points"),
-        *("bias", "batch statistics", "softmax", "biased class", "batch", "metadata", "manifest", "stale", "changed file", HONEST),
-    }
+        *(
+            "bias",
+            "batch statistics",
+            "softmax",
+            "biased class",
+            "batch",
+            "metadata",
+            "manifest",
+            "stale",
+            "changed file",
+            HONEST,
+        ),
+    } <= FAMILIES
 
 
 def test_every_family_has_its_turn_before_any_has_a_second() -> None:

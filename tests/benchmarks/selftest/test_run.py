@@ -61,7 +61,7 @@ def test_honest_exports_pass(exported_colours: Any) -> None:
 
 
 def test_a_check_that_passes_everything_is_found_out(exported_colours: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgeferry.benchmarks.parity.run.judge", lambda *_: Verdict("passed", "blind", images=1))
+    monkeypatch.setattr("edgeferry.benchmarks.parity.one_run.judge", lambda *_: Verdict("passed", "blind", images=1))
     assert not holds(tested(exported_colours, "labels"))
 
 

@@ -27,8 +27,8 @@ from edgeferry.models.reference import (
     PROBES,
     REFERENCE,
     SCORES,
-    make_reference,
 )
+from edgeferry.models.reference_writer import make_reference
 from edgeferry.models.system.child import call_quietly
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ HONEST: Final = "honest"
 
 @dataclass(frozen=True)
 class Fault:
-    """One way in which an artifact can be wrong; with ``shows`` 'nowhere' one way to make it honestly.
+    """One way in which an artifact can be wrong; ``shows`` is 'nowhere' for one way to make it honestly.
 
     ``source(source)`` returns the classifier that the format's own exporter then writes; without it the artifact in the build
     folder is copied. ``patch(folder, artifact)`` changes the files in a folder and returns the manifest, before the digests of the

@@ -15,13 +15,13 @@ from edgeferry.models.system.errors import EdgeError
 FORMATS = ("onnx-float32", "tflite-int8")
 
 
-def tested(exported: Any, *families: str, seconds: float = 600) -> SelfTest:
+def selftest_of(exported: Any, *families: str, seconds: float = 600) -> SelfTest:
     return self_test(exported.spec, exported.build, Plan(FORMATS, families, seconds), lambda *_: None)
 
 
 @pytest.fixture(scope="module")
 def found(exported_colours: Any) -> SelfTest:
-    return tested(exported_colours, "labels", "softmax", "channel scales", "changed file")
+    return selftest_of(exported_colours, "labels", "softmax", "channel scales", "changed file")
 
 
 def of(found: SelfTest, form: str, fault: str) -> Any:
@@ -55,18 +55,18 @@ def test_nothing_is_left_behind(found: SelfTest, exported_colours: Any) -> None:
 
 
 def test_honest_exports_pass(exported_colours: Any) -> None:
-    found = tested(exported_colours, "honest")
+    found = selftest_of(exported_colours, "honest")
     assert {trial.format for trial in found.trials} == set(FORMATS)
     assert not false_alarms(found.trials)
 
 
 def test_a_check_that_passes_everything_is_found_out(exported_colours: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgeferry.benchmarks.parity.one_run.judge", lambda *_: Verdict("passed", "blind", images=1))
-    assert not holds(tested(exported_colours, "labels"))
+    assert not holds(selftest_of(exported_colours, "labels"))
 
 
 def test_what_there_was_no_time_for_is_counted(exported_colours: Any) -> None:
-    found = tested(exported_colours, "labels", seconds=0)
+    found = selftest_of(exported_colours, "labels", seconds=0)
     assert not found.trials
     assert set(found.untried) == set(FORMATS)
 
@@ -74,7 +74,7 @@ def test_what_there_was_no_time_for_is_counted(exported_colours: Any) -> None:
 def test_a_build_folder_without_artifacts_is_refused(exported_colours: Any, tmp_path: Path) -> None:
     (tmp_path / "reference").symlink_to(exported_colours.build / "reference")
     with pytest.raises(EdgeError) as error:
-        tested(exported_colours._replace(build=tmp_path), "labels")
+        selftest_of(exported_colours._replace(build=tmp_path), "labels")
     assert error.value.code == "EF-selftest-nothing"
 
 

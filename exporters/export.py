@@ -9,12 +9,14 @@ write it. The manifest keeps these, so that a stale artifact can say what change
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from edgeferry.exporters import worker
+from edgeferry.exporters import preparation, worker
 from edgeferry.exporters.format import Format, check_options, choose, options_of
+from edgeferry.exporters.weights.constants import WEIGHTS, read_constants
 from edgeferry.models.artifact import LOG, MANIFEST, Artifact, read_artifact, what_changed
 from edgeferry.models.config.locate import config_of_same_name
 from edgeferry.models.config.spec import ModelSpec
@@ -36,6 +38,8 @@ from edgeferry.models.system.packages import installed_version
 from edgeferry.models.system.terminal import Step
 
 WORKER: Final = "edgeferry.exporters.worker"
+CONSTANTS: Final = "edgeferry.exporters.graph.constants"
+CONSTANTS_TOOLS: Final = ("tensorflow-cpu", "tensorflow", "keras")
 NO_IMAGES: Final = "needs data.calibration in the config: a folder with some 100 to 500 typical images, none of them golden"
 
 
@@ -77,9 +81,11 @@ def export_all(spec: ModelSpec, build: Path, names: tuple[str, ...] | None, step
         _refuse_other_config(work)
         if spec.trained_by is not None and not spec.model.is_file():
             step(f"training {spec.name}")
-            _needed(work, worker.train, "train.log", spec)
+            _needed(work, preparation.train, "train.log", spec)
         reference = _reference(work)
         exports = _exports(work, chosen, reference)
+        if any(export.state in {"written", "kept"} for export in exports):
+            _keep_constants(work, reference)
     _record(work, exports)
     return exports
 
@@ -118,7 +124,7 @@ def _reference(work: _Work) -> Reference:
         if written_by_older_release(folder):
             work.step(f"{work.build} was written by an older release of edgeferry: everything is exported again")
         work.step("computing the Keras model's predictions for the golden images")
-        _needed(work, worker.refer, "reference.log", work.spec, work.build)
+        _needed(work, preparation.refer, "reference.log", work.spec, work.build)
         reference = read_reference(folder, work.sha256)
     if reference is None:
         raise EdgeError("EF-reference-unreadable", f"{folder}: the reference was written, but cannot be read back.")
@@ -141,6 +147,20 @@ def _exports(work: _Work, chosen: tuple[Format, ...], reference: Reference) -> t
             plan = _written(plan, work)
         found.append(plan)
     return tuple(found)
+
+
+def _keep_constants(work: _Work, reference: Reference) -> None:
+    """Have the constants of the model's graph at hand; where that fails, the weights of artifacts are not checked."""
+    folder, log = work.build / WEIGHTS, work.build / ".weights.log"
+    tools = {name: found for name in CONSTANTS_TOOLS if (found := installed_version(name))}
+    key = digest([reference.sha256, reference.source_sha256, work.spec.options.fold_batchnorm, tools, work.code.of(CONSTANTS)])
+    kept = read_constants(folder, work.sha256)
+    if kept is not None and kept.key == key:
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    with suppress(EdgeError, ChildError):
+        work.child.call(preparation.keep, work.spec, work.build, key, log=log)
+    log.unlink(missing_ok=True)
 
 
 def _needed(work: _Work, function: Callable[..., None], log: str, *arguments: object) -> None:

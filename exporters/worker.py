@@ -1,19 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the child process does: it imports TensorFlow once and writes one format after another."""
 
-import importlib
 import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from edgeferry.exporters.format import formats, tolerance_of, write_format
-from edgeferry.exporters.graph.source import Source, read_source
+from edgeferry.exporters.graph.source import Source
 from edgeferry.models.artifact import Artifact, files_of, write_manifest
 from edgeferry.models.config.spec import ModelSpec
 from edgeferry.models.exports import set_by_config
 from edgeferry.models.reference import REFERENCE
-from edgeferry.models.reference_writer import make_reference
 from edgeferry.models.system.files import digest, whole_folder
 
 
@@ -23,22 +21,10 @@ def quieten() -> None:
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 
-def train(spec: ModelSpec) -> None:
-    """Train a model that edgeferry itself brings."""
-    quieten()
-    importlib.import_module(str(spec.trained_by)).train(spec)
-
-
-def refer(spec: ModelSpec, build: Path) -> None:
-    """Compute the reference of a model."""
-    quieten()
-    make_reference(spec, build / REFERENCE)
-
-
 def write(spec: ModelSpec, build: Path, name: str, made_from: dict[str, Any]) -> None:
     """Write one format with its manifest, whole or not at all; ``made_from`` is what it follows from."""
     quieten()
-    write_source(_source(spec, build), build, name, made_from)
+    write_source(source_of(spec, build), build, name, made_from)
 
 
 def write_source(source: Source, build: Path, name: str, made_from: dict[str, Any]) -> None:
@@ -69,5 +55,6 @@ def write_source(source: Source, build: Path, name: str, made_from: dict[str, An
 
 
 @lru_cache(maxsize=1)
-def _source(spec: ModelSpec, build: Path) -> Source:
+def source_of(spec: ModelSpec, build: Path) -> Source:
+    """Return the frozen model of a config, read once."""
     return read_source(spec, build / REFERENCE)

@@ -63,7 +63,8 @@ def shapes(folder: Path) -> ModelSpec:
         inside = _inside(number % len(SHAPES), down, right, draw.uniform(9, 14))
         colours = draw.uniform(0, 255, (2, 3))
         stripes = np.where((x + y) // 2 % 2, 1.0, 0.35 if SHAPES[number % len(SHAPES)] == "striped" else 1.0)[..., None]
-        return np.where(inside[..., None], colours[0] * stripes, colours[1]) + draw.normal(0, 14, (height, width, 3))
+        drawn: NDArray[np.float64] = np.where(inside[..., None], colours[0] * stripes, colours[1])
+        return drawn + draw.normal(0, 14, (height, width, 3))
 
     return _classifier(folder / "shapes", SHAPES, OF_SHAPES, picture)
 

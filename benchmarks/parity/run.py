@@ -9,6 +9,7 @@ from itertools import count, groupby
 from edgeferry.benchmarks.parity.bench import Bench, blank_row, exported, key_of, target_digest
 from edgeferry.benchmarks.parity.one_run import run_one
 from edgeferry.benchmarks.parity.outcome import Verdict
+from edgeferry.benchmarks.parity.provenance.kept import known_check, with_weights
 from edgeferry.benchmarks.parity.results import known_rows
 from edgeferry.benchmarks.parity.rows import NO_TARGET, Row
 from edgeferry.models.artifact import Artifact
@@ -42,8 +43,13 @@ def run_all(bench: Bench) -> tuple[Row, ...]:
             artifacts[name] = found
     for row in _carried_out(bench, _plan(bench, artifacts)):
         rows[row.format].append(row)
+    weights = {name: known_check(bench.build, each, bench.sha256, reuse=bench.reuse) for name, each in artifacts.items()}
     bench.digests.save()
-    return tuple(row for name, found in rows.items() for row in _settled(bench, artifacts.get(name), found))
+    return tuple(
+        row
+        for name, found in rows.items()
+        for row in with_weights(_settled(bench, artifacts.get(name), found), weights.get(name))
+    )
 
 
 def _plan(bench: Bench, artifacts: dict[str, Artifact]) -> list[_Planned]:

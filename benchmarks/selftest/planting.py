@@ -23,12 +23,19 @@ OF_A_RUN: Final = ("runs", "selftest")
 
 
 def link_build(build: Path, scratch: Path) -> None:
-    """Make a build folder that shares everything with another but its artifacts: the reference above all."""
+    """Make a build folder that shares everything with another but its artifacts: the reference above all.
+
+    Its folders are its own, their files are links: a file that is written anew leaves the other folder as it is.
+    """
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     for path in build.iterdir():
         if path.is_dir() and path.name not in OF_A_RUN and not (path / MANIFEST).exists():
-            (scratch / path.name).symlink_to(path.resolve(), target_is_directory=True)
+            shutil.copytree(path, scratch / path.name, copy_function=_link)
+
+
+def _link(path: str, link: str) -> None:
+    Path(link).symlink_to(Path(path).resolve())
 
 
 def plant(state: dict[str, Any], spec: ModelSpec, places: tuple[Path, Path], name: str, fault_name: str) -> None:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from edgeferry.exporters.readers.protobuf import messages_at, texts_by_key
 from edgeferry.exporters.readers.reader import LARGEST_PROTOBUF, PREPROCESSING, PROTOBUF_FIELD_1, Reader, first_bytes, in_json
@@ -17,6 +17,9 @@ from edgeferry.models.artifact import Tensor
 from edgeferry.models.coreml_messages import enum_name, messages
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.files import files_below
+
+if TYPE_CHECKING:
+    from edgeferry.exporters.weights.stored import StoredWeight
 
 MANIFEST: Final = "Manifest.json"
 DATA: Final = "Data"
@@ -55,7 +58,7 @@ def read_coreml(path: Path) -> Inspection:
     """
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
-    file = _specification(path) if path.is_dir() else path
+    file = specification_in(path) if path.is_dir() else path
     size = file.stat().st_size
     if size > LARGEST_PROTOBUF:
         raise EdgeError(
@@ -79,7 +82,7 @@ def metadata_of_coreml(path: Path) -> FileMetadata:
     Raises:
         EdgeError: it is damaged.
     """
-    file = _specification(path) if path.is_dir() else path
+    file = specification_in(path) if path.is_dir() else path
     try:
         described = messages_at(memoryview(file.read_bytes()), DESCRIPTION)
         metadata = (held for each in described for held in messages_at(each, METADATA))
@@ -90,7 +93,12 @@ def metadata_of_coreml(path: Path) -> FileMetadata:
     return in_json(values, path)
 
 
-def _specification(path: Path) -> Path:
+def specification_in(path: Path) -> Path:
+    """Return the specification file of a package.
+
+    Raises:
+        EdgeError: there is none, or it is outside of the package.
+    """
     try:
         with (path / MANIFEST).open("rb") as manifest:
             fields = json.loads(manifest.read(LARGEST_MANIFEST))
@@ -116,7 +124,7 @@ def _read(model: Any, size: int) -> Inspection:
     if kind is None:
         raise ValueError("it has no model")
     described = model.description
-    operations = list(_operations(model))
+    operations = list(operations_in(model))
     return Inspection(
         kind="coreml",
         bytes=size,
@@ -139,7 +147,7 @@ def _read(model: Any, size: int) -> Inspection:
     )
 
 
-def _operations(model: Any) -> Iterator[Any]:
+def operations_in(model: Any) -> Iterator[Any]:
     """Yield the operations of all functions, those in nested blocks included."""
     functions = model.mlProgram.functions.values()
     blocks = [block for function in functions for block in function.block_specializations.values()]
@@ -193,4 +201,10 @@ def _matches(path: Path) -> bool:
     return path.suffix == SUFFIX and first_bytes(path)[:1] == PROTOBUF_FIELD_1
 
 
-READERS = (Reader("coreml", "Core ML", _matches, read_coreml, metadata_of_coreml, PREPROCESSING),)
+def _stored(path: Path) -> "Iterator[StoredWeight]":
+    from edgeferry.exporters.weights.coreml import stored_weights
+
+    return stored_weights(path)
+
+
+READERS = (Reader("coreml", "Core ML", _matches, read_coreml, _stored, metadata_of_coreml, PREPROCESSING),)

@@ -109,8 +109,8 @@ READERS = (
         "TF Lite compiled for the Edge TPU",
         _matches,
         read_edgetpu,
+        metadata=metadata_of_tflite,
         # The compiler decides what else it keeps.
-        metadata_of_tflite,
-        frozenset({"labels"}),
+        named=frozenset({"labels"}),
     ),
 )

@@ -16,6 +16,8 @@ from edgeferry.models.system.errors import EdgeError
 if TYPE_CHECKING:
     import onnx
 
+    from edgeferry.exporters.weights.stored import StoredWeight
+
 # Other protobuf files begin with the same byte, so the suffix decides.
 SUFFIXES: Final = (".onnx", "")
 # The field of a ModelProto in onnx.proto.
@@ -147,4 +149,10 @@ def _matches(path: Path) -> bool:
     return first_bytes(path)[:1] == PROTOBUF_FIELD_1 and path.suffix in SUFFIXES
 
 
-READERS = (Reader("onnx", "ONNX", _matches, read_onnx, metadata_of_onnx, PREPROCESSING | {"labels", "output"}),)
+def _stored(path: Path) -> "Iterator[StoredWeight]":
+    from edgeferry.exporters.weights.onnx import stored_weights
+
+    return stored_weights(path)
+
+
+READERS = (Reader("onnx", "ONNX", _matches, read_onnx, _stored, metadata_of_onnx, PREPROCESSING | {"labels", "output"}),)

@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a reader of files is, and which there are: each module of the exporters that binds READERS adds its own."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import edgeferry.exporters
 from edgeferry.exporters.readers.record import FileMetadata, Inspection
 from edgeferry.models.preprocessing import Preprocessing
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.registry import records_in
+
+if TYPE_CHECKING:
+    from edgeferry.exporters.weights.stored import StoredWeight
 
 # A .tflite file's identifier ends at its eighth byte.
 FIRST_BYTES: Final = 8
@@ -30,12 +33,15 @@ class Reader:
     first bytes, and at the suffix where they do not decide; no path matches two readers. ``read(path)`` imports the framework
     that it needs, and raises EdgeError where the file is damaged. ``metadata(path)`` returns what the file says of itself, where
     the kind has a place for that; it imports no framework. ``named`` holds the keys that all of edgeferry's own files name.
+    ``weights(path)``, where there is one, yields each floating-point or quantized constant that the file's operations use, one at
+    a time.
     """
 
     kind: str
     title: str
     matches: Callable[[Path], bool]
     read: Callable[[Path], Inspection]
+    weights: "Callable[[Path], Iterator[StoredWeight]] | None" = None
     metadata: Callable[[Path], FileMetadata] | None = None
     named: frozenset[str] = frozenset()
 

@@ -9,12 +9,15 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from edgeferry.exporters.readers.reader import PREPROCESSING, Reader, first_bytes, in_json
 from edgeferry.exporters.readers.record import AS_IS, Check, FileMetadata, Inspection, counted, weighed
 from edgeferry.models.artifact import Tensor
 from edgeferry.models.system.errors import EdgeError
+
+if TYPE_CHECKING:
+    from edgeferry.exporters.weights.stored import StoredWeight
 
 FILE: Final = "model.json"
 # Other formats are JSON, too, so the suffix decides.
@@ -137,4 +140,10 @@ def _matches(path: Path) -> bool:
     return first_bytes(file).lstrip()[:1] == b"{" and file.suffix in SUFFIXES
 
 
-READERS = (Reader("tfjs", "TensorFlow.js", _matches, read_tfjs, metadata_of_tfjs, PREPROCESSING | {"labels", "output"}),)
+def _stored(path: Path) -> "Iterator[StoredWeight]":
+    from edgeferry.exporters.weights.tfjs import stored_weights
+
+    return stored_weights(path)
+
+
+READERS = (Reader("tfjs", "TensorFlow.js", _matches, read_tfjs, _stored, metadata_of_tfjs, PREPROCESSING | {"labels", "output"}),)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from edgeferry.exporters.readers.reader import Reader, first_bytes
 from edgeferry.exporters.readers.record import AS_IS, Inspection, Weights, counted, weighed
@@ -18,6 +18,9 @@ from edgeferry.exporters.readers.tflite_options import builtin_options
 from edgeferry.exporters.readers.tflite_schema import tflite_schema
 from edgeferry.models.artifact import Tensor
 from edgeferry.models.system.errors import EdgeError
+
+if TYPE_CHECKING:
+    from edgeferry.exporters.weights.stored import StoredWeight
 
 IDENTIFIER: Final = b"TFL3"
 # What reading past the end of a flatbuffer raises in Python, and what its values raise where they make no sense.
@@ -181,6 +184,9 @@ class _Parser:
             zero_point=int(quantization.ZeroPoint(0)) if zero_points else None,
             buffer=tensor.Buffer(),
             constant=constant,
+            all_scales=memoryview(quantization.ScaleAsNumpy()) if scales else NOTHING,
+            all_zero_points=memoryview(quantization.ZeroPointAsNumpy()) if zero_points else NOTHING,
+            axis=int(quantization.QuantizedDimension()) if scales else 0,
         )
 
     def _operations(self, graph: Any, tensors: list[FileTensor]) -> list[FileOperation]:
@@ -244,4 +250,10 @@ def _names(kind: str) -> dict[int, str]:
     return {number: name for name, number in vars(getattr(tflite_schema(), kind)).items() if isinstance(number, int)}
 
 
-READERS = (Reader("tflite", "TF Lite", _matches, read_tflite, metadata_of_tflite, frozenset({"labels", "mean", "std"})),)
+def _stored(path: Path) -> "Iterator[StoredWeight]":
+    from edgeferry.exporters.weights.tflite import stored_weights
+
+    return stored_weights(path)
+
+
+READERS = (Reader("tflite", "TF Lite", _matches, read_tflite, _stored, metadata_of_tflite, frozenset({"labels", "mean", "std"})),)

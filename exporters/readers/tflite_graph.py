@@ -19,8 +19,9 @@ NOTHING: Final = memoryview(b"")
 class FileTensor:
     """One tensor of a file; ``scales`` is how many scales it has (0: a float), ``constant_bytes`` how many the file holds of it.
 
-    ``scale`` and ``zero_point`` are the first of each; ``constant`` is those bytes themselves, and tensors of one ``buffer``
-    share them. A constant behind the flatbuffer, as in files above 2 GB, is counted, not read.
+    ``scale`` and ``zero_point`` are the first of each; ``all_scales`` (float32) and ``all_zero_points`` (int64) hold all, one per
+    index of ``axis``. ``constant`` is those bytes themselves, and tensors of one ``buffer`` share them. A constant behind the
+    flatbuffer, as in files above 2 GB, is counted, not read.
     """
 
     name: str
@@ -33,6 +34,9 @@ class FileTensor:
     zero_point: int | None = None
     buffer: int = 0
     constant: memoryview = field(default=NOTHING, compare=False, repr=False)
+    all_scales: memoryview = field(default=NOTHING, compare=False, repr=False)
+    all_zero_points: memoryview = field(default=NOTHING, compare=False, repr=False)
+    axis: int = 0
 
     @property
     def is_float(self) -> bool:

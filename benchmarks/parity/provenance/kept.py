@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The results of comparing weights, kept next to the model's constants, and what they do to an artifact's rows."""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Final
+
+from edgeferry.benchmarks.parity.provenance import check
+from edgeferry.benchmarks.parity.provenance.check import WeightCheck, check_weights
+from edgeferry.benchmarks.parity.rows import Row, cleaned
+from edgeferry.exporters.weights.constants import WEIGHTS, read_constants
+from edgeferry.models.artifact import Artifact, read_artifact
+from edgeferry.models.system.closure import CodeDigests
+from edgeferry.models.system.errors import EdgeError
+from edgeferry.models.system.files import Sha256, digest, write_json
+
+# History: 1, the first.
+SCHEMA: Final = 1
+CHECKS: Final = "checks.json"
+READER_MODULES: Final = tuple(f"edgeferry.exporters.weights.{kind}" for kind in ("tflite", "onnx", "coreml", "tfjs"))
+
+
+def known_check(build: Path, artifact: Artifact, sha256: Sha256, *, reuse: bool) -> WeightCheck:
+    """Return the result for an artifact, computed now or, with ``reuse``, kept from the same files and code."""
+    constants = read_constants(build / WEIGHTS, sha256)
+    if constants is None:
+        return check_weights(build, artifact, sha256)
+    code = CodeDigests(sha256).of(check.__name__, *READER_MODULES)
+    key = digest([artifact.format, artifact.sha256, constants.sha256, _sibling(build, artifact), code])
+    path = build / WEIGHTS / CHECKS
+    known = _read(path)
+    if reuse and key in known:
+        try:
+            return _check(known[key])
+        except (TypeError, KeyError, ValueError):
+            pass
+    found = check_weights(build, artifact, sha256)
+    if found.not_checked is None:
+        known = {name: each for name, each in known.items() if each.get("format") != artifact.format}
+        write_json(path, {"schema": SCHEMA, "checks": known | {key: {"format": artifact.format, **cleaned(asdict(found))}}})
+    return found
+
+
+def with_weights(rows: list[Row], found: WeightCheck | None) -> list[Row]:
+    """Return an artifact's rows with the result of comparing its weights: a weight that is not the model's fails every one."""
+    if found is None:
+        return rows
+    return [_with_weights(row, found) for row in rows]
+
+
+def _with_weights(row: Row, found: WeightCheck) -> Row:
+    row = replace(row, environment={**row.environment, "weights": found.summary})
+    verdict = row.verdict
+    if found.failed:
+        reason = f"{verdict.reason}; {found.summary}" if verdict.outcome == "failed" and verdict.reason else found.summary
+        return replace(row, verdict=replace(verdict, outcome="failed", reason=reason))
+    if found.unexplained and verdict.passed:
+        return replace(row, verdict=replace(verdict, reason=f"{verdict.reason}; {found.summary}"))
+    return row
+
+
+def _sibling(build: Path, artifact: Artifact) -> str | None:
+    try:
+        return read_artifact(build / f"{artifact.kind}-float32").sha256
+    except EdgeError:
+        return None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        return dict(fields["checks"]) if fields["schema"] == SCHEMA else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _check(fields: dict[str, Any]) -> WeightCheck:
+    altered, dropped, unexplained = (tuple(map(str, fields[name])) for name in ("altered", "dropped", "unexplained"))
+    return WeightCheck(int(fields["matched"]), altered, dropped, unexplained)

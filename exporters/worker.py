@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeferry.exporters.format import formats, tolerance_of, write_format
-from edgeferry.exporters.graph.source import Source
+from edgeferry.exporters.graph.source import Source, read_source
 from edgeferry.models.artifact import Artifact, files_of, write_manifest
 from edgeferry.models.config.spec import ModelSpec
 from edgeferry.models.exports import set_by_config

@@ -138,7 +138,7 @@ def try_fault(laboratory: Laboratory, build: Path, subject: Subject, fault: Faul
     name = subject.artifact.format
     places = (build, laboratory.scratch)
     arguments = (laboratory.spec, places, name, fault.name)
-    laboratory.exporter.call(plant, *arguments, log=laboratory.log, timeout_s=EXPORT_TIMEOUT_S, with_state=True)
+    laboratory.exporter.call(plant, *arguments, log=laboratory.log, timeout_s=EXPORT_TIMEOUT_S)
     exports = _recorded(laboratory, name, fault)
     rows = run_all(replace(laboratory.bench, targets=(subject.target,), formats=(name,), exports=exports))
     failed = next((row for row in rows if row.outcome == "failed"), rows[0])

@@ -4,19 +4,14 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 from edgeferry.benchmarks.selftest.families.stale import UNSIGNED
 from edgeferry.benchmarks.selftest.fault import Fault, faults
 from edgeferry.exporters import worker
 from edgeferry.exporters.format import formats
-from edgeferry.exporters.graph.source import read_source
 from edgeferry.models.artifact import LOG, MANIFEST, Artifact, files_of, read_artifact, write_manifest
 from edgeferry.models.config.spec import ModelSpec
-from edgeferry.models.reference import REFERENCE
-
-if TYPE_CHECKING:
-    from edgeferry.exporters.graph.source import Source
 
 # Folders below build/<model>/ that belong to one run, not to the model.
 OF_A_RUN: Final = ("runs", "selftest")
@@ -38,7 +33,7 @@ def _link(path: str, link: str) -> None:
     Path(link).symlink_to(Path(path).resolve())
 
 
-def plant(state: dict[str, Any], spec: ModelSpec, places: tuple[Path, Path], name: str, fault_name: str) -> None:
+def plant(spec: ModelSpec, places: tuple[Path, Path], name: str, fault_name: str) -> None:
     """Write a format with a fault into a scratch build folder; ``places`` is the build folder and the scratch one.
 
     The file is a real one of the format's own exporter, and its manifest is in order, as if the exporter had written it.
@@ -46,12 +41,13 @@ def plant(state: dict[str, Any], spec: ModelSpec, places: tuple[Path, Path], nam
     Raises:
         EdgeError: the model or the file has no place for the fault, or the format cannot be written with it.
     """
+    worker.quieten()
     build, scratch = places
     fault, honest = faults()[fault_name], read_artifact(build / name)
     parent = formats()[name].after
     if parent is not None:
-        _write(state, spec, places, parent, fault)
-    _write(state, spec, places, name, fault)
+        _write(spec, places, parent, fault)
+    _write(spec, places, name, fault)
     folder = scratch / name
     artifact = read_artifact(folder)
     if fault.source is not None:
@@ -62,21 +58,13 @@ def plant(state: dict[str, Any], spec: ModelSpec, places: tuple[Path, Path], nam
     _sign(folder, artifact, fault)
 
 
-def _write(state: dict[str, Any], spec: ModelSpec, places: tuple[Path, Path], name: str, fault: Fault) -> None:
+def _write(spec: ModelSpec, places: tuple[Path, Path], name: str, fault: Fault) -> None:
     build, scratch = places
     shutil.rmtree(scratch / name, ignore_errors=True)
     if fault.source is None:
         shutil.copytree(build / name, scratch / name, ignore=shutil.ignore_patterns(LOG))
         return
-    worker.write_source(fault.source(_source(state, spec, build)), scratch, name, read_artifact(build / name).made_from)
-
-
-def _source(state: dict[str, Any], spec: ModelSpec, build: Path) -> "Source":
-    if "source" not in state:
-        worker.quieten()
-        state["source"] = read_source(spec, build / REFERENCE)
-    source: Source = state["source"]
-    return source
+    worker.write_source(fault.source(worker.source_of(spec, build)), scratch, name, read_artifact(build / name).made_from)
 
 
 def _sign(folder: Path, artifact: Artifact, fault: Fault) -> None:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 # The small golden set, drawn from the large one.
 FEW_GOLDEN: Final = 30
-FLUSH: Final = 40
+FLUSH: Final = 20
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,8 @@ class Fault:
 
     ``source(source)`` returns the classifier that the format's own exporter then writes; without it the artifact in the build
     folder is copied. ``patch(folder, artifact)`` changes the files in a folder and returns the manifest, before the digests of
-    the files are put in order. ``kinds`` names the kinds of artifact, or the formats, that it can be planted in; None is every one
-    that is written from a graph. Either function raises ``impossible(...)`` where a model or a file has no place for it.
+    the files are put in order. ``kinds`` names the kinds of artifact, or the formats, that it can be planted in; None is every
+    one that is written from a graph. Either function raises ``impossible(...)`` where a model or a file has no place for it.
     """
 
     name: str

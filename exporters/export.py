@@ -9,14 +9,13 @@ write it. The manifest keeps these, so that a stale artifact can say what change
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from edgeferry.exporters import preparation, worker
+from edgeferry.exporters.baselines import Work, keep_constants, keep_yardsticks
 from edgeferry.exporters.format import Format, check_options, choose, options_of
-from edgeferry.exporters.weights.constants import WEIGHTS, read_constants
 from edgeferry.models.artifact import LOG, MANIFEST, Artifact, read_artifact, what_changed
 from edgeferry.models.config.locate import config_of_same_name
 from edgeferry.models.config.spec import ModelSpec
@@ -33,27 +32,15 @@ from edgeferry.models.system.child import Child, ChildError
 from edgeferry.models.system.closure import CodeDigests
 from edgeferry.models.system.digests import INDEX, Digests
 from edgeferry.models.system.errors import EdgeError
-from edgeferry.models.system.files import Sha256, digest, explain_disk_errors, partial_of
+from edgeferry.models.system.files import digest, explain_disk_errors, partial_of
 from edgeferry.models.system.packages import installed_version
 from edgeferry.models.system.terminal import Step
 
 WORKER: Final = "edgeferry.exporters.worker"
-CONSTANTS: Final = "edgeferry.exporters.graph.constants"
-CONSTANTS_TOOLS: Final = ("tensorflow-cpu", "tensorflow", "keras")
 NO_IMAGES: Final = "needs data.calibration in the config: a folder with some 100 to 500 typical images, none of them golden"
 
-
-@dataclass(frozen=True)
-class _Work:
-    """What all formats of one export share."""
-
-    spec: ModelSpec
-    build: Path
-    child: Child
-    step: Step
-    sha256: Sha256
-    code: CodeDigests
-    known: Exports
+# The states of a format whose artifact is there.
+THERE: Final = ("written", "kept")
 
 
 @dataclass(frozen=True)
@@ -77,24 +64,28 @@ def export_all(spec: ModelSpec, build: Path, names: tuple[str, ...] | None, step
     chosen = choose(names or _named(spec))
     check_options(spec)
     with Child() as child, Digests(build / INDEX) as digests:
-        work = _Work(spec, build, child, step, digests.sha256, CodeDigests(digests.sha256), known_exports(build))
+        work = Work(spec, build, child, step, digests.sha256, CodeDigests(digests.sha256), known_exports(build))
         _refuse_other_config(work)
         if spec.trained_by is not None and not spec.model.is_file():
             step(f"training {spec.name}")
             _needed(work, preparation.train, "train.log", spec)
         reference = _reference(work)
         exports = _exports(work, chosen, reference)
-        if any(export.state in {"written", "kept"} for export in exports):
-            _keep_constants(work, reference)
-    _record(work, exports)
+        there = [form for form, export in zip(chosen, exports, strict=True) if export.state in THERE]
+        if there:
+            keep_constants(work, reference)
+            keep_yardsticks(work, there, reference)
+    _record(work, exports, partial=names is not None)
     return exports
 
 
-def _record(work: _Work, exports: tuple[Export, ...]) -> None:
-    """Write what became of the formats; the manifests of formats that were not selected stay recorded."""
+def _record(work: Work, exports: tuple[Export, ...], *, partial: bool) -> None:
+    """Write what became of the formats; after a partial export those that were not selected stay recorded."""
+    done = {export.format for export in exports}
+    others = [each for each in work.known.formats if each.format not in done and (work.build / each.format).is_dir()]
     manifests = known_exports(work.build).manifests
     there = {name: sha256 for name, sha256 in manifests.items() if (work.build / name / MANIFEST).is_file()}
-    write_exports(work.build, Exports(exports, there, set_by_config(work.spec)))
+    write_exports(work.build, Exports((*exports, *(others if partial else ())), there, set_by_config(work.spec)))
 
 
 def _named(spec: ModelSpec) -> tuple[str, ...] | None:
@@ -106,7 +97,7 @@ def _named(spec: ModelSpec) -> tuple[str, ...] | None:
     return spec.formats
 
 
-def _refuse_other_config(work: _Work) -> None:
+def _refuse_other_config(work: Work) -> None:
     """Refuse to write over the artifacts of another config with the same name, as long as that config is there."""
     made_from = config_of_same_name(work.spec, reference_fields(work.build / REFERENCE).get("config"))
     if made_from is not None:
@@ -117,7 +108,7 @@ def _refuse_other_config(work: _Work) -> None:
         )
 
 
-def _reference(work: _Work) -> Reference:
+def _reference(work: Work) -> Reference:
     folder, key = work.build / REFERENCE, reference_key(work.spec, work.sha256)
     reference = read_reference(folder, work.sha256)
     if reference is None or reference.key != key:
@@ -131,7 +122,7 @@ def _reference(work: _Work) -> Reference:
     return reference
 
 
-def _exports(work: _Work, chosen: tuple[Format, ...], reference: Reference) -> tuple[Export, ...]:
+def _exports(work: Work, chosen: tuple[Format, ...], reference: Reference) -> tuple[Export, ...]:
     """Export the formats in the order in which they are made: one that starts from another comes after it."""
     plans = {form.name: _plan(form, work, reference) for form in chosen}
     waiting = {name for name, plan in plans.items() if isinstance(plan, _Plan)}
@@ -149,21 +140,7 @@ def _exports(work: _Work, chosen: tuple[Format, ...], reference: Reference) -> t
     return tuple(found)
 
 
-def _keep_constants(work: _Work, reference: Reference) -> None:
-    """Have the constants of the model's graph at hand; where that fails, the weights of artifacts are not checked."""
-    folder, log = work.build / WEIGHTS, work.build / ".weights.log"
-    tools = {name: found for name in CONSTANTS_TOOLS if (found := installed_version(name))}
-    key = digest([reference.sha256, reference.source_sha256, work.spec.options.fold_batchnorm, tools, work.code.of(CONSTANTS)])
-    kept = read_constants(folder, work.sha256)
-    if kept is not None and kept.key == key:
-        return
-    shutil.rmtree(folder, ignore_errors=True)
-    with suppress(EdgeError, ChildError):
-        work.child.call(preparation.keep, work.spec, work.build, key, log=log)
-    log.unlink(missing_ok=True)
-
-
-def _needed(work: _Work, function: Callable[..., None], log: str, *arguments: object) -> None:
+def _needed(work: Work, function: Callable[..., None], log: str, *arguments: object) -> None:
     """Run what everything else needs; a failure there ends the export, with one sentence."""
     place = work.build / log
     with explain_disk_errors(work.build):
@@ -175,7 +152,7 @@ def _needed(work: _Work, function: Callable[..., None], log: str, *arguments: ob
         raise EdgeError("EF-child-failed", f"{work.spec.model}: {error}") from error
 
 
-def _plan(form: Format, work: _Work, reference: Reference) -> Export | _Plan:
+def _plan(form: Format, work: Work, reference: Reference) -> Export | _Plan:
     """Return how a format will be written, or what became of it already."""
     if form.calibrated and reference.calibration_digest is None:
         return Export(form.name, "not run", NO_IMAGES)
@@ -195,7 +172,7 @@ def _plan(form: Format, work: _Work, reference: Reference) -> Export | _Plan:
     return Export(form.name, "kept", "nothing changed")
 
 
-def _tampered(artifact: Artifact, folder: Path, work: _Work) -> str | None:
+def _tampered(artifact: Artifact, folder: Path, work: Work) -> str | None:
     """Return what is no longer as it was exported, the manifest or a file, or None."""
     try:
         work.known.refuse_other_manifest(folder, work.sha256)
@@ -204,7 +181,7 @@ def _tampered(artifact: Artifact, folder: Path, work: _Work) -> str | None:
     return what_changed(artifact, folder, work.sha256)
 
 
-def _written(plan: _Plan, work: _Work) -> Export:
+def _written(plan: _Plan, work: Work) -> Export:
     """Write one format."""
     name = plan.form.name
     folder, log = work.build / name, work.build / f".{name}.log"
@@ -225,7 +202,7 @@ def _written(plan: _Plan, work: _Work) -> Export:
     return Export(name, "written", plan.reason, plan.rebuilt)
 
 
-def _made_from(form: Format, work: _Work, reference: Reference) -> dict[str, Any]:
+def _made_from(form: Format, work: Work, reference: Reference) -> dict[str, Any]:
     """Return everything that a format's files follow from, by the names that a user knows."""
     spec, shared = work.spec, asdict(work.spec.options)
     versions = {name: found for name in form.tools if (found := installed_version(name))}

@@ -51,7 +51,9 @@ class Format:
     from, ``uses`` which fields of ExportOptions. ``missing()`` says why it cannot be written here and how to get what it needs,
     or None. ``after`` names the format whose artifact it starts from. ``identity()`` is a digest of a program outside Python that
     writes it, or None; another one makes the artifact stale. ``options`` is a frozen dataclass, read from ``[export.<format>]``.
-    A format that is not ``by_default`` is opt-in. ``module`` is set by the registry.
+    A format that is not ``by_default`` is opt-in. ``precision`` names what its difference from the Keras model is compared with
+    (``edgeferry.models.yardstick``), or is a function from the format's options to that name; a format without one has its
+    parent's. ``module`` is set by the registry.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Format:
     by_default: bool = True
     options: type = NoOptions
     uses: frozenset[str] = FOLDED
+    precision: str | Callable[[Any], str] | None = None
     module: str = ""
 
 
@@ -104,6 +107,14 @@ def options_of(form: Format, spec: ModelSpec) -> Any:
     of_format = spec.export_table(form.name)
     read_options(form.options, of_kind, spec.path, f"export.{form.kind}")
     return read_options(form.options, of_kind | of_format, spec.path, f"export.{form.name if of_format else form.kind}")
+
+
+def precision_of(form: Format, spec: ModelSpec) -> str | None:
+    """Return the name of the precision that explains a format's difference from the Keras model, or None where none does."""
+    if form.precision is None:
+        parent = formats().get(form.after) if form.after else None
+        return precision_of(parent, spec) if parent else None
+    return form.precision if isinstance(form.precision, str) else form.precision(options_of(form, spec))
 
 
 def write_format(form: Format, source: "Source", folder: "Path") -> Written:

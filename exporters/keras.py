@@ -26,5 +26,6 @@ FORMATS = (
         copy,
         ("keras",),
         uses=frozenset(),
+        precision="float32",
     ),
 )

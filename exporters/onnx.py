@@ -90,5 +90,6 @@ FORMATS = (
         ("tf2onnx", "onnx", "tensorflow-cpu", "tensorflow", "keras"),
         options=OnnxOptions,
         uses=WITH_AUTHOR,
+        precision="float32",
     ),
 )

@@ -45,5 +45,6 @@ FORMATS = (
         Tolerance(1.0, 1e-3, 1e-4, "the same float32 arithmetic, batch normalisation folded"),
         write,
         ("tensorflow-cpu", "tensorflow", "keras"),
+        precision="float32",
     ),
 )

@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from edgeferry.exporters.format import formats, tolerance_of, write_format
+from edgeferry.exporters.format import formats, precision_of, tolerance_of, write_format
 from edgeferry.exporters.graph.source import Source, read_source
 from edgeferry.models.artifact import Artifact, files_of, write_manifest
 from edgeferry.models.config.spec import ModelSpec
@@ -50,11 +50,12 @@ def write_source(source: Source, build: Path, name: str, made_from: dict[str, An
             options={**made_from["options"], **written.options},
             calibration_digest=source.reference.calibration_digest if form.calibrated else None,
             notes=(*source.notes, *written.notes) if "fold_batchnorm" in form.uses else written.notes,
+            precision=precision_of(form, spec),
         )
         write_manifest(artifact, place)
 
 
 @lru_cache(maxsize=1)
 def source_of(spec: ModelSpec, build: Path) -> Source:
-    """Return the frozen model of a config, read once."""
+    """Return the frozen classifier of a build folder, made once per process."""
     return read_source(spec, build / REFERENCE)

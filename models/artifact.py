@@ -53,7 +53,10 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class Artifact:
-    """The content of a manifest. ``files`` maps a name below the folder to its sha256 and size in bytes."""
+    """The content of a manifest. ``files`` maps a name below the folder to its sha256 and size in bytes.
+
+    ``precision`` names the yardstick of its difference from the Keras model (``edgeferry.models.yardstick``).
+    """
 
     format: str
     kind: str
@@ -72,6 +75,7 @@ class Artifact:
     options: Mapping[str, Any] = field(default_factory=dict)
     calibration_digest: str | None = None
     notes: tuple[str, ...] = ()
+    precision: str | None = None
     schema: int = SCHEMA
 
     @property

@@ -18,6 +18,7 @@ from edgeferry.models.system.digests import INDEX, Digests
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.files import Sha256, digest, sha256_of
 from edgeferry.models.system.terminal import Step
+from edgeferry.models.yardstick import yardstick_sha256
 from edgeferry.targets.target import Target
 
 # The code that runs and judges: a result follows from it.
@@ -102,6 +103,7 @@ def key_of(bench: Bench, target: Target, artifact: Artifact, follows_from: str) 
             artifact.output,
             asdict(artifact.preprocessing),
             bench.reference.sha256,
+            yardstick_sha256(bench.build, artifact.precision),
             target.name,
             follows_from,
         ]

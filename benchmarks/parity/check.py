@@ -45,10 +45,7 @@ def checked(spec: ModelSpec | None, place: Path, asked: Scope, step: Step, *, re
     Raises:
         EdgeError: nothing was exported there, the config changed since, or what is required is no format or target.
     """
-    check_required(asked.required, "--require")
-    if spec is not None:
-        check_required(spec.required, f"{spec.path}: parity.require")
-    choose_formats(asked.formats)
+    refuse_unknown_scope(spec, asked)
     own = None if spec is None else set_by_config(spec)
     bench = open_bench(place, choose(asked.targets or None), step, reuse=reuse, tolerances=own)
     bench = replace(bench, formats=asked.formats)
@@ -72,6 +69,19 @@ def checked(spec: ModelSpec | None, place: Path, asked: Scope, step: Step, *, re
         required=required,
         unmet=tuple(unmet(rows, required)),
     )
+
+
+def refuse_unknown_scope(spec: ModelSpec | None, asked: Scope) -> None:
+    """Refuse formats, targets and requirements that do not exist, before anything is exported or run.
+
+    Raises:
+        EdgeError: names what is unknown, and what is close to it.
+    """
+    choose_formats(asked.formats)
+    choose(asked.targets)
+    check_required(asked.required, "--require")
+    if spec is not None:
+        check_required(spec.required, f"{spec.path}: parity.require")
 
 
 def _previous(place: Path) -> Report | None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from edgeferry.benchmarks.parity.bench import Bench, blank_row
 from edgeferry.benchmarks.parity.exercised import also_judged, exercised
-from edgeferry.benchmarks.parity.expected import images_to_run, read_expected
+from edgeferry.benchmarks.parity.expected import Expected, images_to_run, read_expected
 from edgeferry.benchmarks.parity.integers import MOST_STEPS, compare, expected_integers
 from edgeferry.benchmarks.parity.outcome import Verdict
 from edgeferry.benchmarks.parity.results import RUNS, keep_row
@@ -21,6 +21,7 @@ from edgeferry.models.reference import PIXELS, REFERENCE
 from edgeferry.models.system.child import Child, ChildError
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.files import explain_disk_errors
+from edgeferry.models.yardstick import read_yardstick
 from edgeferry.targets.target import Absent, Job, Run, Target, Unsupported, targets
 
 JOB_TIMEOUT_S: Final = 900.0
@@ -83,7 +84,7 @@ def run_job(target: str, job: Job) -> Run:
 
 
 def _judged(bench: Bench, blank: Row, run: Run, artifact: Artifact) -> Row:
-    expected = read_expected(bench.build / REFERENCE, bench.reference.labels).of(run.image_indices)
+    expected = expected_of(bench, artifact).of(run.image_indices)
     verdict = judge(run.scores, run.labels, artifact, expected)
     facts: dict[str, Any] = {"first_ms": run.first_ms, **exercised(run)}
     if run.stored is not None and "parent_sha256" in artifact.options:
@@ -100,6 +101,14 @@ def _judged(bench: Bench, blank: Row, run: Run, artifact: Artifact) -> Row:
         load_ms=run.load_ms,
         environment=dict(run.environment) | facts,
     )
+
+
+def expected_of(bench: Bench, artifact: Artifact) -> Expected:
+    """Return what an artifact is compared with, and what its precision explains where that is known."""
+    expected = read_expected(bench.build / REFERENCE, bench.reference.labels)
+    simulated = read_yardstick(bench.build, artifact.precision, bench.reference, bench.sha256) if artifact.precision else None
+    fits = simulated is not None and len(simulated) == len(expected.probabilities)
+    return replace(expected, simulated=simulated) if fits else expected
 
 
 def _with_integers(verdict: Verdict, problem: str) -> Verdict:

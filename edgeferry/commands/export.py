@@ -52,20 +52,21 @@ def export_all(
     check is run again, only where something changed; with --format or --target the other results stay in the report. Status 1: a
     check failed, or what is required did not pass; 2: nothing could be checked.
     """
-    from edgeferry.benchmarks.parity.check import Scope, checked
+    from edgeferry.benchmarks.parity.check import Scope, checked, refuse_unknown_scope
     from edgeferry.exporters.export import export_all as export_formats
     from edgeferry.models.reference import REFERENCE, findings_in
 
     with report_errors():
         spec = config_of(model)
         place = model_build(build, spec.name)
+        asked = Scope(tuple(formats or ()), tuple(targets or ()), tuple(required or ()))
+        refuse_unknown_scope(spec, asked)
         with progress() as step:
             exports = export_formats(spec, place, tuple(formats or ()) or None, step)
             note_findings(findings_in(place / REFERENCE))
             for each in exports:
                 if each.rebuilt:
                     note(f"{each.format} {each.reason}")
-            asked = Scope(tuple(formats or ()), tuple(targets or ()), tuple(required or ()))
             found = checked(spec, place, asked, step, reuse=True)
     _finish(found, place)
 

@@ -120,6 +120,7 @@ FORMATS = (
         TOOLS,
         options=CoremlOptions,
         uses=WITH_AUTHOR,
+        precision="float16",
     ),
     Format(
         "coreml-float32",
@@ -130,6 +131,7 @@ FORMATS = (
         TOOLS,
         options=CoremlOptions,
         uses=WITH_AUTHOR,
+        precision="float32",
     ),
     Format(
         "coreml-int8",
@@ -140,6 +142,7 @@ FORMATS = (
         TOOLS,
         options=CoremlOptions,
         uses=WITH_AUTHOR,
+        precision="int8-weights",
     ),
     Format(
         "coreml-palettized6",
@@ -150,6 +153,7 @@ FORMATS = (
         (*TOOLS, "scikit-learn"),
         options=CoremlOptions,
         uses=WITH_AUTHOR,
+        precision="palettized-6",
     ),
     Format(
         "coreml-palettized4",
@@ -161,6 +165,7 @@ FORMATS = (
         (*TOOLS, "scikit-learn"),
         options=CoremlOptions,
         uses=WITH_AUTHOR,
+        precision="palettized-4",
         by_default=False,
     ),
     Format(
@@ -172,5 +177,6 @@ FORMATS = (
         TOOLS,
         options=CoremlOptions,
         uses=WITH_AUTHOR,
+        precision="float16",
     ),
 )

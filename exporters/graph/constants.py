@@ -8,10 +8,8 @@ next to them can be merged into them.
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edgeferry.exporters.graph.fold import ADDITIONS, fold_batchnorm, node_of, value_of
@@ -30,6 +28,9 @@ from edgeferry.models.keras_loader import classifier
 from edgeferry.models.system.files import sha256_of, whole_folder, write_json
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     import numpy as np
     from numpy.typing import NDArray
     from tensorflow.core.framework.graph_pb2 import GraphDef
@@ -44,12 +45,15 @@ PASSES: Final = (
 )
 FACTORS: Final = ("Mul", "RealDiv")
 # What changes a bias; weights are changed by factors alone.
-SCALES: Final = (*FACTORS, "Sub", *ADDITIONS)
+OFFSETS: Final = ("Sub", *ADDITIONS)
+SCALES: Final = (*FACTORS, *OFFSETS)
+# A bias, and the offset of a batch normalisation or of a hard sigmoid after it.
+MOST_ADDED: Final = 2
 NORMALISES: Final = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
 FLOAT: Final = 1
 
 
-def keep_constants(source: Source, folder: Path, key: str) -> None:
+def keep_constants(source: Source, folder: "Path", key: str) -> None:
     """Write the constants of a model and their record to a folder, whole or not at all."""
     plain = without_calls(source.graph)
     folded, _ = fold_batchnorm(plain, source.output)
@@ -151,19 +155,34 @@ def _described(around: _Around, name: str, *, required: bool) -> ModelConstant:
         both = (around.before(reader, FACTORS), around.after(reader, FACTORS))
         fold: Fold = max(both, key=("none", "uniform", "per-channel").index)
         axes = "OI" if reader.op == "MatMul" and reader.attr["transpose_b"].b else LAYOUTS[reader.op]
-        bias = next(_biases(around, reader), None)
-        return ModelConstant(name, reader.name, "weight", axes, bias, fold, required and fold == "none")
+        return ModelConstant(name, reader.name, "weight", axes, _biases(around, reader), fold, required and fold == "none")
     linear = None if reader is None else _linear_before(around, reader)
     if reader is not None and linear is not None and reader.op in BIASES:
-        bare = around.before(linear, SCALES) == around.after(linear, SCALES) == "none"
-        return ModelConstant(name, linear.name, "bias", "", None, "none" if bare else "per-channel", required and bare)
-    return ModelConstant(name, reader.name if reader is not None else name, "other", "", None, "per-channel", required=False)
+        alone = _biases(around, linear) == (name,)
+        return ModelConstant(name, linear.name, "bias", "", (), "none" if alone else "per-channel", required and alone)
+    return ModelConstant(name, reader.name if reader is not None else name, "other", "", (), "per-channel", required=False)
 
 
-def _biases(around: _Around, linear: "NodeDef") -> Iterator[str]:
-    for reader in around.readers[linear.name]:
-        if reader.op in BIASES and (constant := around.constant(reader)) is not None:
-            yield constant.name
+def _biases(around: _Around, linear: "NodeDef") -> tuple[str, ...]:
+    """Return the names of constants, one of which a file adds to what a linear operation computes; none where that is open."""
+    if around.before(linear, OFFSETS) != "none" or around.after(linear, FACTORS) != "none":
+        return ()
+    added = _added(around, linear)
+    names = tuple(constant.name for _, constant in added)
+    return () if len(names) > MOST_ADDED else tuple("+".join(names[: count + 1]) for count in range(len(names)))
+
+
+def _added(around: _Around, linear: "NodeDef") -> "list[tuple[NodeDef, NodeDef]]":
+    """Return the additions of constants that follow a linear operation, one after the other, each with its constant."""
+    found: list[tuple[NodeDef, NodeDef]] = []
+    node = linear
+    while len(around.readers[node.name]) == 1:
+        node = around.readers[node.name][0]
+        constant = around.constant(node)
+        if node.op not in (*BIASES, "Sub") or constant is None or (node.op == "Sub" and not found):
+            break
+        found.append((node, constant))
+    return found
 
 
 def _linear_before(around: _Around, addition: "NodeDef") -> "NodeDef | None":
@@ -173,20 +192,14 @@ def _linear_before(around: _Around, addition: "NodeDef") -> "NodeDef | None":
 
 def _sums(around: _Around) -> "Iterator[tuple[ModelConstant, NDArray[np.float32]]]":
     """Yield two constants that are added one after the other to what a linear operation computes, as one: converters do so."""
-    for node in around.nodes.values():
-        first = around.constant(node) if node.op in BIASES and _linear_before(around, node) is not None else None
-        following = around.readers[node.name]
-        if first is None or len(following) != 1 or following[0].op not in (*ADDITIONS, "Sub"):
+    for linear in [node for node in around.nodes.values() if node.op in LAYOUTS]:
+        added = _added(around, linear)
+        if len(added) < MOST_ADDED:
             continue
-        second = around.constant(following[0])
-        if second is None:
-            continue
-        sign = -1 if following[0].op == "Sub" else 1
-        total = value_of(first) + sign * value_of(second)
-        constant = ModelConstant(
-            f"{first.name}+{second.name}", following[0].name, "bias", "", None, "per-channel", required=False
-        )
-        yield constant, total.reshape(-1)
+        (_, first), (addition, second) = added[:MOST_ADDED]
+        total = value_of(first) + (-1 if addition.op == "Sub" else 1) * value_of(second)
+        name = f"{first.name}+{second.name}"
+        yield ModelConstant(name, linear.name, "bias", "", (), "per-channel", required=False), total.reshape(-1)
 
 
 def _layer(node: str, layers: set[str]) -> str:

@@ -190,7 +190,14 @@ def _tensor(name: str, info: dict[str, Any]) -> Tensor:
 def _format(precision: str, summary: str, tolerance: Tolerance) -> Format:
     tools = ("tensorflowjs", "tensorflow-cpu", "tensorflow", "keras")
     return Format(
-        f"tfjs-{precision}", "tfjs", summary, tolerance, partial(write, precision=precision), tools, options=TfjsOptions
+        f"tfjs-{precision}",
+        "tfjs",
+        summary,
+        tolerance,
+        partial(write, precision=precision),
+        tools,
+        options=TfjsOptions,
+        precision=precision if precision == "float32" else f"{precision}-weights",
     )
 
 

@@ -169,11 +169,31 @@ def _refuse_per_channel_dense(graph: Graph) -> None:
 
 
 def _format(  # noqa: PLR0913 - what differs between the four
-    name: str, summary: str, write: Any, tolerance: Tolerance, *, calibrated: bool = False, options: type = NoOptions
+    name: str,
+    summary: str,
+    write: Any,
+    tolerance: Tolerance,
+    precision: Any,
+    *,
+    calibrated: bool = False,
+    options: type = NoOptions,
 ) -> Format:
     return Format(
-        f"tflite-{name}", "tflite", summary, tolerance, write, TOOLS, calibrated=calibrated, options=options, uses=WITH_AUTHOR
+        f"tflite-{name}",
+        "tflite",
+        summary,
+        tolerance,
+        write,
+        TOOLS,
+        calibrated=calibrated,
+        options=options,
+        uses=WITH_AUTHOR,
+        precision=precision,
     )
+
+
+def _int8_precision(options: Int8Options) -> str:
+    return "int8" if options.dense == "per-tensor" else "int8-dense-per-channel"
 
 
 FORMATS = (
@@ -182,6 +202,7 @@ FORMATS = (
         "TF Lite, float32",
         float32,
         Tolerance(1.0, 1e-3, 1e-4, "the same float32 arithmetic in another order; kernels differ by about 1e-6"),
+        "float32",
     ),
     _format(
         "float16",
@@ -190,6 +211,7 @@ FORMATS = (
         Tolerance(
             0.995, 0.03, 0.005, "weights rounded to 11 bits; EfficientNet-Lite0 agrees on 219 of 220 images, max difference 0.007"
         ),
+        "float16-weights",
     ),
     _format(
         "dynamic",
@@ -202,6 +224,7 @@ FORMATS = (
             "8-bit weights, activations quantized at run time; EfficientNet-Lite0 agrees on 98.7 % of 1000 images, "
             "max difference 0.16, mean 0.018",
         ),
+        "dynamic",
     ),
     _format(
         "int8",
@@ -214,6 +237,7 @@ FORMATS = (
             "8-bit weights and activations; EfficientNet-Lite0 agrees on 98.2 % of 1000 images (XNNPACK's kernels on 96.4 % "
             "of 220), max difference 0.23, mean 0.03; with channels swapped: 82.7 %, 0.93, 0.17",
         ),
+        _int8_precision,
         calibrated=True,
         options=Int8Options,
     ),

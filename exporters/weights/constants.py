@@ -29,15 +29,16 @@ Fold = Literal["none", "uniform", "per-channel"]
 class ModelConstant:
     """One constant of the model, [axes], float32; the letters of ``axes`` are TensorFlow's (HWIO, HWCM, HWOI, IO, OI), or none.
 
-    ``layer`` is the layer that it belongs to, ``bias`` the name of the constant that is added to what it is multiplied with.
-    ``required`` is a constant that every file has to hold; another may be merged with its neighbours as ``fold`` says.
+    ``layer`` is the layer that it belongs to. ``biases`` are the names of constants, one of which a file adds to what the weights
+    are multiplied with; none where that is not certain. ``required`` is a constant that every file has to hold; another may be
+    merged with its neighbours as ``fold`` says.
     """
 
     name: str
     layer: str
     role: Literal["weight", "bias", "other"]
     axes: str
-    bias: str | None
+    biases: tuple[str, ...]
     fold: Fold
     required: bool
 
@@ -66,7 +67,7 @@ def read_constants(folder: Path, sha256: Sha256 = sha256_of) -> Constants | None
         fields = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         if fields["schema"] != SCHEMA or sha256(folder / ARRAYS) != fields["sha256"]:
             return None
-        constants = tuple(ModelConstant(**each) for each in fields["constants"])
+        constants = tuple(ModelConstant(**{**each, "biases": tuple(each["biases"])}) for each in fields["constants"])
         return Constants(fields["key"], fields["source_sha256"], fields["sha256"], constants, folder)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None

@@ -40,9 +40,10 @@ def _uses(nodes: Any, held: dict[str, Any]) -> dict[str, tuple[Role, str, str | 
         if operation in LAYOUTS and len(inputs) > 1 and inputs[1] in held:
             transposed = any(each.name == "transB" and each.i for each in node.attribute)
             uses[inputs[1]] = ("weight", "OI" if transposed else LAYOUTS[operation], None)
-            weights_of[node.output[0]] = inputs[1]
             if operation in BIASED and len(inputs) > 2:
                 uses[inputs[2]] = ("bias", "", inputs[1])
+            else:
+                weights_of[node.output[0]] = inputs[1]
         elif operation == "Add" and len(inputs) == 2:
             for computed, other in (inputs, inputs[::-1]):
                 if computed in weights_of and other in held:

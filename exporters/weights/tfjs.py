@@ -48,9 +48,10 @@ def _uses(nodes: list[dict[str, Any]]) -> dict[str, tuple[Role, str, str | None]
         if operation in LAYOUTS and len(inputs) > 1:
             transposed = bool(node.get("attr", {}).get("transpose_b", {}).get("b"))
             uses[inputs[1]] = ("weight", "OI" if transposed else LAYOUTS[operation], None)
-            weights_of[node["name"]] = inputs[1]
             if operation in FUSED and len(inputs) > 2:
                 uses[inputs[2]] = ("bias", "", inputs[1])
+            else:
+                weights_of[node["name"]] = inputs[1]
         elif operation in ADDITIONS and len(inputs) == 2 and inputs[0] in weights_of:
             uses.setdefault(inputs[1], ("bias", "", weights_of[inputs[0]]))
     return uses

@@ -65,6 +65,11 @@ def candidate(constant: ModelConstant, read: Callable[[], Array], axes: str) -> 
     )
 
 
+def part_of(whole: Candidate, values: Array) -> Candidate:
+    """Return a part of a constant as one of its own."""
+    return candidate(whole.constant, _always(values), whole.letters)
+
+
 def candidates_of(constants: Constants) -> Iterator[Candidate]:
     """Yield the model's constants; their arrays stay in their file."""
     arrays = constants.arrays()
@@ -80,7 +85,7 @@ def preprocessing_of(how: Preprocessing) -> Iterator[Candidate]:
     """Yield what a file that takes pixels holds of the preprocessing: an offset and a factor per channel."""
     mean, std = np.asarray(how.mean, np.float32), np.asarray(how.std, np.float32)
     for name, values in {"mean": -mean / std[0], "std": std[0] / std}.items():
-        constant = ModelConstant(name, "preprocessing", "other", "", None, "none", required=False)
+        constant = ModelConstant(name, "preprocessing", "other", "", (), "none", required=False)
         if values.size > 1:
             yield candidate(constant, _always(values), "")
 
@@ -91,7 +96,7 @@ def _always(values: Array) -> Callable[[], Array]:
 
 def merged_by_converter(stored: StoredWeight) -> Candidate:
     """Return weights of a float32 file that are not the model's as something that files of its kind must hold."""
-    constant = ModelConstant(stored.name, stored.name, stored.role, stored.axes, None, "none", required=False)
+    constant = ModelConstant(stored.name, stored.name, stored.role, stored.axes, (), "none", required=False)
     return candidate(constant, lambda: stored.values, stored.axes)
 
 

@@ -126,15 +126,14 @@ def _add(matching: Matching, again: Matching) -> None:
 
 def _dropped(matching: Matching, candidates: list[Candidate], unknown: tuple[StoredWeight, ...]) -> Iterator[str]:
     """Yield what the file must hold and does not, where nothing that the model alone does not explain can be it."""
-    weights = {each.constant.bias: each for each in candidates if each.constant.bias is not None}
+    named = {each.constant.name: each for each in candidates}
     for each in candidates:
-        if not each.constant.required or each.epsilon == 0 or matching.is_found(each):
-            continue
-        layer = weights.get(each.constant.name)
-        if each.constant.role == "bias":
-            if layer is not None and matching.is_found(layer) and not any(_could_be(other, each) for other in unknown):
+        if matching.is_found(each):
+            biases = [named[name] for name in each.constant.biases]
+            may_be = [other for other in unknown if biases and _could_be(other, biases[0])]
+            if biases and not may_be and not any(bias.epsilon == 0 or matching.is_found(bias) for bias in biases):
                 yield f"the bias of layer {each.constant.layer} is missing"
-        elif not unknown:
+        elif each.constant.required and each.constant.role == "weight" and each.epsilon and not unknown:
             yield f"the weights of layer {each.constant.layer} are missing"
 
 

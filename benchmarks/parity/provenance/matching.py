@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeferry.benchmarks.parity.provenance.candidates import Candidate, by_size
+from edgeferry.benchmarks.parity.provenance.candidates import Candidate, by_size, part_of
 from edgeferry.benchmarks.parity.provenance.comparison import Difference, Rounded, difference, is_merged, outside, rounded
 from edgeferry.benchmarks.parity.provenance.layout import moves
 from edgeferry.exporters.weights.stored import StoredWeight
@@ -148,20 +148,23 @@ def _part_of(stored: StoredWeight, each: Candidate, axis: int, parts: int) -> in
 
 
 def _linked(bias: StoredWeight, candidates: list[Candidate], matching: Matching) -> bool:
-    """Compare a bias with the one that belongs to its weights; return whether there is one for certain."""
+    """Compare a bias with those that can belong to its weights; return whether it must be one of them."""
     origin = matching.origins.get(str(bias.of))
-    if origin is None or origin.candidate.constant.bias is None:
+    if origin is None or not origin.candidate.constant.biases:
         return False
-    wanted = next((each for each in candidates if each.constant.name == origin.candidate.constant.bias), None)
+    named = {each.constant.name: each for each in candidates}
+    wanted = [named[name] for name in origin.candidate.constant.biases]
     same = sum(each.content == origin.candidate.content for each in candidates)
-    if wanted is None or not wanted.constant.required or wanted.size != bias.values.size * origin.parts or same > 1:
+    if same > 1 or any(each.size != bias.values.size * origin.parts for each in wanted):
         return False
-    source = np.split(wanted.read().reshape(-1), origin.parts)[origin.part]
-    held = rounded(bias, lambda array: array.reshape(-1))
-    if outside(held, source, wanted.epsilon).any():
-        missing = not bias.values.any()
-        matching.altered.append(Altered(wanted, bias, None if missing else difference(held, source, "", wanted.epsilon)))
-    matching.take(bias.name, Origin(wanted, origin.part, origin.parts))
+    held, differences = rounded(bias, lambda array: array.reshape(-1)), []
+    for each in wanted:
+        source = np.split(each.read().reshape(-1), origin.parts)[origin.part]
+        differences.append(difference(held, source, "", each.epsilon))
+    best = min(range(len(wanted)), key=lambda at: (differences[at].outside, differences[at].share))
+    if differences[best].outside:
+        matching.altered.append(Altered(wanted[best], bias, differences[best] if bias.values.any() else None))
+    matching.take(bias.name, Origin(wanted[best], origin.part, origin.parts))
     return True
 
 
@@ -172,52 +175,73 @@ def settle(matching: Matching, candidates: list[Candidate], fixed: frozenset[str
     """
     left, matching.left = matching.left, []
     for each in left:
-        found = _altered(each, candidates, matching, fixed)
+        found = _altered(each, _ways(each, candidates, matching), matching, fixed)
         if found is None:
             matching.left.append(each)
         else:
-            matching.altered.append(found)
-            matching.take(each.name, Origin(found.candidate))
+            matching.altered.append(found[0])
+            matching.take(each.name, found[1])
 
 
-def _altered(stored: StoredWeight, candidates: list[Candidate], matching: Matching, fixed: frozenset[str]) -> Altered | None:
-    ways = [
-        (_likeness(held, each), number, held)
-        for number, each in enumerate(candidates)
-        if each.size == stored.values.size
-        for held in held_as(stored, each)
-    ]
-    # Of the most alike the first is taken; one that is in the file already only where nothing else is like it.
-    ways = [way for way in ways if way[0][1] == way[0][1]]
-    ways.sort(key=lambda way: (matching.is_found(candidates[way[1]]), -way[0][0] - way[0][1], way[1]))
-    for (_, correlation), number, held in ways:
-        each = candidates[number]
-        is_fixed = each.constant.required or each.content in fixed
+@dataclass(frozen=True)
+class _Way:
+    """Weights as they could come from a constant: how alike they are."""
+
+    origin: Origin
+    candidate: Candidate
+    held: Rounded
+    correlation: float
+    is_found: bool
+
+
+def _ways(stored: StoredWeight, candidates: list[Candidate], matching: Matching) -> list[_Way]:
+    """Return the constants, or parts of them, of the weights' shape: what is not in the file first, then the most alike."""
+    origins = [(Origin(each), each) for each in candidates if each.size == stored.values.size]
+    for each in candidates:
+        parts = each.size // stored.values.size
+        if parts > 1 and each.size % stored.values.size == 0 and not matching.is_found(each):
+            missing = [at for at in range(parts) if at not in matching.found.get(each.content, ())]
+            origins += [
+                (Origin(each, at, parts), part)
+                for axis in _axes_of_parts(each)
+                for at, part in _split(each, axis, missing, parts)
+            ]
+    ways = []
+    for origin, each in origins:
+        is_found = origin.parts == 1 and matching.is_found(each)
+        ways += [
+            _Way(origin, each, held, _correlation(held.at(each.positions).values, each.sample), is_found)
+            for held in held_as(stored, each)
+        ]
+    return sorted(ways, key=lambda way: (way.is_found, -way.correlation))
+
+
+def _split(each: Candidate, axis: int, missing: list[int], parts: int) -> Iterator[tuple[int, Candidate]]:
+    if each.shape[axis] % parts:
+        return
+    length = each.shape[axis] // parts
+    values = each.read()
+    for at in missing:
+        part = np.ascontiguousarray(values.take(range(at * length, (at + 1) * length), axis))
+        yield at, part_of(each, part)
+
+
+def _altered(stored: StoredWeight, ways: list[_Way], matching: Matching, fixed: frozenset[str]) -> tuple[Altered, Origin] | None:
+    missing = {way.origin.candidate.content for way in ways if not way.is_found}
+    for way in ways:
+        each, constant, content = way.candidate, way.candidate.constant, way.origin.candidate.content
         source = each.read()
-        found = difference(held, source, each.letters, each.epsilon)
-        if found.mostly_equal and source.size >= LEAST_NUMBERS:
-            return Altered(each, stored, found)
-        if matching.is_found(each):
-            continue
-        if is_fixed and (correlation >= CORRELATES or _is_only_one(each, ways, candidates, matching)):
-            return Altered(each, stored, found)
-        may_merge = not is_fixed and each.constant.role == "weight" and source.size >= LEAST_NUMBERS
-        if may_merge and correlation >= CORRELATES_SURELY and not is_merged(held, source, each.letters, each.constant.fold):
-            return Altered(each, stored, found)
+        found = difference(way.held, source, each.letters, each.epsilon)
+        # Where one part of a constant is in the file, the others are too.
+        is_fixed = constant.required or content in fixed or (way.origin.parts > 1 and bool(matching.found.get(content)))
+        alike = found.mostly_equal and source.size >= LEAST_NUMBERS
+        if not way.is_found and is_fixed:
+            alike |= way.correlation >= CORRELATES or missing == {content}
+        elif not way.is_found and constant.role == "weight" and way.correlation >= CORRELATES_SURELY:
+            alike |= not is_merged(way.held, source, each.letters, constant.fold)
+        if alike:
+            return Altered(each, stored, found), way.origin
     return None
-
-
-def _is_only_one(each: Candidate, ways: list[Any], candidates: list[Candidate], matching: Matching) -> bool:
-    """Return whether a constant that must be in the file is the only one of its shape that was not found in it."""
-    missing = {candidates[number].content for _, number, _ in ways if not matching.is_found(candidates[number])}
-    return missing == {each.content}
-
-
-def _likeness(held: Rounded, each: Candidate) -> tuple[float, float]:
-    """Return the share of a constant's sample that weights equal, and their correlation."""
-    sample = held.at(each.positions)
-    equal = 1 - float(outside(sample, each.sample, each.epsilon).mean())
-    return equal, _correlation(sample.values, each.sample)
 
 
 def _correlation(values: Array, source: Array) -> float:

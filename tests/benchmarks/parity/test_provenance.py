@@ -17,14 +17,14 @@ BIAS: Final = RNG.normal(0, 0.1, 16).astype(np.float32)
 DENSE: Final = RNG.normal(0, 0.1, (64, 10)).astype(np.float32)
 
 
-def constant(name: str, values: Any, axes: str = "", bias: str | None = None, fold: Fold = "none") -> Candidate:
+def constant(name: str, values: Any, axes: str = "", biases: tuple[str, ...] = (), fold: Fold = "none") -> Candidate:
     role: Any = "weight" if axes else "bias"
-    return candidate(ModelConstant(name, name, role, axes, bias, fold, required=fold == "none"), lambda: values, axes)
+    return candidate(ModelConstant(name, name, role, axes, biases, fold, required=fold == "none"), lambda: values, axes)
 
 
 def model() -> list[Candidate]:
     return [
-        constant("conv", CONVOLUTION, "HWIO", "conv/bias"),
+        constant("conv", CONVOLUTION, "HWIO", ("conv/bias",)),
         constant("conv/bias", BIAS),
         constant("dense", DENSE, "IO"),
     ]

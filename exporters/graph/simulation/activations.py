@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Values rounded as a runtime rounds them while it computes, in operations of a TensorFlow graph; float32 comes back."""
+
+import math
+from typing import Any, Final
+
+# The steps of asymmetric 8-bit values.
+STEPS: Final = 255
+LEAST_INT8: Final = -128
+
+
+def to_float16(values: Any) -> Any:
+    """Return values rounded to float16."""
+    import tensorflow as tf
+
+    return tf.cast(tf.cast(values, tf.float16), tf.float32)
+
+
+def to_bits(values: Any, bits: int) -> Any:
+    """Return values rounded to so many of float32's 24 significant bits (Veltkamp's splitting)."""
+    import tensorflow as tf
+
+    large = values * (2 ** (24 - bits) + 1)
+    rounded = large - (large - values)
+    return tf.where(tf.math.is_finite(large), rounded, values)
+
+
+def to_range(values: Any, low: float, high: float) -> Any:
+    """Return values rounded to 256 steps from ``low`` to ``high``, of which zero is one, as full-integer formats hold them."""
+    import tensorflow as tf
+
+    low, high = min(low, 0.0), max(high, 0.0)
+    return tf.quantization.fake_quant_with_min_max_args(values, low, high) if low < high else values
+
+
+def to_input_range(values: Any, low: float, high: float) -> Any:
+    """Return values rounded as ``to_range`` does, with halves as whoever fills TF Lite's input rounds them.
+
+    A range such as -1 to 1 puts every 8-bit pixel halfway between two integers: the zero point is rounded away from zero (in
+    int8, as the converter does), ``value / scale`` to the even integer.
+    """
+    import tensorflow as tf
+
+    low, high = min(low, 0.0), max(high, 0.0)
+    if low == high:
+        return values
+    scale = (high - low) / STEPS
+    in_int8 = LEAST_INT8 - low / scale
+    zero = math.floor(abs(in_int8) + 0.5) * (-1 if in_int8 < 0 else 1) - LEAST_INT8
+    steps = tf.clip_by_value(tf.round(values / scale) + zero, 0, STEPS)
+    return (steps - zero) * scale
+
+
+def to_own_range(values: Any) -> Any:
+    """Return values rounded to 256 steps between each image's own least and greatest, zero included, as hybrid kernels do."""
+    import tensorflow as tf
+
+    axes = list(range(1, values.shape.rank))
+    low = tf.minimum(tf.reduce_min(values, axes, keepdims=True), 0)
+    high = tf.maximum(tf.reduce_max(values, axes, keepdims=True), 0)
+    scale = (high - low) / STEPS
+    zero = tf.round(tf.math.divide_no_nan(-low, scale))
+    steps = tf.clip_by_value(tf.round(tf.math.divide_no_nan(values, scale)) + zero, 0, STEPS)
+    return (steps - zero) * scale

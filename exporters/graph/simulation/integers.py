@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Full-integer inference as TF Lite specifies it: 8-bit values in ranges from calibration, per-channel weights, 32-bit biases.
+
+Source: TensorFlow Lite's 8-bit quantization specification. Values stay float32 numbers on the integers' grid, on which float32
+sums are as exact as they need to be.
+"""
+
+from typing import TYPE_CHECKING, Any, Final
+
+from edgeferry.exporters.graph.fold import LINEAR, constant_node, copy_of, node_of, value_of
+from edgeferry.exporters.graph.simulation.activations import STEPS, to_input_range, to_range
+from edgeferry.exporters.graph.simulation.patterns import computed_within
+from edgeferry.exporters.graph.simulation.rebuild import Changes, rebuild, run
+from edgeferry.exporters.graph.simulation.rounding import scales_of, to_steps
+from edgeferry.exporters.graph.simulation.rounding import to_range as constant_to_range
+from edgeferry.exporters.graph.simulation.structure import SAME_SCALE, Structure, channel_axes
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from tensorflow.core.framework.graph_pb2 import GraphDef
+    from tensorflow.core.framework.node_def_pb2 import NodeDef
+
+    from edgeferry.exporters.graph.source import Source
+    from edgeferry.models.preprocessing import Preprocessing
+
+    Ranges = dict[str, tuple[float, float]]
+
+# Results whose range TF Lite fixes, whatever calibration shows.
+FIXED: Final = {"Softmax": (0.0, 255 / 256), "Sigmoid": (0.0, 255 / 256), "Tanh": (-1.0, 127 / 128)}
+
+
+def integer_graph(graph: "GraphDef", source: "Source", *, dense_per_channel: bool) -> "tuple[GraphDef, Changes]":
+    """Return the graph with weights and biases rounded to integers, and what rounds its values to 8 bits."""
+    structure = Structure(graph)
+    ranges = observed_ranges(structure, source.calibration, source.spec.preprocessing)
+    rounded, exact = copy_of(graph), _exact_constants(structure)
+    for node in rounded.node:
+        if node.name in exact:
+            continue
+        if (value := _constant(node, structure, ranges, dense_per_channel=dense_per_channel)) is not None:
+            node.CopyFrom(constant_node(node.name, value))
+
+    def leaving(node: "NodeDef", tensor: Any) -> Any:
+        if node.name not in ranges:
+            return tensor
+        return (to_input_range if node.op == "Placeholder" else to_range)(tensor, *ranges[node.name])
+
+    return rounded, Changes(leaving=leaving)
+
+
+def _exact_constants(structure: Structure) -> set[str]:
+    """Return the constants that are not 8-bit values: those of operations computed as one, and those that move into a bias."""
+    within = computed_within(structure)
+    moved = {each.name for name in within if structure.nodes[name].op in (*LINEAR, "BiasAdd") for each in structure.readers[name]}
+    inner = {name for name in within if structure.nodes[name].op not in (*LINEAR, "BiasAdd")}
+    return {node_of(name) for each in moved | inner for name in structure.nodes[each].input}
+
+
+def observed_ranges(structure: Structure, pixels: "NDArray[np.uint8]", how: "Preprocessing") -> "Ranges":
+    """Return the range that each kept value is rounded in: the least and greatest over all images, zero included."""
+    import tensorflow as tf
+
+    rebuilt, within = rebuild(structure.graph, Changes()), computed_within(structure)
+    kept = [node.name for node in structure.graph.node if structure.is_kept(node) and node.name not in within]
+    floats = {
+        name: rebuilt.results[name] for name in kept if name in rebuilt.results and rebuilt.results[name].dtype == "float32"
+    }
+    with rebuilt.graph.as_default():
+        limits = {name: (tf.reduce_min(each), tf.reduce_max(each)) for name, each in floats.items()}
+    found: Ranges = dict.fromkeys(limits, (0.0, 0.0))
+    for batch in run(rebuilt, limits, pixels, how):
+        found = {name: (min(found[name][0], float(low)), max(found[name][1], float(high))) for name, (low, high) in batch.items()}
+    return _constrained(found, structure)
+
+
+def _constrained(ranges: "Ranges", structure: Structure) -> "Ranges":
+    """Return the ranges as TF Lite has them: some fixed, some of an operation's input, some of the concatenation they end in."""
+    found = dict(ranges)
+    for node in structure.graph.node:
+        readers = structure.readers[node.name]
+        if node.name not in found:
+            continue
+        if node.op in FIXED:
+            found[node.name] = FIXED[node.op]
+        elif node.op in SAME_SCALE:
+            found[node.name] = found.get(structure.maker(node.input[0]), found[node.name])
+        elif len(readers) == 1 and readers[0].op == "ConcatV2":
+            found[node.name] = found.get(readers[0].name, found[node.name])
+    return found
+
+
+def _constant(
+    node: "NodeDef", structure: Structure, ranges: "Ranges", *, dense_per_channel: bool
+) -> "NDArray[np.float32] | None":
+    """Return a constant as integers hold it, or None where it stays as it is: no constant, or a size and no number."""
+    value = value_of(node) if node.op == "Const" else None
+    reader = next(iter(structure.readers[node.name]), None)
+    if value is None or reader is None or value.dtype != "float32":
+        return None
+    if reader.op in LINEAR:
+        return to_steps(value, _scales(value, reader, dense_per_channel=dense_per_channel))
+    linear = structure.nodes[node_of(reader.input[0])]
+    weights = structure.weights(linear) if reader.op == "BiasAdd" else None
+    if weights is None:
+        return constant_to_range(value, 8, with_zero=True)
+    scales = _scales(value_of(weights), linear, dense_per_channel=dense_per_channel)
+    return _bias(value, scales, ranges.get(structure.maker(linear.input[0])))
+
+
+def _scales(weights: "NDArray[np.float32]", linear: "NodeDef", *, dense_per_channel: bool) -> "NDArray[np.float32]":
+    per_tensor = linear.op == "MatMul" and not dense_per_channel
+    return scales_of(weights, () if per_tensor else channel_axes(linear))
+
+
+def _bias(
+    bias: "NDArray[np.float32]", scales: "NDArray[np.float32]", of_input: tuple[float, float] | None
+) -> "NDArray[np.float32]":
+    """Return a bias in whole multiples of the scale of the input times that of the weights: 32 bits, so it is hardly changed."""
+    import numpy as np
+
+    if of_input is None or of_input[0] == of_input[1]:
+        return bias
+    step = scales.reshape(-1).astype(np.float64) * (of_input[1] - of_input[0]) / STEPS
+    rounded: NDArray[np.float32] = (np.rint(bias / step) * step).astype(np.float32)
+    return rounded

@@ -18,7 +18,7 @@ from edgeferry.benchmarks.parity.verdict import judge
 from edgeferry.benchmarks.selftest.run import Plan, self_test
 from edgeferry.benchmarks.selftest.trial import Trial, answers_of, harm_of
 from edgeferry.exporters.export import export_all
-from edgeferry.models.artifact import read_artifact
+from edgeferry.models.artifact import MANIFEST, Artifact, read_artifact
 from edgeferry.models.config.spec import ModelSpec
 from edgeferry.models.reference import (
     CALIBRATION,
@@ -27,9 +27,9 @@ from edgeferry.models.reference import (
     PROBES,
     REFERENCE,
     SCORES,
+    read_reference,
 )
-from edgeferry.models.reference_writer import make_reference
-from edgeferry.models.system.child import call_quietly
+from edgeferry.models.yardstick import read_yardstick
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -56,7 +56,7 @@ class Laid:
 def prepare(spec: ModelSpec, build: Path, formats: tuple[str, ...], apart: "tuple[NDArray[Any], NDArray[Any]]") -> Laid:
     """Export a classifier, and return where its images are."""
     export_all(spec, build, formats, lambda *_: None)
-    few, few_reference = _few_reference(spec, build)
+    few, few_reference = _few_reference(spec, build, formats)
     golden, probes = len(np.load(build / REFERENCE / LABELS)), len(np.load(build / REFERENCE / PROBES, mmap_mode="r"))
     few_probes = np.load(few_reference / PROBES)
     first = golden + probes + len(np.load(build / REFERENCE / CALIBRATION, mmap_mode="r"))
@@ -73,17 +73,19 @@ def prepare(spec: ModelSpec, build: Path, formats: tuple[str, ...], apart: "tupl
     )
 
 
-def _few_reference(spec: ModelSpec, build: Path) -> "tuple[NDArray[np.int64], Path]":
-    """Return which golden images are in the small set, some of every class first, and the folder of its reference."""
+def _few_reference(spec: ModelSpec, build: Path, formats: tuple[str, ...]) -> "tuple[NDArray[np.int64], Path]":
+    """Return which golden images are in the small set, some of every class first, and the folder of its reference.
+
+    It is exported too, for what its precisions should differ by.
+    """
     pixels, labels = np.load(build / REFERENCE / "pixels.npy"), np.load(build / REFERENCE / LABELS)
     rank = np.zeros(len(labels), np.int64)
     for each in np.unique(labels):
         rank[labels == each] = np.arange((labels == each).sum())
     few = np.argsort(rank, kind="stable")[:FEW_GOLDEN]
-    place = build.parent / f"{build.name}-few"
-    place.mkdir(exist_ok=True)
-    np.savez(place / "golden.npz", images=pixels[few], labels=np.array(spec.labels)[labels[few]])
-    call_quietly(make_reference, replace(spec, golden=place / "golden.npz"), place / REFERENCE)
+    golden, place = spec.model.parent / "few.npz", build.with_name(f"{build.name}-few")
+    np.savez(golden, images=pixels[few], labels=np.array(spec.labels)[labels[few]])
+    export_all(replace(spec, golden=golden, name=place.name), place, formats, lambda *_: None)
     return few, place / REFERENCE
 
 
@@ -121,7 +123,7 @@ class Cache:
             "apart": np.where(np.isnan(stacked[:, laid.apart, 0]), -1, stacked[:, laid.apart].argmax(axis=2)).astype("int16")
         }
 
-    def write_reference(self, build: Path, spec: ModelSpec) -> None:
+    def write_reference(self, build: Path, spec: ModelSpec') -> None:
         """Write what the trials are judged against."""
         self.folder.mkdir(parents=True, exist_ok=True)
         np.savez(
@@ -133,7 +135,18 @@ class Cache:
             few_probes=np.load(self.laid.few_reference / PROBE_SCORES),
             apart_classes=self.laid.classes[len(self.laid.classes) - (self.laid.apart.stop - self.laid.apart.start) :],
             labels=np.array(spec.labels),
+            **cast("Any", {f"simulated.{form}": each for form, each in _simulated(build)}),
+            **cast("Any", {f"few_simulated.{form}": each for form, each in _simulated(self.laid.few_reference.parent)}),
         )
+
+
+def _simulated(build: Path) -> "Iterator[tuple[str, NDArray[np.float32]]]":
+    """Yield what each format's precision should give for the golden images and then the probes, where it is known."""
+    reference = read_reference(build / REFERENCE)
+    for manifest in sorted(build.glob(f"*/{MANIFEST}")):
+        form, precision = manifest.parent.name, read_artifact(manifest.parent).precision
+        if reference is not None and precision and (found := read_yardstick(build, precision, reference)) is not None:
+            yield form, found
 
 
 @dataclass(frozen=True)
@@ -182,16 +195,24 @@ def judged(folder: Path, build: Path) -> Iterator[Judged]:
             yield Judged(folder.name, found, caught)
 
 
-def _caught_by_few(reference: Any, arrays: dict[str, Any], at: int, artifact: Any, trial: Trial) -> bool:
+def _caught_by_few(reference: Any, arrays: dict[str, Any], at: int, artifact: Artifact, trial: Trial) -> bool:
     """Return whether a trial fails with the small golden set; what fails for another reason than its scores fails with it too."""
-    labels, few = tuple(map(str, reference["labels"])), reference["few"]
-    everything = Expected(np.concatenate([reference["golden"], reference["probes"]]), reference["classes"], labels)
-    by_scores = judge(np.concatenate([arrays["golden"][at], arrays["probes"][at]]), None, artifact, everything)
-    if trial.is_caught and by_scores.outcome != "failed":
+    many = np.concatenate([arrays["golden"][at], arrays["probes"][at]])
+    if trial.is_caught and judge(many, None, artifact, expected_of(reference, artifact.format)).outcome != "failed":
         return True
-    expected = Expected(np.concatenate([reference["golden"][few], reference["few_probes"]]), reference["classes"][few], labels)
-    return (
-        judge(np.concatenate([arrays["golden"][at][few], arrays["few_probes"][at]]), None, artifact, expected).outcome == "failed"
+    few = np.concatenate([arrays["golden"][at][reference["few"]], arrays["few_probes"][at]])
+    return judge(few, None, artifact, expected_of(reference, artifact.format, few=True)).outcome == "failed"
+
+
+def expected_of(reference: Any, form: str, *, few: bool = False) -> Expected:
+    """Return what a format is compared with, from what ``reference.npz`` holds, or the same with the small golden set."""
+    labels, simulated = tuple(map(str, reference["labels"])), f"{'few_' if few else ''}simulated.{form}"
+    chosen, probes = (reference["few"], "few_probes") if few else (slice(None), "probes")
+    return Expected(
+        np.concatenate([reference["golden"][chosen], reference[probes]]),
+        reference["classes"][chosen],
+        labels,
+        reference[simulated] if simulated in reference else None,
     )
 
 

@@ -123,7 +123,7 @@ class Cache:
             "apart": np.where(np.isnan(stacked[:, laid.apart, 0]), -1, stacked[:, laid.apart].argmax(axis=2)).astype("int16")
         }
 
-    def write_reference(self, build: Path, spec: ModelSpec') -> None:
+    def write_reference(self, build: Path, spec: ModelSpec) -> None:
         """Write what the trials are judged against."""
         self.folder.mkdir(parents=True, exist_ok=True)
         np.savez(
@@ -212,7 +212,7 @@ def expected_of(reference: Any, form: str, *, few: bool = False) -> Expected:
         np.concatenate([reference["golden"][chosen], reference[probes]]),
         reference["classes"][chosen],
         labels,
-        reference[simulated] if simulated in reference else None,
+        reference.get(simulated, None),
     )
 
 

@@ -28,7 +28,7 @@ IMAGES: Final = 100
 # Each fault is planted in so many samples of the golden images, and a right config is diagnosed on so many.
 SAMPLES: Final = int(os.environ.get("EDGEFERRY_SAMPLES", "8"))
 RIGHT_SAMPLES: Final = int(os.environ.get("EDGEFERRY_RIGHT_SAMPLES", "100"))
-COSTLY: Final = 0.03
+LEAST_COST: Final = 0.03
 NEAR: Final = 0.01
 LEAST_CAUGHT: Final = 0.95
 LEAST_CURED: Final = 0.90
@@ -122,7 +122,7 @@ def _planted(bench: Bench) -> Iterator[tuple[str, float, int, int, int, str]]:
     right = bench.accuracy(bench.spec.preprocessing, straight)
     for at, fault in enumerate(_faults(bench.spec)):
         cost = right - bench.accuracy(fault.how, fault.order)
-        if cost <= COSTLY:
+        if cost <= LEAST_COST:
             continue
         draw = np.random.default_rng(at)
         found = [_diagnosed(bench, fault, _sample(bench, draw)) for _ in range(SAMPLES)]

@@ -3,6 +3,7 @@
 
 from edgeferry.models.audit.finding import AuditFinding
 from edgeferry.models.config.spec import ModelSpec
+from edgeferry.models.diagnosis.evidence import chance, far_above_chance
 from edgeferry.models.diagnosis.label_order import order_in_words, order_to_write
 from edgeferry.models.diagnosis.readings import STORED, TURNS, Reading, input_lines
 from edgeferry.models.diagnosis.search import Diagnosis, Labelled, Predict, diagnose
@@ -21,11 +22,9 @@ def check_config(spec: ModelSpec, predict: Predict, golden: Labelled, *, logits:
     sentence = _sentence(spec, found)
     if spec.expected_accuracy is not None and found.before.accuracy >= spec.expected_accuracy:
         return AuditFinding("config-other-reading", "warning", "config", f"{spec.path}: {sentence}")
-    raise EdgeError(
-        "EF-config-mismatch",
-        f"{spec.path}: the config does not fit the model: {sentence} If the config is right as it is, set "
-        f"data.expected_accuracy = {_at_most(found.before.accuracy)}.",
-    )
+    plausible = far_above_chance(found.before, chance(golden.classes, len(spec.labels)))
+    overrule = f" If it is right as it is, set data.expected_accuracy = {_at_most(found.before.accuracy)}." if plausible else ""
+    raise EdgeError("EF-config-mismatch", f"{spec.path}: the config does not fit the model: {sentence}{overrule}")
 
 
 def _sentence(spec: ModelSpec, found: Diagnosis) -> str:

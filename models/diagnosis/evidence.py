@@ -13,8 +13,8 @@ CERTAIN: Final = 1e-3
 # A reading that leads by chance no more than one time in twenty is followed, or kept next to one that is certain.
 LEADING: Final = 0.05
 # What is named must be right on this many more images, and on this share more of them.
-LEAST_IMAGES: Final = 2
-LEAST_SHARE: Final = 0.02
+LEAST_IMAGES: Final = 3
+LEAST_SHARE: Final = 0.03
 # And this far on the way from guessing to perfect: ten classes 40 %, two equal ones 67 %, a thousand 33 %.
 ABOVE_CHANCE: Final = 1 / 3
 # One image counts no more than this probability says, however certain the model is of something wrong.
@@ -88,24 +88,34 @@ def likelihood_test(better: Trial, worse: Trial) -> float:
     return float(ndtr(-signed / float(np.sqrt((ranks**2).sum()))))
 
 
-def leads(better: Trial, worse: Trial) -> bool:
-    """Say whether a reading is better by more than chance easily shows."""
-    p = min(mcnemar(better, worse), likelihood_test(better, worse))
-    return better.score > worse.score and better.accuracy >= worse.accuracy and p < LEADING
-
-
-def clearly_better(better: Trial, worse: Trial, tried: int) -> bool:
-    """Say whether a reading is better beyond doubt, the best of so many that were tried.
-
-    Either it is right on so many more images, or it is right on more and gives the true classes higher probabilities throughout.
-    """
-    return matters(better, worse) and min(mcnemar(better, worse), likelihood_test(better, worse)) < CERTAIN / tried
-
-
 def matters(better: Trial, worse: Trial) -> bool:
     """Say whether a reading is right on enough more images to be spoken of."""
     gained = int(better.right.sum()) - int(worse.right.sum())
     return gained >= max(LEAST_IMAGES, LEAST_SHARE * len(better.right))
+
+
+def leads(better: Trial, worse: Trial) -> bool:
+    """Say whether a reading is worth following: better by enough images, and by more than chance easily shows."""
+    return matters(better, worse) and min(mcnemar(better, worse), likelihood_test(better, worse)) < LEADING
+
+
+def needed(better: Trial, worse: Trial) -> bool:
+    """Say whether a change is needed: by so many images that chance hardly shows it."""
+    return matters(better, worse) and mcnemar(better, worse) < LEADING
+
+
+def clearly_better(better: Trial, worse: Trial, tried: int, *, by_images: bool = False) -> bool:
+    """Say whether a reading is better beyond doubt, the best of so many that were tried.
+
+    Either it is right on so many more images; or, except where it has to be seen ``by_images``, it is needed and gives the true
+    classes higher probabilities throughout.
+    """
+    if not matters(better, worse):
+        return False
+    certain = CERTAIN / tried
+    if mcnemar(better, worse) < certain:
+        return True
+    return not by_images and needed(better, worse) and likelihood_test(better, worse) < certain
 
 
 def chance(classes: "NDArray[np.int64]", outputs: int) -> float:

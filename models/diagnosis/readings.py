@@ -78,8 +78,8 @@ def log_prior(reading: Reading, start: Reading) -> float:
     if (how.mean, how.std) != (was.mean, was.std):
         ranges = [normalisation_of_range(low, high, how.channels) for low, high in RANGES]
         cost += 0.5 if (how.mean, how.std) in ranges else 1.5
-    changed = (how.colour != was.colour, how.fit != was.fit, reading.turn != start.turn)
-    return -cost - sum(changed)
+    cost += 1.0 * (how.colour != was.colour) + 1.0 * (how.fit != was.fit) + 5.0 * (reading.turn != start.turn)
+    return -cost
 
 
 def normalisations(how: Preprocessing) -> Iterator[Normalisation]:

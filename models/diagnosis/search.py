@@ -17,12 +17,12 @@ from edgeferry.models.diagnosis.evidence import (
     clearly_better,
     far_above_chance,
     leads,
-    matters,
+    needed,
     trial_of,
 )
 from edgeferry.models.diagnosis.label_order import better_order, outputs_of
 from edgeferry.models.diagnosis.pictures import Pictures, chosen_by_class, look_at
-from edgeferry.models.diagnosis.readings import Reading, alternatives, log_prior
+from edgeferry.models.diagnosis.readings import TURNS, Reading, alternatives, log_prior
 from edgeferry.models.images import ImageSet
 from edgeferry.models.softmax import softmax
 
@@ -113,7 +113,8 @@ def diagnose(spec: ModelSpec, predict: Predict, golden: Labelled, *, logits: boo
     after = _on_all(search, golden, best)
     tried = len(search.scores)
     guessing = chance(golden.classes, len(spec.labels))
-    certain = clearly_better(after, before, tried) and far_above_chance(after, guessing)
+    # Mirrored images often do a little better by accident, and no key turns them: only many of them are evidence.
+    certain = clearly_better(after, before, tried, by_images=best.turn in TURNS) and far_above_chance(after, guessing)
     return Diagnosis(best, before, after, tried) if certain else None
 
 
@@ -147,8 +148,7 @@ def _without_needless(search: _Search, best: Reading, start: Reading) -> Reading
     trial = search.trial(best)
     for name in ("labels", "turn", "resize", "fit", "normalisation", "colour"):
         reverted = dict(best.reverts(start))[name]
-        without = search.trial(reverted)
-        if not (matters(trial, without) and leads(trial, without)):
+        if reverted != best and not needed(trial, search.trial(reverted)):
             best = reverted
     return best
 

@@ -58,11 +58,13 @@ def _simplified(source: Source) -> "GraphDef":
 
 def _multiply_by_reciprocals(graph: "GraphDef") -> None:
     """Replace divisions by constants, as every converter does: a sixth is not a float16 number, six is."""
+    import numpy as np
+
     nodes = {node.name: node for node in graph.node}
     for node in [each for each in graph.node if each.op == "RealDiv" and nodes[node_of(each.input[1])].op == "Const"]:
-        divisor = value_of(nodes[node_of(node.input[1])])
+        divisor: NDArray[np.float32] = value_of(nodes[node_of(node.input[1])])
         if divisor.dtype == "float32" and divisor.all():
-            graph.node.append(constant_node(f"{node.name}/reciprocal", 1 / divisor))
+            graph.node.append(constant_node(f"{node.name}/reciprocal", np.reciprocal(divisor)))
             node.op, node.input[1] = "Mul", graph.node[-1].name
 
 

@@ -48,8 +48,9 @@ def test_an_accident_is_not_clearly_better() -> None:
 
 
 def test_higher_probabilities_throughout_are_clearly_better_where_some_images_are_gained() -> None:
-    assert clearly_better(trial(94, log=-0.1), trial(90, log=-0.6), 40)
-    assert not clearly_better(trial(91, log=-0.1), trial(90, log=-0.6), 40)
+    assert clearly_better(trial(95, log=-0.1), trial(90, log=-0.6), 40)
+    assert not clearly_better(trial(92, log=-0.1), trial(90, log=-0.6), 40)
+    assert not clearly_better(trial(95, log=-0.1), trial(90, log=-0.6), 40, by_images=True)
 
 
 def test_fifteen_per_cent_of_ten_classes_is_not_far_above_chance() -> None:

@@ -20,7 +20,7 @@ OF_A_RUN: Final = ("runs", "selftest")
 def link_build(build: Path, scratch: Path) -> None:
     """Make a build folder that shares everything with another but its artifacts: the reference above all.
 
-    Its folders are its own, their files are links: a file that is written anew leaves the other folder as it is.
+    Its folders are its own, their files are links: writing a file there leaves the other folder as it is.
     """
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)

@@ -3,14 +3,15 @@
 
 import time
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edgeferry.benchmarks.parity.bench import open_bench
-from edgeferry.benchmarks.selftest.fault import choose_faults
-from edgeferry.benchmarks.selftest.laboratory import open_laboratory, subjects, try_fault
+from edgeferry.benchmarks.selftest.fault import Fault, choose_faults
+from edgeferry.benchmarks.selftest.laboratory import Laboratory, Subject, open_laboratory, subjects, try_fault
 from edgeferry.benchmarks.selftest.result import SelfTest
 from edgeferry.exporters.format import choose as choose_formats
 from edgeferry.models.config.spec import ModelSpec
@@ -19,7 +20,7 @@ from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.terminal import Step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import numpy as np
     from numpy.typing import NDArray
@@ -61,7 +62,6 @@ def self_test(spec: ModelSpec, build: Path, plan: Plan, step: Step) -> SelfTest:
     choose_formats(plan.formats)
     bench = open_bench(build, (), _silent, reuse=False)
     trials: list[Trial] = []
-    untried, impossible = Counter[str](), Counter[str]()
     with open_laboratory(spec, bench, plan.more) as laboratory:
         step("running the artifacts as they are")
         found = list(subjects(laboratory, build, plan.formats))
@@ -70,18 +70,8 @@ def self_test(spec: ModelSpec, build: Path, plan: Plan, step: Step) -> SelfTest:
                 "EF-selftest-nothing",
                 f"{build} holds no artifact that a target here runs; run `edgeferry export-all` first.",
             )
-        planned = [(fault, each) for fault in chosen for each in found if fault.fits(each.artifact)]
-        for number, (fault, subject) in enumerate(planned, 1):
-            form = subject.artifact.format
-            if time.monotonic() - started > plan.seconds:
-                untried[form] += 1
-                continue
-            step(f"{form}: {fault.name}", number, len(planned))
-            try:
-                trial, scores = try_fault(laboratory, build, subject, fault)
-            except (EdgeError, ChildError):
-                impossible[form] += 1
-                continue
+        progress = _Progress(plan, step, started)
+        for trial, scores in _trials(laboratory, build, _planned(chosen, found), progress):
             trials.append(trial)
             if plan.keep is not None:
                 plan.keep(trial, scores)
@@ -94,9 +84,39 @@ def self_test(spec: ModelSpec, build: Path, plan: Plan, step: Step) -> SelfTest:
         images=len(laboratory.labels),
         artifacts={each.artifact.format: each.artifact.sha256 for each in found},
         trials=tuple(trials),
-        untried=dict(untried),
-        impossible=dict(impossible),
+        untried=dict(progress.untried),
+        impossible=dict(progress.impossible),
     )
+
+
+@dataclass(frozen=True)
+class _Progress:
+    """When a self-test began, and what of its plan was not tried or is impossible, by format."""
+
+    plan: Plan
+    step: Step
+    started: float
+    untried: Counter[str] = field(default_factory=Counter)
+    impossible: Counter[str] = field(default_factory=Counter)
+
+
+def _planned(chosen: Sequence[Fault], found: Sequence[Subject]) -> list[tuple[Fault, Subject]]:
+    return [(fault, each) for fault in chosen for each in found if fault.fits(each.artifact)]
+
+
+def _trials(
+    laboratory: Laboratory, build: Path, planned: Sequence[tuple[Fault, Subject]], progress: _Progress
+) -> "Iterator[tuple[Trial, NDArray[np.float32] | None]]":
+    for number, (fault, subject) in enumerate(planned, 1):
+        form = subject.artifact.format
+        if time.monotonic() - progress.started > progress.plan.seconds:
+            progress.untried[form] += 1
+            continue
+        progress.step(f"{form}: {fault.name}", number, len(planned))
+        try:
+            yield try_fault(laboratory, build, subject, fault)
+        except (EdgeError, ChildError):
+            progress.impossible[form] += 1
 
 
 def _silent(_text: str, _number: int = 0, _total: int = 0) -> None:

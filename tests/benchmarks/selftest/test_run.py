@@ -62,7 +62,7 @@ def test_honest_exports_pass(exported_colours: Any) -> None:
 
 def test_a_check_that_passes_everything_is_found_out(exported_colours: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgeferry.benchmarks.parity.one_run.judge", lambda *_: Verdict("passed", "blind", images=1))
-    assert not holds(selftest_of(exported_colours, "labels"))
+    assert not holds(selftest_of(exported_colours, "place"))
 
 
 def test_what_there_was_no_time_for_is_counted(exported_colours: Any) -> None:

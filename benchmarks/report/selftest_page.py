@@ -72,7 +72,7 @@ def print_selftest(found: SelfTest, console: "Console") -> None:
     fields = selftest_fields(found)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for at, heading in enumerate(HEADINGS):
-        table.add_column(heading, justify="left" if at < 2 else "right", overflow="fold")
+        table.add_column(heading, justify="left" if at < 2 else "right", no_wrap=at < 2)
     for row in fields["cells"]:
         table.add_row(*row)
     console.print(fields["summary"], highlight=False)

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from edgeferry.benchmarks.selftest.fault import HONEST, Fault, impossible, random_of
-from edgeferry.exporters.graph.source import Source, traced_again
+from edgeferry.exporters.graph.source import Source
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,13 +20,6 @@ FEWEST: Final = 50
 
 def _again(source: Source) -> Source:
     return replace(source)
-
-
-def _unfolded(source: Source) -> Source:
-    """Return the classifier with its batch normalisation left as it is."""
-    if source.folding != "folded":
-        raise impossible("batch normalisation is not folded anyway")
-    return traced_again(replace(source, folding="off"))
 
 
 def _calibrated(source: Source, name: str, share: float) -> Source:
@@ -69,7 +62,6 @@ def _option(kind: str, name: str, value: object) -> Fault:
 
 FAULTS = (
     _honest("exported again", _again),
-    _honest("batch normalisation not folded", _unfolded),
     *_calibrations(),
     _option("tflite-int8", "dense", "convolution"),
     _option("tflite-int8", "dense", "per-channel"),

@@ -24,8 +24,12 @@ def quieten() -> None:
 def write(spec: ModelSpec, build: Path, name: str, made_from: dict[str, Any]) -> None:
     """Write one format with its manifest, whole or not at all; ``made_from`` is what it follows from."""
     quieten()
-    form = formats()[name]
-    source = source_of(spec, build)
+    write_source(source_of(spec, build), build, name, made_from)
+
+
+def write_source(source: Source, build: Path, name: str, made_from: dict[str, Any]) -> None:
+    """Write one format of a frozen classifier with its manifest."""
+    form, spec = formats()[name], source.spec
     with whole_folder(build / name) as place:
         written = write_format(form, source, place)
         artifact = Artifact(

@@ -12,6 +12,7 @@ from edgeferry.benchmarks.parity.sound import sound, with_tolerance
 from edgeferry.models.artifact import Artifact
 from edgeferry.models.exports import Export, Exports, read_exports
 from edgeferry.models.reference import REFERENCE, Reference, read_reference
+from edgeferry.models.system.child import Child
 from edgeferry.models.system.closure import CodeDigests
 from edgeferry.models.system.digests import INDEX, Digests
 from edgeferry.models.system.errors import EdgeError
@@ -29,6 +30,7 @@ class Bench:
     """One model's artifacts and what they are compared with.
 
     ``reuse`` uses earlier results of the same files and code; ``formats`` names those to check, empty for all that were exported.
+    ``child`` is the process that runs them, where it is to be used again; without it every target has one of its own.
     """
 
     build: Path
@@ -39,6 +41,7 @@ class Bench:
     digests: Digests
     exports: Exports
     formats: tuple[str, ...] = ()
+    child: Child | None = None
 
     @property
     def sha256(self) -> Sha256:

@@ -2,6 +2,7 @@
 """Every artifact on every target that reads it: what has to run, and the rows of all."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import count, groupby
 
@@ -78,7 +79,7 @@ def _carried_out(bench: Bench, plan: list[_Planned]) -> Iterator[Row]:
     """Yield the row of everything planned; those of one target share a child process."""
     numbers, total = count(1), sum(each.row is None for each in plan)
     for _, group in groupby(plan, key=lambda each: each.target.name):
-        with Child() as child:
+        with nullcontext(bench.child) if bench.child is not None else Child() as child:
             for each in group:
                 if each.row is None:
                     bench.step(f"checking {each.artifact.format} on {each.target.name}", next(numbers), total)

@@ -31,8 +31,17 @@ METRIC_COLUMNS: Final = 4
 SHAPES: Final = ("passed", "failed", "not-checked")
 
 
-def report_as_html(report: Report, latency: dict[str, Any] | None, pictures: Mapping[int, str] = MappingProxyType({})) -> str:
-    """Return a report as a page; ``latency`` is what latency_page.py returns for its folder, ``pictures`` what flips.py does."""
+def report_as_html(
+    report: Report,
+    latency: dict[str, Any] | None,
+    pictures: Mapping[int, str] = MappingProxyType({}),
+    selftest: dict[str, Any] | None = None,
+) -> str:
+    """Return a report as a page.
+
+    ``latency`` is what latency_page.py returns for its folder, ``pictures`` what flips.py and ``selftest`` what selftest_page.py
+    does.
+    """
     from jinja2 import Environment, StrictUndefined
 
     templates = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -46,6 +55,7 @@ def report_as_html(report: Report, latency: dict[str, Any] | None, pictures: Map
         "shape": SHAPES[status],
         "summary": summary(report),
         "latency": latency,
+        "selftest": selftest,
         "counts": counted(report.rows),
         "headings": HEADINGS,
         "findings": findings(report.rows),

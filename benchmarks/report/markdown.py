@@ -8,6 +8,7 @@ from edgeferry.benchmarks.parity.metric import metrics
 from edgeferry.benchmarks.parity.rows import Report, Row, exit_status
 from edgeferry.benchmarks.report.flips import class_name, confusion
 from edgeferry.benchmarks.report.latency_page import latency_markdown
+from edgeferry.benchmarks.report.selftest_page import selftest_markdown
 from edgeferry.benchmarks.report.summary import (
     HEADINGS,
     VERDICTS,
@@ -21,8 +22,8 @@ from edgeferry.benchmarks.report.summary import (
 from edgeferry.benchmarks.report.words import ABSENT, difference, escaped, milliseconds, size
 
 
-def report_as_markdown(report: Report, latency: dict[str, Any] | None) -> str:
-    """Return a report as Markdown; ``latency`` is what latency_page.py returns for its folder."""
+def report_as_markdown(report: Report, latency: dict[str, Any] | None, selftest: dict[str, Any] | None = None) -> str:
+    """Return a report as Markdown; ``latency`` and ``selftest`` are what latency_page.py and selftest_page.py return."""
     lines = [f"# {escaped(report.model)}: {VERDICTS[exit_status(report.rows, report.unmet)]}", "", f"{summary(report)}.", ""]
     lines += [f"Written {escaped(report.created)}; model sha256 {escaped(report.source_sha256)}.", ""]
     titles = [metric.title for metric in metrics().values()]
@@ -34,7 +35,7 @@ def report_as_markdown(report: Report, latency: dict[str, Any] | None) -> str:
     lines += [*markdown_table(details, map(_details, report.rows)), ""]
     for heading, facts in (("Machine", report.machine), ("Tools", report.tool_versions)):
         lines += [f"## {heading}", "", *(f"- {escaped(name)}: {escaped(said(fact))}" for name, fact in facts.items()), ""]
-    return "\n".join([*lines, *latency_markdown(latency, markdown_table)])
+    return "\n".join([*lines, *latency_markdown(latency, markdown_table), *selftest_markdown(selftest, markdown_table)])
 
 
 def latency_as_markdown(fields: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from edgeferry.benchmarks.report.flips import thumbnails
 from edgeferry.benchmarks.report.html import report_as_html
 from edgeferry.benchmarks.report.latency_page import latency_section
 from edgeferry.benchmarks.report.markdown import report_as_markdown
+from edgeferry.benchmarks.report.selftest_page import selftest_section
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.files import read_record, write_json, write_whole
 
@@ -29,8 +30,9 @@ def write_report(report: Report, folder: Path) -> None:
         EdgeError: the folder cannot be written.
     """
     report = cleaned(report)
-    latency = latency_section(folder, report.rows)
-    markdown, page = report_as_markdown(report, latency), report_as_html(report, latency, thumbnails(folder, report.rows))
+    latency, selftest = latency_section(folder, report.rows), selftest_section(folder, report.rows)
+    markdown = report_as_markdown(report, latency, selftest)
+    page = report_as_html(report, latency, thumbnails(folder, report.rows), selftest)
     write_json(folder / REPORT, report.as_json())
     write_whole(folder / MARKDOWN, markdown)
     write_whole(folder / PAGE, page)

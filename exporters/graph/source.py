@@ -144,6 +144,17 @@ def read_source(spec: ModelSpec, folder: Path) -> Source:
     return source
 
 
+def traced_again(source: Source) -> Source:
+    """Return the classifier frozen again from the Keras model as it is in memory, folded as ``source`` is, unchecked."""
+    from edgeferry.exporters.graph.fold import fold_batchnorm, fold_constants
+
+    def frozen(batch: int | None) -> "GraphDef":
+        plain = fold_constants(_frozen(source.spec, source.output, batch), source.output)
+        return fold_batchnorm(plain, source.output)[0] if source.folding == "folded" else plain
+
+    return replace(source, graph=frozen(None), single=None if source.single is None else frozen(1))
+
+
 def without_loops(source: Source) -> Source:
     """Return the classifier with every recurrent layer unrolled, or the source itself where it has no loops.
 

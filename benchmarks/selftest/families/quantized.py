@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can be wrong in a quantized TF Lite file alone: scales, zero points, integers and integer biases, changed in place."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from edgeferry.benchmarks.selftest.fault import Fault, impossible, random_of
+from edgeferry.benchmarks.selftest.graph import PLACES
+from edgeferry.exporters.readers.tflite_schema import tflite_schema
+from edgeferry.models.artifact import Artifact
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+KINDS: Final = frozenset({"tflite-int8", "tflite-dynamic"})
+INTEGER: Final = frozenset({"tflite-int8"})
+OPERATIONS: Final = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A quantized linear operation of a file, its arrays mapped to the file's bytes.
+
+    ``scales`` has one number, or one per channel; ``bias`` is None where there is none in integers, ``zero_point`` (of the
+    output) where it is not quantized. ``channel_axis`` is the axis of the weights that the scales are of.
+    """
+
+    weights: "NDArray[np.int8]"
+    scales: "NDArray[np.float32]"
+    bias: "NDArray[np.int32] | None"
+    output_scale: "NDArray[np.float32] | None"
+    zero_point: "NDArray[np.int64] | None"
+    channel_axis: int
+
+
+def layers_in(model: bytearray) -> list[Layer]:
+    """Return the quantized linear operations of a .tflite file, from the input to the output; changing them changes the file."""
+    schema = tflite_schema()
+    tree = schema.Model.GetRootAs(model, 0)
+    wanted = {getattr(schema.BuiltinOperator, name) for name in OPERATIONS}
+    graph = tree.Subgraphs(0)
+    found = []
+    for at in range(graph.OperatorsLength()):
+        operator = graph.Operators(at)
+        if tree.OperatorCodes(operator.OpcodeIndex()).BuiltinCode() in wanted:
+            # A bias that is left out has the number -1.
+            inputs: list[Any] = [graph.Tensors(each) if each >= 0 else None for each in operator.InputsAsNumpy()]
+            output = graph.Tensors(operator.Outputs(0))
+            if inputs[1].Type() == schema.TensorType.INT8 and inputs[1].Quantization().ScaleLength():
+                found.append(_layer(tree, inputs, output, schema))
+    return found
+
+
+def _layer(tree: Any, inputs: list[Any], output: Any, schema: Any) -> Layer:
+    weights, bias = inputs[1], inputs[2] if len(inputs) > 2 else None
+    quantized = output.Quantization() is not None and output.Quantization().ScaleLength() == 1
+    integer_bias = bias is not None and bias.Type() == schema.TensorType.INT32
+    return Layer(
+        _data(tree, weights, "int8"),
+        weights.Quantization().ScaleAsNumpy(),
+        _data(tree, bias, "<i4").reshape(-1) if integer_bias else None,
+        output.Quantization().ScaleAsNumpy() if quantized else None,
+        output.Quantization().ZeroPointAsNumpy() if quantized else None,
+        weights.Quantization().QuantizedDimension(),
+    )
+
+
+def _data(tree: Any, tensor: Any, kind: str) -> "NDArray[Any]":
+    data: NDArray[Any] = tree.Buffers(tensor.Buffer()).DataAsNumpy().view(kind).reshape(tensor.ShapeAsNumpy())
+    return data
+
+
+def _patched(folder: Path, artifact: Artifact, change: "Callable[[list[Layer]], None]") -> Artifact:
+    file = folder / artifact.main_file
+    before = file.read_bytes()
+    model = bytearray(before)
+    found = layers_in(model)
+    if not found:
+        raise impossible("the file has no quantized layer")
+    change(found)
+    if model == before:
+        raise impossible("the file stays the same")
+    file.write_bytes(model)
+    return artifact
+
+
+def _at(layers: list[Layer], place: str, fits: Callable[[Layer], bool], what: str) -> Layer:
+    able = [layer for layer in layers if fits(layer)]
+    if not able:
+        raise impossible(f"no layer of the file has {what}")
+    return able[round(PLACES[place] * (len(able) - 1))]
+
+
+def _scale_one(layers: list[Layer], place: str, name: str, by: float) -> None:
+    layer = _at(layers, place, lambda each: len(each.scales) > 1, "one scale per channel")
+    layer.scales[random_of(name).integers(len(layer.scales))] *= by
+
+
+def _shift_scales(layers: list[Layer], place: str) -> None:
+    import numpy as np
+
+    layer = _at(layers, place, lambda each: len(each.scales) > 1, "one scale per channel")
+    layer.scales[:] = np.roll(layer.scales, 1)
+
+
+def _scale_all(layers: list[Layer], place: str, by: float) -> None:
+    layer = _at(layers, place, lambda each: len(each.scales) > 1, "one scale per channel")
+    layer.scales[:] *= by
+
+
+def _move_zero_point(layers: list[Layer], place: str, by: int) -> None:
+    # All operations use the tensor's own zero point, so only what the range no longer holds is lost. It stays an int8.
+    layer = _at(layers[:-1], place, lambda each: each.zero_point is not None, "a quantized output")
+    if layer.zero_point is not None:
+        layer.zero_point[:] += by if layer.zero_point[0] + by <= 127 else -by
+
+
+def _widen_range(layers: list[Layer], place: str, by: float) -> None:
+    layer = _at(layers[:-1], place, lambda each: each.output_scale is not None, "a quantized output")
+    if layer.output_scale is not None:
+        layer.output_scale[:] *= by
+
+
+def _drop_bias(layers: list[Layer], place: str | None) -> None:
+    able = [layer for layer in layers if layer.bias is not None and layer.bias.any()]
+    for layer in able if place is None else [_at(able, place, lambda _: True, "an integer bias")]:
+        if layer.bias is not None:
+            layer.bias[:] = 0
+
+
+def _shift_integers(layers: list[Layer], place: str | None, by: int) -> None:
+    import numpy as np
+
+    for layer in layers if place is None else [_at(layers, place, lambda _: True, "integer weights")]:
+        layer.weights[...] = np.clip(layer.weights.astype(np.int16) + by, -127, 127).astype(np.int8)
+
+
+def _shift_channels(layers: list[Layer], place: str) -> None:
+    import numpy as np
+
+    layer = _at(layers, place, lambda _: True, "integer weights")
+    layer.weights[...] = np.roll(layer.weights, 1, axis=layer.channel_axis)
+
+
+def _fault(name: str, family: str, kinds: frozenset[str], change: Callable[..., None], /, **options: Any) -> Fault:
+    return Fault(name, family, patch=partial(_patched, change=partial(change, **options)), kinds=kinds)
+
+
+def _for_each_place() -> Iterator[Fault]:
+    for place in ("middle", "first", "last"):
+        for by, word in ((2.0, "doubled"), (0.5, "halved"), (1.2, "up 20 %")):
+            name = f"one channel's scale {word}, {place} layer"
+            yield _fault(name, "channel scales", KINDS, _scale_one, place=place, name=name, by=by)
+        yield _fault(f"channel scales shifted, {place} layer", "channel scales", KINDS, _shift_scales, place=place)
+        yield _fault(f"all channel scales up 10 %, {place} layer", "channel scales", KINDS, _scale_all, place=place, by=1.1)
+        for steps in (64, 16):
+            name = f"zero point moved by {steps}, {place} layer"
+            yield _fault(name, "zero points", INTEGER, _move_zero_point, place=place, by=steps)
+        for by in (4.0, 2.0):
+            name = f"activation range {by - 1:.0%} too wide, {place} layer"
+            yield _fault(name, "activation ranges", INTEGER, _widen_range, place=place, by=by)
+        yield _fault(f"integer bias dropped, {place} layer", "integer bias", INTEGER, _drop_bias, place=place)
+        for step in (1, 8):
+            name = f"integer weights {step} too high, {place} layer"
+            yield _fault(name, "integer weights", KINDS, _shift_integers, place=place, by=step)
+        yield _fault(f"integer weights of another channel, {place} layer", "integer weights", KINDS, _shift_channels, place=place)
+
+
+FAULTS = (
+    *_for_each_place(),
+    _fault("every integer bias dropped", "integer bias", INTEGER, _drop_bias, place=None),
+    _fault("every integer weight 1 too high", "integer weights", KINDS, _shift_integers, place=None, by=1),
+)

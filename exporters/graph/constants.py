@@ -58,17 +58,24 @@ def keep_constants(source: Source, folder: "Path", key: str) -> None:
     plain = without_calls(source.graph)
     folded, _ = fold_batchnorm(plain, source.output)
     own, merged = _values(plain), _values(folded)
-    contents, shared = _contents(own), _contents(merged)
+    known = {_content(node): name for name, node in own.items()}
+    shared = {_content(node): name for name, node in merged.items()}
     around, around_folded = _Around(plain), _Around(folded)
     described = [_described(around, name, required=_content(node) in shared) for name, node in own.items()]
-    new = [name for name, node in merged.items() if _content(node) not in contents]
-    described += [_described(around_folded, name, required=False) for name in new]
-    sums = dict(_sums(around_folded))
+    described += [_described(around_folded, name, required=False) for at, name in shared.items() if at not in known]
+    # What both graphs hold has the name of the first.
+    names = {name: known.get(_content(node), name) for name, node in merged.items() if name not in own}
+    sums = {each.name: (each, total) for graph in (around, around_folded) for each, total in _sums(graph)}
     arrays = (value_of((merged | own)[each.name]) for each in described)
     layers = {each.name for each in classifier(source.spec)._flatten_layers()}  # noqa: SLF001 - no public way to list sublayers
-    named = [replace(each, layer=_layer(each.layer, layers)) for each in (*described, *sums)]
+    named = [
+        replace(each, layer=_layer(each.layer, layers), biases=tuple(names.get(name, name) for name in each.biases))
+        for each in (*described, *(each for each, _ in sums.values()))
+    ]
     with whole_folder(folder) as place:
-        write_arrays(place / ARRAYS, zip((each.name for each in named), chain(arrays, sums.values()), strict=True))
+        write_arrays(
+            place / ARRAYS, zip((each.name for each in named), chain(arrays, (total for _, total in sums.values())), strict=True)
+        )
         record = Constants(key, source.reference.source_sha256, sha256_of(place / ARRAYS), tuple(named), folder)
         write_json(place / RECORD, fields_of(record))
 
@@ -83,10 +90,6 @@ def _values(graph: "GraphDef") -> "dict[str, NodeDef]":
         and node.attr["value"].tensor.tensor_shape.dim
         and sum(size.size > 1 for size in node.attr["value"].tensor.tensor_shape.dim)
     }
-
-
-def _contents(nodes: "dict[str, NodeDef]") -> set[int]:
-    return set(map(_content, nodes.values()))
 
 
 def _content(node: "NodeDef") -> int:

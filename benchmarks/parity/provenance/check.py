@@ -2,7 +2,7 @@
 """Are the weights of an artifact the model's? Every one within half a step of the constant it comes from, without images."""
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -64,8 +64,6 @@ def check_weights(build: Path, artifact: Artifact, sha256: Sha256 = sha256_of) -
         return _checked(build, artifact, constants)
     except EdgeError as error:
         return WeightCheck(0, not_checked=str(error))
-    except DAMAGE as error:
-        return WeightCheck(0, not_checked=f"the file cannot be read ({type(error).__name__}: {error})")
 
 
 def _checked(build: Path, artifact: Artifact, constants: Constants) -> WeightCheck:
@@ -97,7 +95,21 @@ def _checked(build: Path, artifact: Artifact, constants: Constants) -> WeightChe
 
 def _stored(path: Path) -> Iterator[StoredWeight] | None:
     reader = reader_of(path)
-    return None if reader is None or reader.weights is None else reader.weights(path)
+    return None if reader is None or reader.weights is None else _undamaged(reader.weights, path)
+
+
+def _undamaged(weights: Callable[[Path], Iterator[StoredWeight]], path: Path) -> Iterator[StoredWeight]:
+    """Yield what a reader finds.
+
+    Raises:
+        EdgeError: the file is damaged.
+    """
+    try:
+        yield from weights(path)
+    except DAMAGE as error:
+        raise EdgeError(
+            "EF-file-damaged", f"{path} cannot be read ({type(error).__name__}: {error}); export or copy it again."
+        ) from None
 
 
 def _sibling(build: Path, artifact: Artifact, candidates: list[Candidate]) -> Matching | None:
@@ -111,7 +123,7 @@ def _sibling(build: Path, artifact: Artifact, candidates: list[Candidate]) -> Ma
         if stored is None or sibling.source_sha256 != artifact.source_sha256:
             return None
         matching = matched(stored, candidates)
-    except (EdgeError, *DAMAGE):
+    except EdgeError:
         return None
     settle(matching, candidates, frozenset())
     return matching

@@ -41,9 +41,10 @@ serve-browser: install ## open MODEL in a page on this machine, next to the Kera
 	@$(EDGEFERRY) -q export "$(MODEL)" --build "$(BUILD)" --format tfjs-float32 >&2
 	@$(EDGEFERRY) demo "$(MODEL)" --build "$(BUILD)" $(ARGS)
 
-# A worker per core, four at most: each loads TensorFlow. ARGS="-n 0" runs them in one process, as a debugger needs.
+# A worker more than cores, since tests wait for browsers and boards; four at most: each loads TensorFlow, 1 GB.
+# ARGS="-n 0" runs them in one process, as a debugger needs.
 test: install ## run the tests
-	@$(PY) -m pytest -n logical --maxprocesses 4 --dist worksteal $(ARGS)
+	@$(PY) -m pytest -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --maxprocesses 4 --dist worksteal $(ARGS)
 
 test-fast: install ## run the tests that take no second each, for work on the code
 	@$(PY) -m pytest -m "not slow and not browser" $(ARGS)

@@ -63,13 +63,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark as slow what needs a trained network, by its fixtures or by the name of one as its parameter, and sort.
 
     Workers take tests from the end of each other's lists: what is first stays with one worker, and its fixtures are made once.
+    Modules with slow tests come before those without, so that no worker begins a long test when the others are done.
     """
     for item in items:
         parameters = getattr(item, "callspec", None)
         names = {*getattr(item, "fixturenames", ()), *map(str, parameters.params.values() if parameters else ())}
         if names & TRAINED:
             item.add_marker(pytest.mark.slow)
-    items.sort(key=lambda item: item.get_closest_marker("early") is None)
+    early, slow = ({item.path for item in items if item.get_closest_marker(mark)} for mark in ("early", "slow"))
+    items.sort(key=lambda item: (item.path not in early, item.path not in slow))
 
 
 @pytest.hookimpl(wrapper=True)

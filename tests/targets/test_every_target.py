@@ -42,6 +42,8 @@ RUNS: Final = [
     if target.judged and not target.downloads
     for form in _formats_of(target)
 ]
+# By module: both tests of a run come one after the other, so that no two workers make it.
+EACH_RUN: Final = pytest.mark.parametrize(("name", "form"), RUNS, scope="module")
 FRAMEWORKS: Final = (
     "numpy",
     "tensorflow",
@@ -134,7 +136,7 @@ def test_the_list_names_every_target() -> None:
     assert all(name in done.stdout for name in targets())
 
 
-@pytest.mark.parametrize(("name", "form"), RUNS)
+@EACH_RUN
 def test_it_predicts_like_the_keras_model(
     name: str, form: str, answer_once: Callable[..., Run], build: Path, scores: "NDArray[np.float32]"
 ) -> None:
@@ -148,7 +150,7 @@ def test_it_predicts_like_the_keras_model(
     assert run.labels in {None, artifact.labels}
 
 
-@pytest.mark.parametrize(("name", "form"), RUNS)
+@EACH_RUN
 def test_it_times_the_requested_rounds_and_records_what_ran(name: str, form: str, answer_once: Callable[..., Run]) -> None:
     run = answer_once(name, form)
     assert len(run.latencies_ms) == (1 if run.environment.get("software_gpu") else 7)

@@ -135,7 +135,6 @@ def test_an_interruption_keeps_what_was_measured(exported_digits: Any, monkeypat
         (2, ("coral-cpu",), "EF-target-missing"),
     ],
 )
-@pytest.mark.alone
 def test_a_run_that_cannot_be_sustained_is_refused(
     minutes: int, targets: tuple[str, ...], code: str, exported_digits: Any
 ) -> None:

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 ct = pytest.importorskip("coremltools", reason="coremltools is not installed")
 
-MUTANTS: Final = 2000
+MUTANTS: Final = 500
 SHAPE: Final = (1, 4, 9, 8)
 # With arrays of at most 2^18 values (1 MiB), windows, products and copies of them take several MiB.
 LARGEST_ARRAY: Final = 2**18
@@ -180,11 +180,12 @@ def guarded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     monkeypatch.setattr(limits, "LARGEST_ARRAY", LARGEST_ARRAY)
     monkeypatch.setattr(limits, "MOST_WORK", 2**26)
-    before = signal.signal(signal.SIGALRM, hangs)
-    signal.alarm(HANGS_AFTER_S)
+    before = signal.signal(signal.SIGPROF, hangs)
+    # Of the processor's time, whatever else runs.
+    signal.setitimer(signal.ITIMER_PROF, HANGS_AFTER_S)
     yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+    signal.setitimer(signal.ITIMER_PROF, 0)
+    signal.signal(signal.SIGPROF, before)
 
 
 def _outcome(path: Path) -> str:
@@ -200,7 +201,6 @@ def _outcome(path: Path) -> str:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("guarded")
-@pytest.mark.alone
 def test_every_mutant_is_evaluated_or_refused_with_one_error(whole: Path, tmp_path: Path) -> None:
     draw, path = random.Random(11), tmp_path / "model.mlpackage"  # noqa: S311 - seeded, for nothing secret
     assert _outcome(whole) == EVALUATED
@@ -221,7 +221,7 @@ def test_every_mutant_is_evaluated_or_refused_with_one_error(whole: Path, tmp_pa
         tracemalloc.stop()
     # The mutants are neither all harmless nor all refused when they are read.
     assert MUTANTS / 20 < outcomes[EVALUATED] < MUTANTS / 2
-    assert len(outcomes) > 100
+    assert len(outcomes) > MUTANTS / 10
 
 
 @pytest.mark.usefixtures("guarded")

@@ -194,7 +194,11 @@ def read_labels_if_any(images: ImageSet, labels: Sequence[str]) -> "NDArray[np.i
         return None
     unknown = sorted(set(names) - set(labels))
     if unknown:
-        raise EdgeError("EF-label-unknown", _unknown(images, names, unknown, labels))
+        raise EdgeError(
+            "EF-label-unknown",
+            f"{images.path} has the label {unknown[0]!r} on {names.count(unknown[0])} of {len(names)} images, "
+            f"which model.labels in the config does not name; {_known(unknown, labels)}",
+        )
     place = {label: number for number, label in enumerate(labels)}
     return np.array([place[name] for name in names], dtype=np.int64)
 
@@ -213,16 +217,14 @@ def _names(images: ImageSet, labels: Sequence[str]) -> list[str] | None:
     return None if images.labels is None else list(images.labels)
 
 
-def _unknown(images: ImageSet, names: list[str], unknown: list[str], labels: Sequence[str]) -> str:
+def _known(unknown: Sequence[str], labels: Sequence[str]) -> str:
+    """Return what the config names instead of a label, and which other labels it does not name."""
     close = difflib.get_close_matches(unknown[0], labels, 1)
     known = (
         f"the closest of its {len(labels)} is {close[0]!r}" if close else f"its {len(labels)} begin with {', '.join(labels[:5])}"
     )
     more = f" Others it does not name: {', '.join(map(repr, unknown[1:6]))}{', ...' if len(unknown) > 6 else ''}."
-    return (
-        f"{images.path} has the label {unknown[0]!r} on {names.count(unknown[0])} of {len(names)} images, "
-        f"which model.labels in the config does not name; {known}.{more if len(unknown) > 1 else ''}"
-    )
+    return f"{known}.{more if len(unknown) > 1 else ''}"
 
 
 def _name(label: object, labels: Sequence[str]) -> str:

@@ -184,7 +184,7 @@ def _parameter(parameter: Any) -> tuple[str, str, str]:
 
 
 def _metrics(_: str) -> Iterator[str]:
-    from edgeferry.benchmarks.parity.metric import metrics
+    from edgeferry.benchmarks.parity.judging.metric import metrics
 
     head = ("metric", "in JSON", "meaning", "checked against")
     rows = ((each.title, _code(each.name), each.meaning, each.tolerance or "nothing") for each in metrics().values())

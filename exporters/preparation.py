@@ -11,8 +11,8 @@ from edgeferry.exporters.graph.constants import keep_constants
 from edgeferry.exporters.weights.constants import WEIGHTS
 from edgeferry.exporters.worker import quieten, source_of
 from edgeferry.models.config.spec import ModelSpec
+from edgeferry.models.golden.reference_writer import make_reference
 from edgeferry.models.reference import REFERENCE
-from edgeferry.models.reference_writer import make_reference
 
 
 def train(spec: ModelSpec) -> None:

@@ -20,7 +20,7 @@ from edgeferry.models.system.packages import installed_version
 # found, an order of images, uploads and probes; it has no accuracy where the golden images have no labels.
 SCHEMA: Final = 3
 # The module that makes references: they follow from its code.
-WRITER: Final = "edgeferry.models.reference_writer"
+WRITER: Final = "edgeferry.models.golden.reference_writer"
 # The folder below build/<model>/, and its files.
 REFERENCE: Final = "reference"
 FACTS: Final = "reference.json"

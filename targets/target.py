@@ -82,7 +82,7 @@ class Run:
     ``image_indices`` names the golden images that the scores are of, or is None for all: a software-rendered GPU runs only a few.
     ``stored`` holds the integers as the file outputs them, where they can be compared with those of the file's integer parent.
     ``batched`` are scores of images that also ran in batches, where the file takes these. ``uploads`` are the probabilities of
-    the files to upload, in the order of ``edgeferry.models.uploads.files_in``, NaN where a file was refused.
+    the files to upload, in the order of ``edgeferry.models.golden.uploads.files_in``, NaN where a file was refused.
     """
 
     scores: "NDArray[np.float32]"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from edgeferry.models.order import read_order
+from edgeferry.models.golden.order import read_order
 from edgeferry.models.preprocessing import normalise
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.targets.target import BatchedScores, Job, Run, Session

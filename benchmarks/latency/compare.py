@@ -25,8 +25,8 @@ from edgeferry.benchmarks.latency.ratio import (
 )
 from edgeferry.benchmarks.latency.samples import percentile_text
 from edgeferry.benchmarks.latency.warnings import LEAST_SCHEDULED, scheduled_share
-from edgeferry.benchmarks.parity.expected import read_expected
-from edgeferry.benchmarks.parity.verdict import far_off
+from edgeferry.benchmarks.parity.judging.expected import read_expected
+from edgeferry.benchmarks.parity.judging.verdict import far_off
 from edgeferry.models.artifact import read_artifact, what_changed
 from edgeferry.models.reference import PIXELS, REFERENCE
 from edgeferry.models.system.errors import EdgeError

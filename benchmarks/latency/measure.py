@@ -23,9 +23,9 @@ from edgeferry.benchmarks.latency.records import (
     append_history,
     write_latencies,
 )
-from edgeferry.benchmarks.parity.expected import read_expected
+from edgeferry.benchmarks.parity.judging.expected import read_expected
+from edgeferry.benchmarks.parity.judging.verdict import far_off
 from edgeferry.benchmarks.parity.one_run import JOB_TIMEOUT_S, few_images, run_job, tidy
-from edgeferry.benchmarks.parity.verdict import far_off
 from edgeferry.models.reference import REFERENCE
 from edgeferry.models.system.child import Child, ChildError
 from edgeferry.models.system.errors import EdgeError

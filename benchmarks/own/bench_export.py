@@ -19,8 +19,8 @@ from edgeferry.benchmarks.own.mobilenet import SIDE, mobilenet
 from edgeferry.exporters.format import formats, write_format
 from edgeferry.exporters.graph.source import Source, read_source
 from edgeferry.models.config.spec import ModelSpec
+from edgeferry.models.golden.reference_writer import make_reference
 from edgeferry.models.reference import REFERENCE, read_reference
-from edgeferry.models.reference_writer import make_reference
 from edgeferry.models.system.files import whole_folder
 
 CONVERSIONS: Final = (

@@ -13,7 +13,7 @@ import pytest
 
 from edgeferry.benchmarks.own.gate import Judged, judged, plant_all, prepare
 from edgeferry.benchmarks.own.gate_models import GRATINGS, HUES_MODEL, NUMERALS, GateModel, trained, trained_digits
-from edgeferry.benchmarks.parity.evidence import at_least, at_most
+from edgeferry.benchmarks.parity.judging.evidence import at_least, at_most
 from edgeferry.benchmarks.selftest.run import Plan
 
 FORMATS: Final = tuple(

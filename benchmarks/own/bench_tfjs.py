@@ -21,10 +21,10 @@ from edgeferry.exporters.graph.source import Source, read_source
 from edgeferry.exporters.tfjs.formats import TfjsOptions, conversion, write
 from edgeferry.models.config.spec import ModelSpec, read_spec
 from edgeferry.models.digits import train
+from edgeferry.models.golden.reference_writer import make_reference
 from edgeferry.models.keras_loader import classifier
 from edgeferry.models.preprocessing import normalise
 from edgeferry.models.reference import PIXELS, REFERENCE
-from edgeferry.models.reference_writer import make_reference
 from edgeferry.models.system.places import ROOT
 
 HERE: Final = Path(__file__).parent

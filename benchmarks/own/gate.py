@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 
-from edgeferry.benchmarks.parity.expected import Expected
-from edgeferry.benchmarks.parity.verdict import judge
+from edgeferry.benchmarks.parity.judging.expected import Expected
+from edgeferry.benchmarks.parity.judging.verdict import judge
 from edgeferry.benchmarks.selftest.run import Plan, self_test
 from edgeferry.benchmarks.selftest.trial import Trial, answers_of, harm_of
 from edgeferry.exporters.export import export_all

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from edgeferry.benchmarks.parity.metadata import refuse_other_metadata
+from edgeferry.benchmarks.parity.judging.metadata import refuse_other_metadata
 from edgeferry.benchmarks.parity.outcome import Verdict
 from edgeferry.benchmarks.parity.rows import NO_TARGET, Row
 from edgeferry.benchmarks.parity.sound import sound, with_tolerance

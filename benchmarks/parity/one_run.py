@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from edgeferry.benchmarks.parity.bench import Bench, blank_row
-from edgeferry.benchmarks.parity.exercised import also_judged, exercised
-from edgeferry.benchmarks.parity.expected import Expected, images_to_run, read_expected
-from edgeferry.benchmarks.parity.integers import MOST_STEPS, compare, expected_integers
+from edgeferry.benchmarks.parity.judging.exercised import also_judged, exercised
+from edgeferry.benchmarks.parity.judging.expected import Expected, images_to_run, read_expected
+from edgeferry.benchmarks.parity.judging.integers import MOST_STEPS, compare, expected_integers
+from edgeferry.benchmarks.parity.judging.verdict import judge
 from edgeferry.benchmarks.parity.outcome import Verdict
 from edgeferry.benchmarks.parity.results import RUNS, keep_row
 from edgeferry.benchmarks.parity.rows import Row
-from edgeferry.benchmarks.parity.verdict import judge
 from edgeferry.models.artifact import Artifact
 from edgeferry.models.reference import PIXELS, REFERENCE
 from edgeferry.models.system.child import Child, ChildError

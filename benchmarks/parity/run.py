@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from itertools import count, groupby
 
 from edgeferry.benchmarks.parity.bench import Bench, blank_row, exported, key_of, target_digest
+from edgeferry.benchmarks.parity.judging.provenance.kept import known_check, with_weights
 from edgeferry.benchmarks.parity.one_run import run_one
 from edgeferry.benchmarks.parity.outcome import Verdict
-from edgeferry.benchmarks.parity.provenance.kept import known_check, with_weights
 from edgeferry.benchmarks.parity.results import known_rows
 from edgeferry.benchmarks.parity.rows import NO_TARGET, Row
 from edgeferry.models.artifact import Artifact

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from edgeferry.benchmarks.parity.metric import metrics
+from edgeferry.benchmarks.parity.judging.metric import metrics
 from edgeferry.benchmarks.parity.rows import NO_TARGET, Report, Row, exit_status
 from edgeferry.benchmarks.report.flips import class_name, confusion
 from edgeferry.benchmarks.report.summary import (

@@ -4,7 +4,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from edgeferry.benchmarks.parity.metric import metrics
+from edgeferry.benchmarks.parity.judging.metric import metrics
 from edgeferry.benchmarks.parity.rows import Report, Row, exit_status
 from edgeferry.benchmarks.report.flips import class_name, confusion
 from edgeferry.benchmarks.report.latency_page import latency_markdown

@@ -4,7 +4,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
-from edgeferry.benchmarks.parity.metric import metrics
+from edgeferry.benchmarks.parity.judging.metric import metrics
 from edgeferry.benchmarks.parity.outcome import OUTCOMES, Outcome
 from edgeferry.benchmarks.parity.rows import NO_TARGET, Report, Row
 from edgeferry.benchmarks.report.words import ABSENT, milliseconds, percent

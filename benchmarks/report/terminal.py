@@ -7,7 +7,7 @@ from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from edgeferry.benchmarks.parity.metric import Metric, metrics
+from edgeferry.benchmarks.parity.judging.metric import Metric, metrics
 from edgeferry.benchmarks.parity.outcome import Outcome
 from edgeferry.benchmarks.parity.rows import NO_TARGET, Report, Row
 from edgeferry.benchmarks.report.latency_text import PIPED_WIDTH

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edgeferry.benchmarks.parity.bench import Bench
-from edgeferry.benchmarks.parity.expected import NO_CLASS, images_to_run
+from edgeferry.benchmarks.parity.judging.expected import NO_CLASS, images_to_run
 from edgeferry.benchmarks.parity.one_run import JOB_TIMEOUT_S, run_job
 from edgeferry.benchmarks.parity.run import run_all
 from edgeferry.benchmarks.selftest.families.stale import UNSIGNED

@@ -146,8 +146,8 @@ def validate(model: Model) -> None:
     """
     from tempfile import TemporaryDirectory
 
+    from edgeferry.models.golden.reference_writer import make_reference
     from edgeferry.models.reference import REFERENCE
-    from edgeferry.models.reference_writer import make_reference
     from edgeferry.models.system.child import call_quietly
 
     with report_errors(), TemporaryDirectory() as folder:

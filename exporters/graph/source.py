@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from edgeferry.models.config.spec import ModelSpec
+from edgeferry.models.golden.scores import keras_scores
 from edgeferry.models.keras_loader import classifier
 from edgeferry.models.reference import CALIBRATION, PIXELS, SCORES, Reference, read_reference
-from edgeferry.models.scores import keras_scores
 from edgeferry.models.softmax import softmax
 from edgeferry.models.system.errors import EdgeError
 

@@ -14,8 +14,8 @@ from edgeferry.exporters.readers.tflite_graph import Graph
 from edgeferry.exporters.tflite.metadata import with_metadata
 from edgeferry.exporters.tflite.rewrite import dense_as_convolution
 from edgeferry.models.artifact import Tolerance
+from edgeferry.models.golden.scores import BATCH
 from edgeferry.models.preprocessing import normalise
-from edgeferry.models.scores import BATCH
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.files import write_whole
 

@@ -12,8 +12,8 @@ from edgeferry.models.audit.duplicates import same_images
 from edgeferry.models.audit.finding import AuditFinding, raise_all
 from edgeferry.models.audit.golden import audit_golden, audit_skipped
 from edgeferry.models.config.spec import ModelSpec
+from edgeferry.models.golden.scores import one_label
 from edgeferry.models.images import ImageSet, find_images, read_labels_if_any
-from edgeferry.models.scores import one_label
 from edgeferry.models.system.errors import EdgeError
 
 if TYPE_CHECKING:

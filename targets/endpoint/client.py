@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from edgeferry.models.golden.uploads import files_in
 from edgeferry.models.preprocessing import normalise
 from edgeferry.models.softmax import softmax
 from edgeferry.models.system.cores import cores_allowed
 from edgeferry.models.system.errors import EdgeError
-from edgeferry.models.uploads import files_in
 from edgeferry.targets.target import Absent, BatchedScores, Job, Run, Unsupported
 from edgeferry.targets.timing import BATCHES, LEAST_BATCH, batches_of, timed, warm_up
 

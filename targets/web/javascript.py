@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from edgeferry.models.artifact import Tensor
-from edgeferry.models.order import read_order
+from edgeferry.models.golden.order import read_order
 from edgeferry.models.preprocessing import normalise
 from edgeferry.models.system.files import digest_of_files
 from edgeferry.targets.host.installed import is_checkout

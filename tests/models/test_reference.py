@@ -17,15 +17,15 @@ from PIL import Image
 
 from edgeferry.models.config.spec import ModelSpec, read_spec
 from edgeferry.models.digits import network
+from edgeferry.models.golden.reference_writer import make_reference
+from edgeferry.models.golden.scores import check_discriminates, keras_scores, output_kind
+from edgeferry.models.golden.uploads import files_in
 from edgeferry.models.images import find_images, read_labels, read_pixels
 from edgeferry.models.keras_loader import load_model
 from edgeferry.models.preprocessing import normalise
 from edgeferry.models.reference import Reference, changed_config_keys, read_reference, reference_key
-from edgeferry.models.reference_writer import make_reference
-from edgeferry.models.scores import check_discriminates, keras_scores, output_kind
 from edgeferry.models.softmax import softmax
 from edgeferry.models.system.errors import EdgeError
-from edgeferry.models.uploads import files_in
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from edgeferry.exporters.graph.fold import node_of
 from edgeferry.exporters.graph.source import INPUT
+from edgeferry.models.golden.scores import BATCH
 from edgeferry.models.preprocessing import normalise
-from edgeferry.models.scores import BATCH
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import pytest
 
-from edgeferry.benchmarks.parity.metric import metrics
+from edgeferry.benchmarks.parity.judging.metric import metrics
 from edgeferry.benchmarks.parity.outcome import Outcome, Verdict
 from edgeferry.benchmarks.parity.rows import SCHEMA, Report, Row, exit_status
 from edgeferry.models.artifact import Tolerance

@@ -10,9 +10,9 @@ import flatbuffers
 import numpy as np
 import pytest
 
+from edgeferry.benchmarks.parity.judging.provenance.check import WeightCheck, check_weights
+from edgeferry.benchmarks.parity.judging.provenance.kept import known_check, with_weights
 from edgeferry.benchmarks.parity.outcome import Verdict
-from edgeferry.benchmarks.parity.provenance.check import WeightCheck, check_weights
-from edgeferry.benchmarks.parity.provenance.kept import known_check, with_weights
 from edgeferry.benchmarks.parity.rows import Row
 from edgeferry.exporters.export import export_all
 from edgeferry.exporters.readers.reader import reader_of
@@ -164,7 +164,7 @@ def test_a_result_is_kept_until_the_file_changes(copied: Callable[[str], Path], 
     build = copied("tflite-int8")
     artifact = read_artifact(build / "tflite-int8")
     first = known_check(build, artifact, sha256_of, reuse=True)
-    monkeypatch.setattr("edgeferry.benchmarks.parity.provenance.kept.check_weights", lambda *_: WeightCheck(0))
+    monkeypatch.setattr("edgeferry.benchmarks.parity.judging.provenance.kept.check_weights", lambda *_: WeightCheck(0))
     assert known_check(build, artifact, sha256_of, reuse=True) == first
     assert known_check(build, artifact, sha256_of, reuse=False) == WeightCheck(0)
 

@@ -17,7 +17,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from rich.console import Console
 
-from edgeferry.benchmarks.parity.metric import metrics
+from edgeferry.benchmarks.parity.judging.metric import metrics
 from edgeferry.benchmarks.parity.outcome import OUTCOMES, Outcome, Verdict
 from edgeferry.benchmarks.parity.rows import SCHEMA, Report, Row
 from edgeferry.benchmarks.report.report import read_report, write_report

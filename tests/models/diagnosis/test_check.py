@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from edgeferry.models.config.spec import ModelSpec
+from edgeferry.models.golden.reference_writer import make_reference
 from edgeferry.models.reference import findings_in
-from edgeferry.models.reference_writer import make_reference
 from edgeferry.models.system.errors import EdgeError
 
 

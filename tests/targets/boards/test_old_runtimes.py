@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeferry.benchmarks.parity.expected import read_expected
-from edgeferry.benchmarks.parity.verdict import judge
+from edgeferry.benchmarks.parity.judging.expected import read_expected
+from edgeferry.benchmarks.parity.judging.verdict import judge
 from edgeferry.exporters import worker
 from edgeferry.exporters.graph.source import Source, read_source
 from edgeferry.models.artifact import read_artifact

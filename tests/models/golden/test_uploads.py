@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgeferry.models.golden.uploads import CANDIDATES, KINDS, LARGEST_FILE, UPLOADED, bases_of, files_in, kind_of, write_uploads
 from edgeferry.models.preprocessing import Preprocessing, opened, pixels_of
-from edgeferry.models.uploads import CANDIDATES, KINDS, LARGEST_FILE, UPLOADED, bases_of, files_in, kind_of, write_uploads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from edgeferry.benchmarks.parity.expected import Expected
+    from edgeferry.benchmarks.parity.judging.expected import Expected
 
 Direction = Literal["at_least", "at_most"]
 WORDS: Final[dict[Direction, str]] = {"at_least": "at least", "at_most": "at most"}

@@ -3,7 +3,7 @@
 
 import pytest
 
-from edgeferry.benchmarks.parity.evidence import at_least, at_most, chance_of_worse, images_needed, loss_interval
+from edgeferry.benchmarks.parity.judging.evidence import at_least, at_most, chance_of_worse, images_needed, loss_interval
 
 
 @pytest.mark.parametrize(("images", "shown"), [(220, 0.98648), (299, 0.99003), (360, 0.99171), (1000, 0.99701)])

@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeferry.benchmarks.parity.provenance.layout import Move
+from edgeferry.benchmarks.parity.judging.provenance.layout import Move
 from edgeferry.exporters.weights.stored import StoredWeight
 
 Array = NDArray[Any]

@@ -16,10 +16,10 @@ from jsonschema import Draft202012Validator
 from rich.console import Console
 
 import edgeferry.benchmarks
-from edgeferry.benchmarks.parity.expected import Expected
-from edgeferry.benchmarks.parity.metric import Metric, metrics
+from edgeferry.benchmarks.parity.judging.expected import Expected
+from edgeferry.benchmarks.parity.judging.metric import Metric, metrics
+from edgeferry.benchmarks.parity.judging.verdict import judge
 from edgeferry.benchmarks.parity.rows import Report, Row
-from edgeferry.benchmarks.parity.verdict import judge
 from edgeferry.benchmarks.report.report import read_report, write_report
 from edgeferry.benchmarks.report.terminal import print_table
 from edgeferry.models.artifact import Artifact, Tolerance
@@ -27,7 +27,7 @@ from edgeferry.models.preprocessing import Preprocessing
 from edgeferry.models.system.places import ROOT
 
 TOY: Final = """
-from edgeferry.benchmarks.parity.metric import Metric
+from edgeferry.benchmarks.parity.judging.metric import Metric
 
 METRICS = (
     Metric(

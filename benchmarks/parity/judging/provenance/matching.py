@@ -9,9 +9,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeferry.benchmarks.parity.provenance.candidates import Candidate, by_size, part_of
-from edgeferry.benchmarks.parity.provenance.comparison import Difference, Rounded, difference, is_merged, outside, rounded
-from edgeferry.benchmarks.parity.provenance.layout import moves
+from edgeferry.benchmarks.parity.judging.provenance.candidates import Candidate, by_size, part_of
+from edgeferry.benchmarks.parity.judging.provenance.comparison import Difference, Rounded, difference, is_merged, outside, rounded
+from edgeferry.benchmarks.parity.judging.provenance.layout import moves
 from edgeferry.exporters.weights.stored import StoredWeight
 
 Array = NDArray[Any]

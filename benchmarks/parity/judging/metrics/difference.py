@@ -3,8 +3,8 @@
 
 from typing import TYPE_CHECKING, Final
 
-from edgeferry.benchmarks.parity.expected import Expected
-from edgeferry.benchmarks.parity.metric import Metric
+from edgeferry.benchmarks.parity.judging.expected import Expected
+from edgeferry.benchmarks.parity.judging.metric import Metric
 from edgeferry.benchmarks.report.words import difference, times
 
 if TYPE_CHECKING:

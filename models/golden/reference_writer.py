@@ -13,10 +13,12 @@ from edgeferry.models.config.spec import ModelSpec
 from edgeferry.models.diagnosis.check import check_config
 from edgeferry.models.diagnosis.label_count import label_count_hint
 from edgeferry.models.diagnosis.search import Labelled
+from edgeferry.models.golden.order import ORDER, order_of
+from edgeferry.models.golden.probes import make_probes
+from edgeferry.models.golden.scores import check_discriminates, keras_scores, output_kind
+from edgeferry.models.golden.uploads import bases_of, write_uploads
 from edgeferry.models.images import find_images
 from edgeferry.models.keras_loader import classifier, load_model
-from edgeferry.models.order import ORDER, order_of
-from edgeferry.models.probes import make_probes
 from edgeferry.models.reference import (
     CALIBRATION,
     FACTS,
@@ -31,11 +33,9 @@ from edgeferry.models.reference import (
     digests_below,
     reference_key,
 )
-from edgeferry.models.scores import check_discriminates, keras_scores, output_kind
 from edgeferry.models.softmax import softmax
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.files import sha256_of, whole_folder, write_json
-from edgeferry.models.uploads import bases_of, write_uploads
 
 if TYPE_CHECKING:
     import numpy as np

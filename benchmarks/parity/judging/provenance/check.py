@@ -7,8 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from edgeferry.benchmarks.parity.provenance.candidates import Candidate, candidates_of, merged_by_converter, preprocessing_of
-from edgeferry.benchmarks.parity.provenance.matching import Altered, Matching, matched, settle
+from edgeferry.benchmarks.parity.judging.provenance.candidates import (
+    Candidate,
+    candidates_of,
+    merged_by_converter,
+    preprocessing_of,
+)
+from edgeferry.benchmarks.parity.judging.provenance.matching import Altered, Matching, matched, settle
 from edgeferry.exporters.readers.reader import reader_of
 from edgeferry.exporters.weights.constants import WEIGHTS, Constants, read_constants
 from edgeferry.exporters.weights.stored import StoredWeight

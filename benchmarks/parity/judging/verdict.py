@@ -4,11 +4,11 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from edgeferry.benchmarks.parity.evidence import LEAST_SHOWN, at_least, images_needed
-from edgeferry.benchmarks.parity.expected import NO_CLASS, Expected
-from edgeferry.benchmarks.parity.metric import metrics
-from edgeferry.benchmarks.parity.metrics.agreement import agrees
-from edgeferry.benchmarks.parity.metrics.difference import differences
+from edgeferry.benchmarks.parity.judging.evidence import LEAST_SHOWN, at_least, images_needed
+from edgeferry.benchmarks.parity.judging.expected import NO_CLASS, Expected
+from edgeferry.benchmarks.parity.judging.metric import metrics
+from edgeferry.benchmarks.parity.judging.metrics.agreement import agrees
+from edgeferry.benchmarks.parity.judging.metrics.difference import differences
 from edgeferry.benchmarks.parity.outcome import FLIPS_KEPT, Flip, Verdict
 from edgeferry.benchmarks.report.words import percent, times
 from edgeferry.models.artifact import Artifact

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from edgeferry.models.order import LEAST_MARGIN, ORDER, order_of, read_order
+from edgeferry.models.golden.order import LEAST_MARGIN, ORDER, order_of, read_order
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

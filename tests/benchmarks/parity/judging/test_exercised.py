@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from edgeferry.benchmarks.parity.exercised import also_judged, batch_problem, exercised, upload_problem
+from edgeferry.benchmarks.parity.judging.exercised import also_judged, batch_problem, exercised, upload_problem
 from edgeferry.benchmarks.parity.outcome import Verdict
 from edgeferry.models.artifact import Artifact, Tolerance
+from edgeferry.models.golden.uploads import UPLOADED, UPLOADS
 from edgeferry.models.preprocessing import Preprocessing
-from edgeferry.models.uploads import UPLOADED, UPLOADS
 from edgeferry.targets.target import BatchedScores, Run
 
 if TYPE_CHECKING:

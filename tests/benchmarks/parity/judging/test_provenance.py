@@ -6,8 +6,8 @@ from typing import Any, Final
 import numpy as np
 import pytest
 
-from edgeferry.benchmarks.parity.provenance.candidates import Candidate, candidate
-from edgeferry.benchmarks.parity.provenance.matching import Matching, matched, settle
+from edgeferry.benchmarks.parity.judging.provenance.candidates import Candidate, candidate
+from edgeferry.benchmarks.parity.judging.provenance.matching import Matching, matched, settle
 from edgeferry.exporters.weights.constants import Fold, ModelConstant
 from edgeferry.exporters.weights.stored import StoredWeight, as_float32
 

@@ -6,8 +6,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
-from edgeferry.benchmarks.parity.provenance import check
-from edgeferry.benchmarks.parity.provenance.check import WeightCheck, check_weights
+from edgeferry.benchmarks.parity.judging.provenance import check
+from edgeferry.benchmarks.parity.judging.provenance.check import WeightCheck, check_weights
 from edgeferry.benchmarks.parity.rows import Row, cleaned
 from edgeferry.exporters.weights.constants import WEIGHTS, read_constants
 from edgeferry.models.artifact import Artifact, read_artifact

@@ -12,7 +12,7 @@ import pytest
 from edgeferry.benchmarks.parity import one_run
 from edgeferry.benchmarks.parity import run as harness
 from edgeferry.benchmarks.parity.bench import open_bench
-from edgeferry.benchmarks.parity.integers import compare, expected_integers
+from edgeferry.benchmarks.parity.judging.integers import compare, expected_integers
 from edgeferry.benchmarks.parity.results import RUNS
 from edgeferry.benchmarks.parity.run import run_all
 from edgeferry.models.artifact import read_artifact, write_manifest

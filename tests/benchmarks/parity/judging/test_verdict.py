@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeferry.benchmarks.parity.expected import Expected
-from edgeferry.benchmarks.parity.metrics.agreement import allowed_disagreements
-from edgeferry.benchmarks.parity.verdict import far_off, judge
+from edgeferry.benchmarks.parity.judging.expected import Expected
+from edgeferry.benchmarks.parity.judging.metrics.agreement import allowed_disagreements
+from edgeferry.benchmarks.parity.judging.verdict import far_off, judge
 from edgeferry.models.artifact import Artifact, Tolerance
 from edgeferry.models.preprocessing import Preprocessing
 

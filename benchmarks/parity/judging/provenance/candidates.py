@@ -10,8 +10,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeferry.benchmarks.parity.provenance.comparison import EXACT, MERGED
-from edgeferry.benchmarks.parity.provenance.layout import compact
+from edgeferry.benchmarks.parity.judging.provenance.comparison import EXACT, MERGED
+from edgeferry.benchmarks.parity.judging.provenance.layout import compact
 from edgeferry.exporters.weights.constants import Constants, ModelConstant
 from edgeferry.exporters.weights.stored import StoredWeight
 from edgeferry.models.preprocessing import Preprocessing

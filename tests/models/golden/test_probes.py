@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeferry.models.probes import ENOUGH, MOST, make_probes, probe_count
+from edgeferry.models.golden.probes import ENOUGH, MOST, make_probes, probe_count
 
 
 def scores_of(images: Any) -> Any:

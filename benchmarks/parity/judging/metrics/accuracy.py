@@ -3,9 +3,9 @@
 
 from typing import TYPE_CHECKING, Final
 
-from edgeferry.benchmarks.parity.evidence import chance_of_worse, loss_interval
-from edgeferry.benchmarks.parity.expected import Expected
-from edgeferry.benchmarks.parity.metric import Metric
+from edgeferry.benchmarks.parity.judging.evidence import chance_of_worse, loss_interval
+from edgeferry.benchmarks.parity.judging.expected import Expected
+from edgeferry.benchmarks.parity.judging.metric import Metric
 from edgeferry.benchmarks.report.words import percent, points
 
 if TYPE_CHECKING:

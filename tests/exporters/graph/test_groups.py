@@ -74,6 +74,12 @@ def source(colours: ModelSpec, tmp_path_factory: pytest.TempPathFactory) -> Sour
 
 
 @pytest.fixture(scope="module")
+def ungrouped(source: Source) -> tuple[Source, int]:
+    """Return the network with its grouped convolutions split, and how many it had."""
+    return without_groups(source)
+
+
+@pytest.fixture(scope="module")
 def exported(source: Source, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[str, ...]]:
     """Return its full-integer file and the exporter's notes on it."""
     folder = tmp_path_factory.mktemp("int8")
@@ -86,16 +92,15 @@ def _scores(graph: Any, source: Source) -> Any:
     return np.concatenate([next(iter(run(tf.constant(image[None])).values())).numpy() for image in images])
 
 
-def test_the_split_network_predicts_like_keras(source: Source) -> None:
-    ungrouped, count = without_groups(source)
+def test_the_split_network_predicts_like_keras(source: Source, ungrouped: tuple[Source, int]) -> None:
+    split, count = ungrouped
     assert count == 3
-    change = abs(_scores(ungrouped.graph, source) - np.load(source.folder / "scores.npy")).max()
+    change = abs(_scores(split.graph, source) - np.load(source.folder / "scores.npy")).max()
     assert change <= FOLD_TOLERANCE / 10
 
 
-def test_a_group_of_one_channel_becomes_depthwise_where_strides_are_equal(source: Source) -> None:
-    ungrouped, _ = without_groups(source)
-    kinds = [node.op for node in ungrouped.graph.node]
+def test_a_group_of_one_channel_becomes_depthwise_where_strides_are_equal(ungrouped: tuple[Source, int]) -> None:
+    kinds = [node.op for node in ungrouped[0].graph.node]
     assert kinds.count("DepthwiseConv2dNative") == 1
     # The stem, four groups, the widening one, and two uneven groups.
     assert kinds.count("Conv2D") == 1 + 4 + 1 + 2
@@ -103,9 +108,8 @@ def test_a_group_of_one_channel_becomes_depthwise_where_strides_are_equal(source
     assert not {"PartitionedCall", "StatefulPartitionedCall"} & set(kinds)
 
 
-def test_batch_normalisation_is_folded_into_the_groups(source: Source) -> None:
-    ungrouped, _ = without_groups(source)
-    assert [node.name for node in ungrouped.graph.node if node.op in {"Mul", "AddV2"} and "batch" in node.name] == []
+def test_batch_normalisation_is_folded_into_the_groups(ungrouped: tuple[Source, int]) -> None:
+    assert [node.name for node in ungrouped[0].graph.node if node.op in {"Mul", "AddV2"} and "batch" in node.name] == []
 
 
 def test_a_split_that_changes_outputs_is_refused(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,9 +15,9 @@ LEADING: Final = 0.05
 # What is named must be right on this many more images, and on this share more of them.
 LEAST_IMAGES: Final = 2
 LEAST_SHARE: Final = 0.02
-# A mean gain of so many nats for each image is much, of fewer than 100 images in proportion to its standard error. Measured on 450
-# samples of 100 images (benchmarks/own/bench_diagnosis.py): readings that cost nothing gain up to 0.05, and 0.07 where mirrored;
-# those that put 3 to 5 points right gain 0.11 to 0.16.
+# A mean gain of so many nats for each image is much, of fewer than 100 images in proportion to its standard error. Measured on
+# samples of 100 images of benchmarks/own/classifiers.py: readings that cost nothing gain up to 0.05, mirrored ones 0.07; those
+# that put 3 to 5 points right gain 0.11 to 0.16.
 MUCH: Final = 0.08
 MUCH_IMAGES: Final = 100
 # And this far on the way from guessing to perfect: ten classes 40 %, two equal ones 67 %, a thousand 33 %.

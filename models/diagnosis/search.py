@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from edgeferry.models.config.spec import ModelSpec
 from edgeferry.models.diagnosis.evidence import (
+    CERTAIN,
+    LEADING,
     LEAST_IMAGES,
     LEAST_SHARE,
     Trial,
@@ -17,7 +19,6 @@ from edgeferry.models.diagnosis.evidence import (
     clearly_better,
     far_above_chance,
     leads,
-    needed,
     trial_of,
 )
 from edgeferry.models.diagnosis.label_order import better_order, outputs_of
@@ -129,11 +130,11 @@ def diagnose(spec: ModelSpec, predict: Predict, golden: Labelled, *, logits: boo
     if best == start:
         return None
     after = _on_all(search, golden, best)
-    tried = len(search.tried)
+    certain, by_images = CERTAIN / len(search.tried), best.turn in TURNS
     guessing = chance(golden.classes, len(spec.labels))
     # Mirrored images often do a little better by accident, and no key turns them: only many of them are evidence.
-    certain = clearly_better(after, before, tried, by_images=best.turn in TURNS) and far_above_chance(after, guessing)
-    return Diagnosis(best, before, after, tried) if certain else None
+    named = clearly_better(after, before, certain, by_images=by_images) and far_above_chance(after, guessing)
+    return Diagnosis(best, before, after, len(search.tried)) if named else None
 
 
 def _best(search: _Search, start: Reading) -> Reading:
@@ -167,7 +168,8 @@ def _without_needless(search: _Search, best: Reading, start: Reading) -> Reading
     trial = search.trial(best)
     for name in ("labels", "turn", "resize", "fit", "normalisation", "colour"):
         reverted = dict(best.reverts(start))[name]
-        if reverted != best and not needed(trial, search.trial(reverted)):
+        certain, by_images = (CERTAIN, True) if name == "turn" else (LEADING, False)
+        if reverted != best and not clearly_better(trial, search.trial(reverted), certain, by_images=by_images):
             best = reverted
     return best
 

@@ -3,11 +3,12 @@ import numpy as np
 import pytest
 
 from edgeferry.models.diagnosis.evidence import (
+    CERTAIN,
     Trial,
     chance,
     clearly_better,
     far_above_chance,
-    likelihood_test,
+    paired_test,
     sign_test,
     trial_of,
 )
@@ -24,14 +25,13 @@ def test_the_sign_test_is_exact(wins: int, losses: int, p: float) -> None:
     assert sign_test(wins, losses) == pytest.approx(p)
 
 
-def test_the_likelihood_test_agrees_with_scipy() -> None:
-    from scipy.stats import wilcoxon
+def test_the_paired_test_agrees_with_scipy() -> None:
+    from scipy.stats import norm
 
     rng = np.random.default_rng(1)
     one, other = rng.normal(-1, 1, 80), rng.normal(-1.2, 1, 80)
-    right = np.ones(80, bool)
-    expected = wilcoxon(one, other, alternative="greater", method="approx", correction=False).pvalue
-    assert likelihood_test(Trial(right, one), Trial(right, other)) == pytest.approx(expected, rel=1e-6)
+    expected = norm.sf((one - other).mean() / ((one - other).std() / 80**0.5))
+    assert paired_test(Trial(one < 0, one), Trial(one < 0, other)) == pytest.approx(expected, rel=1e-6)
 
 
 def test_more_certain_outputs_are_not_better_ones() -> None:
@@ -42,15 +42,29 @@ def test_more_certain_outputs_are_not_better_ones() -> None:
 
 
 def test_an_accident_is_not_clearly_better() -> None:
-    assert not clearly_better(trial(58), trial(50), 1)
-    assert clearly_better(trial(60), trial(50), 1)
-    assert not clearly_better(trial(60), trial(50), 40)
+    assert not clearly_better(trial(58), trial(50), CERTAIN)
+    assert clearly_better(trial(60), trial(50), CERTAIN)
+    assert not clearly_better(trial(60), trial(50), CERTAIN / 40)
 
 
-def test_higher_probabilities_throughout_are_clearly_better_where_some_images_are_gained() -> None:
-    assert clearly_better(trial(95, log=-0.1), trial(90, log=-0.6), 40)
-    assert not clearly_better(trial(92, log=-0.1), trial(90, log=-0.6), 40)
-    assert not clearly_better(trial(95, log=-0.1), trial(90, log=-0.6), 40, by_images=True)
+def higher(right: int, gain: float, images: int = 100) -> tuple[Trial, Trial]:
+    """Return a trial, and one that is right on 90 % and gives the true classes so much lower probabilities."""
+    logs = -0.5 + np.random.default_rng(3).normal(0, 0.3, images)
+    return Trial(np.arange(images) < right, logs), Trial(
+        np.arange(images) < 0.9 * images, logs - gain + trial(1, images).right * 0.01
+    )
+
+
+def test_much_higher_probabilities_are_evidence_where_images_are_gained_too() -> None:
+    assert clearly_better(*higher(93, 0.12), CERTAIN / 40)
+    assert not clearly_better(*higher(91, 0.12), CERTAIN / 40)
+    assert not clearly_better(*higher(93, 0.05), CERTAIN / 40)
+    assert not clearly_better(*higher(93, 0.12), CERTAIN / 40, by_images=True)
+
+
+def test_few_images_need_a_larger_gain() -> None:
+    assert not clearly_better(*higher(20, 0.12, 20), CERTAIN)
+    assert clearly_better(*higher(20, 0.3, 20), CERTAIN)
 
 
 def test_fifteen_per_cent_of_ten_classes_is_not_far_above_chance() -> None:

@@ -57,7 +57,8 @@ def to_range(values: "NDArray[np.float32]", bits: int, *, with_zero: bool = Fals
     if low <= 0 <= high:
         low = -round(-low / scale) * scale
     steps = np.clip(np.rint((values.astype(np.float64) - low) / scale), 0, most)
-    return (steps * scale + low).astype(np.float32)
+    rounded: NDArray[np.float32] = (steps * scale + low).astype(np.float32)
+    return rounded
 
 
 def to_palette(values: "NDArray[np.float32]", bits: int, seed: int = 0) -> "NDArray[np.float32]":

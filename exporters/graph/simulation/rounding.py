@@ -9,9 +9,8 @@ if TYPE_CHECKING:
 
 # Signed 8-bit weights are symmetric, so -128 is not used (TF Lite's quantization specification; Core ML's linear_symmetric).
 MOST_STEPS: Final = 127
-# The seed of a palette's first values, and how little they may still move (a fraction of the weights' variance): a palette is
-# a local optimum, and one computed more thoroughly would be closer than what formats contain.
-PALETTE_SEED: Final = 0
+# How little a palette's values may still move (a fraction of the weights' variance): a palette is a local optimum, and one
+# computed more thoroughly would be closer than what formats contain.
 PALETTE_TOLERANCE: Final = 1e-2
 PALETTE_ITERATIONS: Final = 300
 
@@ -62,15 +61,18 @@ def to_range(values: "NDArray[np.float32]", bits: int, *, with_zero: bool = Fals
     return rounded
 
 
-def to_palette(values: "NDArray[np.float32]", bits: int) -> "NDArray[np.float32]":
-    """Return values replaced by the closest of 2 ** bits values, found by k-means over all of them, in float16."""
+def to_palette(values: "NDArray[np.float32]", bits: int, seed: int = 0) -> "NDArray[np.float32]":
+    """Return values replaced by the closest of 2 ** bits values, found by k-means over all of them, in float16.
+
+    ``seed`` draws the first values, which decide where k-means ends.
+    """
     import numpy as np
 
     distinct, places, counts = np.unique(to_float16(values), return_inverse=True, return_counts=True)
     if len(distinct) <= 2**bits:
-        return distinct[places].reshape(values.shape)
+        return to_float16(values)
     wide = distinct.astype(np.float64)
-    palette = _seeds(wide, counts, 2**bits)
+    palette = _seeds(wide, counts, 2**bits, seed)
     mean = np.average(wide, weights=counts)
     limit = PALETTE_TOLERANCE * float(np.average((wide - mean) ** 2, weights=counts))
     for _ in range(PALETTE_ITERATIONS):
@@ -79,15 +81,15 @@ def to_palette(values: "NDArray[np.float32]", bits: int) -> "NDArray[np.float32]
         palette = moved
         if shift <= limit:
             break
-    chosen: NDArray[np.float32] = to_float16(palette.astype(np.float32))[_closest(wide, palette)][places]
-    return chosen.reshape(values.shape)
+    rounded: NDArray[np.float32] = palette.astype(np.float16).astype(np.float32)[_closest(wide, palette)]
+    return rounded[places].reshape(values.shape)
 
 
-def _seeds(values: Any, counts: Any, number: int) -> Any:
+def _seeds(values: Any, counts: Any, number: int, seed: int) -> Any:
     """Return first values for k-means: each is drawn in proportion to the squared distance from those before (k-means++)."""
     import numpy as np
 
-    rng = np.random.default_rng(PALETTE_SEED)
+    rng = np.random.default_rng(seed)
     seeds = [values[rng.choice(len(values), p=counts / counts.sum())]]
     distances = (values - seeds[0]) ** 2
     while len(seeds) < number:

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from edgeferry.exporters.format import formats, precision_of
 from edgeferry.exporters.graph.simulation.rebuild import Changes, rebuild, run
-from edgeferry.exporters.graph.simulation.simulation import SIMULATIONS, simulate
+from edgeferry.exporters.graph.simulation.simulation import PALETTES, SIMULATIONS, simulate
 from edgeferry.exporters.graph.source import Source
 from edgeferry.models.config.spec import ModelSpec
 from edgeferry.models.preprocessing import Preprocessing, normalise
@@ -94,7 +94,7 @@ def test_weights_alone_are_rounded_where_a_runtime_computes_in_float32(source: S
 
 
 def test_a_precision_changes_as_much_as_its_steps_are_coarse(source: Source) -> None:
-    changes = {name: float(np.abs(simulate(source, name, PIXELS) - _exact()).mean()) for name in SIMULATIONS}
+    changes = {name: float(np.abs(simulate(source, name, PIXELS) - _exact()).mean()) for name in PRECISIONS}
     order = ("float32", "uint16-weights", "float16", "int8-weights", "int8", "palettized-4")
     assert list(order) == sorted(order, key=changes.__getitem__), changes
     assert changes["palettized-6"] < changes["palettized-4"]
@@ -114,7 +114,7 @@ def test_a_graph_rebuilt_without_changes_computes_the_same(source: Source) -> No
 
 
 def test_every_precision_is_simulated_and_explained() -> None:
-    assert set(SIMULATIONS) == set(PRECISIONS)
+    assert {*SIMULATIONS, *PALETTES} == set(PRECISIONS)
 
 
 @pytest.mark.parametrize("name", list(formats()))

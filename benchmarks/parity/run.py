@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import count, groupby
 
 from edgeferry.benchmarks.parity.bench import Bench, blank_row, exported, key_of, target_digest
-from edgeferry.benchmarks.parity.judging.provenance.kept import known_check, with_weights
+from edgeferry.benchmarks.parity.judging.provenance.kept import known_checks, with_weights
 from edgeferry.benchmarks.parity.one_run import run_one
 from edgeferry.benchmarks.parity.outcome import Verdict
 from edgeferry.benchmarks.parity.results import known_rows
@@ -43,7 +43,7 @@ def run_all(bench: Bench) -> tuple[Row, ...]:
             artifacts[name] = found
     for row in _carried_out(bench, _plan(bench, artifacts)):
         rows[row.format].append(row)
-    weights = {name: known_check(bench.build, each, bench.sha256, reuse=bench.reuse) for name, each in artifacts.items()}
+    weights = known_checks(bench.build, artifacts, bench.sha256, reuse=bench.reuse)
     bench.digests.save()
     return tuple(
         row

@@ -7,6 +7,7 @@ Imports are found in the text, functions included, without importing anything; t
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -57,8 +58,8 @@ class CodeDigests:
     def _imported(self, name: str) -> Iterator[str]:
         if "." in name:
             yield name.rpartition(".")[0]
-        source = FOR_TYPES.sub("", self._source(name).read_text(encoding="utf-8"))
-        for package, names, module in IMPORT.findall(source):
+        source = self._source(name)
+        for package, names, module in _imports_in(source, source.stat().st_mtime_ns):
             if module:
                 yield module
                 continue
@@ -83,6 +84,12 @@ class CodeDigests:
             path = _path_of(module)
             self._files[module] = next((each for each in (path.with_suffix(".py"), path / INIT) if each.is_file()), None)
         return self._files[module]
+
+
+@cache
+def _imports_in(source: Path, _changed_ns: int) -> list[tuple[str, str, str]]:
+    """Return what a source imports of edgeferry, each as (package, its names, module); read again where the file changed."""
+    return IMPORT.findall(FOR_TYPES.sub("", source.read_text(encoding="utf-8")))
 
 
 def _path_of(module: str) -> Path:

@@ -10,8 +10,9 @@ import flatbuffers
 import numpy as np
 import pytest
 
-from edgeferry.benchmarks.parity.judging.provenance.check import WeightCheck, check_weights
-from edgeferry.benchmarks.parity.judging.provenance.kept import known_check, with_weights
+from edgeferry.benchmarks.parity.judging.provenance.check import check_weights
+from edgeferry.benchmarks.parity.judging.provenance.kept import known_checks, with_weights
+from edgeferry.benchmarks.parity.judging.provenance.weight_check import WeightCheck
 from edgeferry.benchmarks.parity.outcome import Verdict
 from edgeferry.benchmarks.parity.rows import Row
 from edgeferry.exporters.export import export_all
@@ -163,10 +164,10 @@ def test_without_the_model_s_constants_nothing_is_checked(copied: Callable[[str]
 def test_a_result_is_kept_until_the_file_changes(copied: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
     build = copied("tflite-int8")
     artifact = read_artifact(build / "tflite-int8")
-    first = known_check(build, artifact, sha256_of, reuse=True)
-    monkeypatch.setattr("edgeferry.benchmarks.parity.judging.provenance.kept.check_weights", lambda *_: WeightCheck(0))
-    assert known_check(build, artifact, sha256_of, reuse=True) == first
-    assert known_check(build, artifact, sha256_of, reuse=False) == WeightCheck(0)
+    first = known_checks(build, {"tflite-int8": artifact}, sha256_of, reuse=True)
+    monkeypatch.setattr("edgeferry.benchmarks.parity.judging.provenance.check.check_weights", lambda *_: WeightCheck(0))
+    assert known_checks(build, {"tflite-int8": artifact}, sha256_of, reuse=True) == first
+    assert known_checks(build, {"tflite-int8": artifact}, sha256_of, reuse=False) == {"tflite-int8": WeightCheck(0)}
 
 
 def test_altered_weights_fail_every_row() -> None:

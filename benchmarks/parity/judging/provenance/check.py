@@ -3,7 +3,6 @@
 
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +13,7 @@ from edgeferry.benchmarks.parity.judging.provenance.candidates import (
     preprocessing_of,
 )
 from edgeferry.benchmarks.parity.judging.provenance.matching import Altered, Matching, matched, settle
+from edgeferry.benchmarks.parity.judging.provenance.weight_check import WeightCheck
 from edgeferry.exporters.readers.reader import reader_of
 from edgeferry.exporters.weights.constants import WEIGHTS, Constants, read_constants
 from edgeferry.exporters.weights.stored import StoredWeight
@@ -23,39 +23,6 @@ from edgeferry.models.system.files import Sha256, sha256_of
 
 # What damaged bytes raise in the readers; whether a file can be run at all, its runtime says.
 DAMAGE: Final = (ArithmeticError, AttributeError, LookupError, MemoryError, OSError, TypeError, ValueError, struct.error)
-SHOWN: Final = 3
-
-
-@dataclass(frozen=True)
-class WeightCheck:
-    """What became of an artifact's weights: how many are the model's, and in sentences which are altered or dropped.
-
-    ``unexplained`` are the names of those that no constant of the model explains, as where a converter merged operations.
-    ``not_checked`` says why nothing could be compared, None where it was.
-    """
-
-    matched: int
-    altered: tuple[str, ...] = ()
-    dropped: tuple[str, ...] = ()
-    unexplained: tuple[str, ...] = ()
-    not_checked: str | None = None
-
-    @property
-    def failed(self) -> bool:
-        """Return whether a weight is not the model's for certain."""
-        return bool(self.altered or self.dropped)
-
-    @property
-    def summary(self) -> str:
-        """Return the result in words."""
-        if self.not_checked is not None:
-            return f"weights not checked: {self.not_checked}"
-        total = self.matched + len(self.altered) + len(self.unexplained)
-        parts = [f"{self.matched} of {total} weight tensors are the model's"]
-        parts += [f"{len(self.unexplained)} unexplained"] if self.unexplained else []
-        parts += [*self.altered[:SHOWN], *self.dropped[:SHOWN]]
-        more = max(0, len(self.altered) - SHOWN) + max(0, len(self.dropped) - SHOWN)
-        return "; ".join([*parts, f"and {more} more"] if more else parts)
 
 
 def check_weights(build: Path, artifact: Artifact, sha256: Sha256 = sha256_of) -> WeightCheck:

@@ -2,12 +2,12 @@
 """The results of comparing weights, kept next to the model's constants, and what they do to an artifact's rows."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
-from edgeferry.benchmarks.parity.judging.provenance import check
-from edgeferry.benchmarks.parity.judging.provenance.check import WeightCheck, check_weights
+from edgeferry.benchmarks.parity.judging.provenance.weight_check import WeightCheck
 from edgeferry.benchmarks.parity.rows import Row, cleaned
 from edgeferry.exporters.weights.constants import WEIGHTS, read_constants
 from edgeferry.models.artifact import Artifact, read_artifact
@@ -18,27 +18,33 @@ from edgeferry.models.system.files import Sha256, digest, write_json
 # History: 1, the first.
 SCHEMA: Final = 1
 CHECKS: Final = "checks.json"
+# The code that a result follows from.
+CHECK: Final = "edgeferry.benchmarks.parity.judging.provenance.check"
 READER_MODULES: Final = tuple(f"edgeferry.exporters.weights.{kind}" for kind in ("tflite", "onnx", "coreml", "tfjs"))
 
 
-def known_check(build: Path, artifact: Artifact, sha256: Sha256, *, reuse: bool) -> WeightCheck:
-    """Return the result for an artifact, computed now or, with ``reuse``, kept from the same files and code."""
+def known_checks(build: Path, artifacts: Mapping[str, Artifact], sha256: Sha256, *, reuse: bool) -> dict[str, WeightCheck]:
+    """Return the result for each artifact, computed now or, with ``reuse``, kept from the same files and code."""
     constants = read_constants(build / WEIGHTS, sha256)
-    if constants is None:
-        return check_weights(build, artifact, sha256)
-    code = CodeDigests(sha256).of(check.__name__, *READER_MODULES)
-    key = digest([artifact.format, artifact.sha256, constants.sha256, _sibling(build, artifact), code])
-    path = build / WEIGHTS / CHECKS
-    known = _read(path)
-    if reuse and key in known:
-        try:
-            return _check(known[key])
-        except (TypeError, KeyError, ValueError):
-            pass
+    code = CodeDigests(sha256).of(CHECK, *READER_MODULES) if constants is not None else ""
+    known = _read(build / WEIGHTS / CHECKS) if constants is not None else {}
+    found = {}
+    for name, artifact in artifacts.items():
+        key = digest([name, artifact.sha256, constants.sha256 if constants else "", _sibling(build, artifact), code])
+        kept = _check_of(known.get(key)) if reuse else None
+        found[name] = kept or _computed(build, artifact, sha256, key)
+    return found
+
+
+def _computed(build: Path, artifact: Artifact, sha256: Sha256, key: str) -> WeightCheck:
+    # numpy, which a run with nothing to do does not need.
+    from edgeferry.benchmarks.parity.judging.provenance.check import check_weights
+
     found = check_weights(build, artifact, sha256)
     if found.not_checked is None:
-        known = {name: each for name, each in known.items() if each.get("format") != artifact.format}
-        write_json(path, {"schema": SCHEMA, "checks": known | {key: {"format": artifact.format, **cleaned(asdict(found))}}})
+        path = build / WEIGHTS / CHECKS
+        others = {name: each for name, each in _read(path).items() if each.get("format") != artifact.format}
+        write_json(path, {"schema": SCHEMA, "checks": others | {key: {"format": artifact.format, **cleaned(asdict(found))}}})
     return found
 
 
@@ -75,6 +81,10 @@ def _read(path: Path) -> dict[str, Any]:
         return {}
 
 
-def _check(fields: dict[str, Any]) -> WeightCheck:
-    altered, dropped, unexplained = (tuple(map(str, fields[name])) for name in ("altered", "dropped", "unexplained"))
-    return WeightCheck(int(fields["matched"]), altered, dropped, unexplained)
+def _check_of(fields: dict[str, Any] | None) -> WeightCheck | None:
+    """Return a kept result, None where there is none that can be read."""
+    try:
+        altered, dropped, unexplained = (tuple(map(str, (fields or {})[name])) for name in ("altered", "dropped", "unexplained"))
+        return WeightCheck(int((fields or {})["matched"]), altered, dropped, unexplained)
+    except (TypeError, KeyError, ValueError):
+        return None

@@ -27,6 +27,8 @@ FITS: Final = ("stretch", "crop", "pad")
 OUTPUTS: Final = ("auto", "probabilities", "logits")
 FRACTIONS: Final = ("top1_agreement", "p99_difference", "mean_difference", "accuracy_loss")
 TOLERANCE_KEYS: Final = (*FRACTIONS, "times_explained")
+# The key of [parity] that is no table of a format.
+REQUIRE: Final = "require"
 PARITY_MOVED: Final = {"max_difference": "p99_difference, which 99 % of the images may not exceed"}
 # Editors on Windows put a byte order mark before the text.
 UTF_8: Final = "utf-8-sig"
@@ -246,7 +248,7 @@ def _format_options(export: Table) -> tuple[tuple[str, str], ...]:
 
 
 def _tolerances(parity: Table) -> tuple[tuple[str, str, float], ...]:
-    tables = [(name, parity.table(name)) for name, value in parity.values.items() if isinstance(value, dict)]
+    tables = [(name, parity.table(name)) for name in parity.values if name != REQUIRE]
     for _, table in tables:
         for key, place in PARITY_MOVED.items():
             if key in table.values:
@@ -260,9 +262,9 @@ def _tolerance(table: Table, key: str) -> float:
 
 def _required(parity: Table) -> tuple[str, ...]:
     """Return what [parity] requires to pass; that they are formats and targets is checked where these are known."""
-    required = parity.take("require", (list,), []) if parity.has("require") else []
+    required = parity.take(REQUIRE, (list,), []) if parity.has(REQUIRE) else []
     if not all(isinstance(name, str) for name in required):
-        parity.fail("EF-config-value", "require", "must be a list of 'FORMAT' or 'FORMAT@TARGET'")
+        parity.fail("EF-config-value", REQUIRE, "must be a list of 'FORMAT' or 'FORMAT@TARGET'")
     return tuple(dict.fromkeys(required))
 
 

@@ -38,9 +38,13 @@ def order_of(scores: "NDArray[np.float32]", labels: "NDArray[np.int64]") -> "NDA
 
 
 def read_order(reference: Path | None, count: int) -> list[int]:
-    """Return the order kept in a reference's folder; that of the images themselves where there is none."""
+    """Return the order of the golden images kept in a reference's folder; that of all images themselves where there is none.
+
+    ``count`` is the number of all images, the golden ones first.
+    """
     import numpy as np
 
     file = None if reference is None else reference / ORDER
     order = np.load(file, allow_pickle=False).tolist() if file is not None and file.is_file() else []
-    return [int(at) for at in order] if sorted(order) == list(range(count)) else list(range(count))
+    is_whole = 0 < len(order) <= count and sorted(order) == list(range(len(order)))
+    return [int(at) for at in order] if is_whole else list(range(count))

@@ -96,7 +96,7 @@ def test_quiet_and_verbose_stand_before_the_command(here: Here, words: tuple[str
 def test_quiet_prints_no_steps_and_verbose_does(edgeferry: Edgeferry, project: Path, tmp_path: Path) -> None:
     # The step fails before it imports TensorFlow.
     (tmp_path / "sitecustomize.py").write_text(
-        "import edgeferry.models.reference as reference\n"
+        "import edgeferry.models.golden.reference_writer as reference\n"
         "def make_reference(spec, folder):\n    raise RuntimeError('no predictions')\n"
         "reference.make_reference = make_reference\n",
         encoding="utf-8",

@@ -95,6 +95,7 @@ def test_the_reference_states_its_facts(colours: ModelSpec, kept: Path) -> None:
     assert reference.calibration_digest == find_images(colours.calibration).digest
     assert reference.preprocessing == colours.preprocessing
     arrays = {"pixels.npy", "labels.npy", "scores.npy", "calibration.npy", "order.npy", "uploads.npy"}
+    arrays |= {"probes.npy", "probe_scores.npy"}
     assert {name for name in reference.files if "/" not in name} == arrays
     assert len(reference.files) - len(arrays) == len(files_in(kept)) == 17
 

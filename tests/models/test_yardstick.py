@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import pytest
 
+from edgeferry.models.preprocessing import Preprocessing
 from edgeferry.models.reference import Reference
 from edgeferry.models.yardstick import YARDSTICK, is_current, problem_of, read_yardstick, write_problem, write_yardstick
 
-REFERENCE: Final = Reference("", "", "probabilities", ("a", "b"), 3, 1.0, None, "", {}, {"pixels.npy": "1"})
+HOW: Final = Preprocessing(1, 1, "gray", (0.0,), (1.0,))
+REFERENCE: Final = Reference("", "", "probabilities", ("a", "b"), HOW, 3, 1.0, None, "", {}, (), {"pixels.npy": "1"})
 MADE_FROM: Final = {"reference": REFERENCE.sha256, "code": "2"}
 VALUES: Final = np.asarray([[0.2, 0.8], [0.6, 0.4], [1, 0]], np.float32)
 
@@ -31,7 +34,7 @@ def test_there_is_none_for_another_precision(build: Path) -> None:
 
 
 def test_one_of_another_reference_is_refused(build: Path) -> None:
-    other = Reference("", "", "probabilities", ("a", "b"), 3, 1.0, None, "", {}, {"pixels.npy": "2"})
+    other = replace(REFERENCE, files={"pixels.npy": "2"})
     assert read_yardstick(build, "int8", other) is None
 
 

@@ -178,7 +178,12 @@ def test_a_software_rendered_gpu_is_judged_by_the_images_it_ran_and_not_timed(fe
 
     target = _replaced(monkeypatch, "onnxruntime-cpu", run)
     row, *_ = (row for row in run_all(open_bench(few, (target,), lambda *_: None, reuse=False)) if row.format == "onnx-float32")
-    assert (row.outcome, row.verdict.images, row.metric("p99_difference"), row.latency_ms_median) == ("passed", 3, 0.0, None)
+    assert (row.outcome, row.verdict.images, row.metric("p99_difference"), row.latency_ms_median) == (
+        "inconclusive",
+        3,
+        0.0,
+        None,
+    )
     target = _replaced(monkeypatch, "onnxruntime-cpu", partial(run, shift=1))
     row, *_ = (row for row in run_all(open_bench(few, (target,), lambda *_: None, reuse=False)) if row.format == "onnx-float32")
     assert (row.outcome, row.verdict.images) == ("failed", 3)

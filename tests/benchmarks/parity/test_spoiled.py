@@ -143,7 +143,7 @@ def test_a_spoiled_model_fails(
     graph = type(source.graph)()
     graph.CopyFrom(source.graph)
     spoil(graph)
-    monkeypatch.setattr(worker, "_source", lambda spec, build: replace(source, graph=graph))
+    monkeypatch.setattr(worker, "source_of", lambda spec, build: replace(source, graph=graph))
     _write_spoiled(colours_copy, name)
     row = _row(colours_copy.build, name)
     assert row.outcome == "failed"
@@ -168,7 +168,7 @@ def test_a_spoiled_model_fails_in_a_browser_whatever_it_computes_on(
     graph = type(source.graph)()
     graph.CopyFrom(source.graph)
     _swap_channels(graph)
-    monkeypatch.setattr(worker, "_source", lambda spec, build: replace(source, graph=graph))
+    monkeypatch.setattr(worker, "source_of", lambda spec, build: replace(source, graph=graph))
     _write_spoiled(colours_copy, name)
     row = _row(colours_copy.build, name, on)
     assert row.outcome == "failed"

@@ -30,7 +30,7 @@ def per_channel(exported_digits: Any, source: Source, tmp_path_factory: pytest.T
     build = tmp_path_factory.mktemp("per-channel")
     spec = replace(exported_digits.spec, format_options=(("tflite-int8", '{"dense": "per-channel"}'),))
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(worker, "_source", lambda spec, build: replace(source, spec=spec))
+        patched.setattr(worker, "source_of", lambda spec, build: replace(source, spec=spec))
         worker.write(spec, build, "tflite-int8", {"tools": {}, "options": {}})
     return build / "tflite-int8"
 

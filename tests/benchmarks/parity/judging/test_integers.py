@@ -12,12 +12,13 @@ import pytest
 from edgeferry.benchmarks.parity import one_run
 from edgeferry.benchmarks.parity import run as harness
 from edgeferry.benchmarks.parity.bench import open_bench
+from edgeferry.benchmarks.parity.judging.expected import images_to_run
 from edgeferry.benchmarks.parity.judging.integers import compare, expected_integers
 from edgeferry.benchmarks.parity.results import RUNS
 from edgeferry.benchmarks.parity.run import run_all
 from edgeferry.models.artifact import read_artifact, write_manifest
 from edgeferry.models.exports import Export, Exports, record_manifest, write_exports
-from edgeferry.models.reference import PIXELS, REFERENCE
+from edgeferry.models.reference import REFERENCE
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.targets.target import Absent, Job, Run, Target, choose
 
@@ -98,7 +99,7 @@ def _row(build: Path, monkeypatch: pytest.MonkeyPatch, run: Any, steps: list[str
 def _shifted(build: Path, by: int) -> Any:
     """Return a run whose output is the parent's integers, one of them moved."""
     artifact = read_artifact(build / "edgetpu-int8")
-    stored = expected_integers(build, artifact, build / REFERENCE / PIXELS).copy()
+    stored = expected_integers(build, artifact, images_to_run(build)).copy()
     lowest = np.unravel_index(stored.argmin(), stored.shape)
     stored[lowest] += by
     output = artifact.outputs[0]
@@ -130,7 +131,7 @@ def test_a_compiled_artifact_of_another_parent_is_stale(compiled: Path, monkeypa
 
 
 def test_the_parent_s_integers_are_computed_once(compiled: Path) -> None:
-    artifact, pixels = read_artifact(compiled / "edgetpu-int8"), compiled / REFERENCE / PIXELS
+    artifact, pixels = read_artifact(compiled / "edgetpu-int8"), images_to_run(compiled)
     first = expected_integers(compiled, artifact, pixels)
     (kept,) = (compiled / RUNS / "litert-builtin").glob("*.npy")
     before = kept.stat().st_mtime_ns

@@ -2,7 +2,7 @@
 """Folders of small photographs, each spoiled in one way, and what the audit says."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Final
 
@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgeferry.commands.arguments import note_findings
 from edgeferry.models.audit.audit import Audited, audit_images
+from edgeferry.models.audit.finding import AuditFinding, findings_of
 from edgeferry.models.audit.golden import least_agreement_shown
 from edgeferry.models.config.spec import ModelSpec
 from edgeferry.models.images import find_images, read_pixels
@@ -185,3 +187,18 @@ def test_few_calibration_images_and_their_missing_classes_are_warned_of(spec: Mo
     found = warnings(spec)
     assert "20 calibration images" in found["calibration-few"]
     assert "no image of 2 of 3 classes" in found["calibration-class-missing"]
+
+
+# How it is shown and kept.
+
+
+def test_warnings_are_printed_and_counts_only_where_they_are_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    found = (
+        AuditFinding("golden-few", "warning", "golden", "10 images are few."),
+        AuditFinding("golden-classes", "note", "golden", "10 images."),
+    )
+    note_findings(found)
+    assert capsys.readouterr().err == "edgeferry: warning: 10 images are few. (golden-few)\n"
+    note_findings(found, notes=True)
+    assert len(capsys.readouterr().err.splitlines()) == 2
+    assert findings_of([asdict(each) for each in found]) == found

@@ -14,21 +14,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Expected:
-    """The Keras model's probabilities [count, classes], the true classes [count], the labels in order."""
+    """The Keras model's probabilities [count, classes], the true classes [count] or None where unknown, the labels in order."""
 
     probabilities: "NDArray[np.float32]"
-    classes: "NDArray[np.int64]"
+    classes: "NDArray[np.int64] | None"
     labels: tuple[str, ...]
 
     def of(self, images: tuple[int, ...] | None) -> "Expected":
         """Return the same for some of the images, by number; None is all."""
         if images is None:
             return self
-        return Expected(self.probabilities[list(images)], self.classes[list(images)], self.labels)
+        classes = None if self.classes is None else self.classes[list(images)]
+        return Expected(self.probabilities[list(images)], classes, self.labels)
 
 
 def read_expected(folder: Path, labels: tuple[str, ...]) -> Expected:
     """Return what the reference in a folder holds."""
     import numpy as np
 
-    return Expected(np.load(folder / SCORES), np.load(folder / LABELS), labels)
+    classes = np.load(folder / LABELS) if (folder / LABELS).is_file() else None
+    return Expected(np.load(folder / SCORES), classes, labels)

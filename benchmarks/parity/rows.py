@@ -52,12 +52,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """All rows of one model, and what they were compared with; ``targets`` names those requested, where not all were."""
+    """All rows of one model, and what they were compared with; ``targets`` names those requested, where not all were.
+
+    ``reference_accuracy`` is None where the golden images have no labels.
+    """
 
     model: str
     source_sha256: str
     images: int
-    reference_accuracy: float
+    reference_accuracy: float | None
     rows: tuple[Row, ...]
     machine: dict[str, Any]
     tool_versions: dict[str, str]

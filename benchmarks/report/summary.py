@@ -78,7 +78,14 @@ def counted(rows: Iterable[Row]) -> dict[Outcome, int]:
 def summary(report: Report) -> str:
     """Return how many rows there are of each outcome, and the Keras model's own accuracy, as one line."""
     counts = ", ".join(f"{number} {outcome}" for outcome, number in counted(report.rows).items())
-    return f"{counts}; reference accuracy {percent(report.reference_accuracy)} of {report.images} images"
+    return f"{counts}; {accuracy_of(report)}"
+
+
+def accuracy_of(report: Report) -> str:
+    """Return the Keras model's accuracy with its number of images, or that it is unknown."""
+    if report.reference_accuracy is None:
+        return f"reference accuracy unknown, the {report.images} golden images have no labels"
+    return f"reference accuracy {percent(report.reference_accuracy)} of {report.images} images"
 
 
 def tolerance_of(row: Row) -> str:

@@ -12,8 +12,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def accuracy(probabilities: "NDArray[np.float32]", expected: Expected) -> float:
-    """Return the fraction of images whose highest probability, the first of equals, is that of the true class."""
+def accuracy(probabilities: "NDArray[np.float32]", expected: Expected) -> float | None:
+    """Return the fraction of images whose highest probability, the first of equals, is that of the true class.
+
+    None where the true classes are unknown.
+    """
+    if expected.classes is None:
+        return None
     return float((probabilities.argmax(axis=1) == expected.classes).mean())
 
 

@@ -133,7 +133,8 @@ function showFacts() {
   byId('model').textContent = name;
   byId('facts').textContent = [manifest.format, megabytes(bytes), `${manifest.labels.length} classes`, `${width} × ${height} ${colour}`].join(' · ');
   byId('golden-text').textContent =
-    `The Keras model's accuracy on ${count(golden.count, 'image')} is ${percent(reference.accuracy)}. ` +
+    (reference.accuracy === null ? 'The golden images have no labels. ' :
+      `The Keras model's accuracy on ${count(golden.count, 'image')} is ${percent(reference.accuracy)}. `) +
     (golden.count > SHOWN ? `Choose one of these ${SHOWN}.` : 'Choose one.');
   byId('given-text').textContent = `${width} × ${height}, ${colour}: ${fit}, ${resize}, as in the config`;
 }

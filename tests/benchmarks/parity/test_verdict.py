@@ -149,3 +149,10 @@ def test_how_many_images_may_have_another_class(images: int, agreement: float, a
 def test_scores_of_a_timed_run_are_compared_too(scores: list[list[float]], problem: str) -> None:
     found = far_off(np.array(scores, np.float32), ARTIFACT, np.array([[0.8, 0.1, 0.1]], np.float32))
     assert found == (f"while it was timed, {problem}" if problem else "")
+
+
+def test_without_labels_agreement_alone_decides() -> None:
+    expected = _expected()
+    verdict = judge(expected.probabilities.copy(), LABELS, ARTIFACT, replace(expected, classes=None))
+    assert verdict.passed
+    assert verdict.metrics["accuracy"] is None

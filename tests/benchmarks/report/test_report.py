@@ -150,6 +150,17 @@ def test_the_last_line_sums_up(report: Report) -> None:
     assert printed(report).splitlines()[-1] == line == summary(report)
 
 
+def test_an_accuracy_that_is_unknown_is_said_to_be(report: Report, tmp_path: Path) -> None:
+    unlabelled = replace(
+        report, reference_accuracy=None, rows=tuple(replace(row, reference_accuracy=None) for row in report.rows)
+    )
+    record, markdown, page = written(unlabelled, tmp_path)
+    assert violations(record) == []
+    assert "reference accuracy unknown, the 360 golden images have no labels" in printed(unlabelled)
+    assert "accuracy unknown" in markdown
+    assert "<dd>unknown <small>no labels</small></dd>" in page
+
+
 def test_rows_of_a_software_rendered_gpu_are_marked_as_parity_only(report: Report, tmp_path: Path) -> None:
     row = judged(measured("tfjs-float32", "chromium-webgl"), images=8)
     row = replace(row, latency_ms_median=None, environment={"software_gpu": True})

@@ -6,7 +6,7 @@ import difflib
 import os
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -22,6 +22,20 @@ if TYPE_CHECKING:
     from PIL import Image
 
 SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+# Pictures that are not read, and how they are converted.
+_MAGICK: Final = "convert them first, as with ImageMagick's `magick mogrify -format png`"
+UNREAD: Final = {
+    ".heic": "convert them first, as with `sips -s format jpeg` on a Mac or `heif-convert` of libheif elsewhere",
+    ".heif": "convert them first, as with `sips -s format jpeg` on a Mac or `heif-convert` of libheif elsewhere",
+    ".avif": "convert them first, as with `avifdec` of libavif",
+    ".jxl": "convert them first, as with `djxl` of libjxl",
+    **dict.fromkeys((".jfif", ".jpe"), "they are JPEG files: rename them to .jpg"),
+    **dict.fromkeys((".jp2", ".psd", ".svg", ".tga", ".ico", ".exr", ".hdr"), _MAGICK),
+    **dict.fromkeys((".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf"), "export these raw photographs as JPEG first"),
+    **dict.fromkeys((".mp4", ".mov", ".avi", ".webm", ".mkv"), "take single images from the videos first, as with `ffmpeg`"),
+}
+# The EXIF tag of how an image is rotated.
+ORIENTATION: Final = 0x0112
 LABELS_FILE: Final = "labels.csv"
 HEADER: Final = ["file", "label"]
 
@@ -57,13 +71,20 @@ def find_images(path: Path, sha256: Sha256 = sha256_of) -> ImageSet:
     below = files_below(path)
     files = tuple(file for file in below if file.suffix.lower() in SUFFIXES)
     if not files:
-        raise EdgeError("EF-images-missing", f"{path} holds no image; looked for {', '.join(SUFFIXES)} at any depth.")
+        others = "".join(f" It holds {count} {suffix} files: {advice}." for suffix, (count, advice) in unread_files(path).items())
+        raise EdgeError("EF-images-missing", f"{path} holds no image; looked for {', '.join(SUFFIXES)} at any depth.{others}")
     listed = [file for file in below if file == path / LABELS_FILE]
     labels = _labels_listed(listed[0], files) if listed else _labels_by_folder(path, files)
     try:
         return ImageSet(path, files, labels, digest([digest_of_files([*files, *listed], path, sha256), labels]))
     except OSError as error:
         raise EdgeError("EF-image-unreadable", f"{error.filename}: cannot be read: {error.strerror}.") from None
+
+
+def unread_files(path: Path) -> dict[str, tuple[int, str]]:
+    """Return how many pictures in a folder are of a kind that is not read, by suffix, and how to convert them."""
+    suffixes = [file.suffix.lower() for file in files_below(path)] if path.is_dir() else []
+    return {suffix: (suffixes.count(suffix), UNREAD[suffix]) for suffix in sorted(set(suffixes) & set(UNREAD))}
 
 
 def _labels_by_folder(path: Path, files: Sequence[Path]) -> tuple[str, ...] | None:
@@ -118,38 +139,92 @@ def read_pixels(images: ImageSet, how: Preprocessing) -> "NDArray[np.uint8]":
     return np.stack([pixels_of(opened(file, str(file)), how) for file in images.files])
 
 
+def opener(images: ImageSet) -> "tuple[int, Callable[[int], Image.Image]]":
+    """Return how many images there are, and a function that returns one by its number, decoded, as it is in its file.
+
+    The function raises an EdgeError where an image cannot be read. The images of an .npz file are all in memory.
+
+    Raises:
+        EdgeError: an .npz file does not hold what it should.
+    """
+    if images.files:
+        return len(images.files), lambda number: opened(images.files[number], str(images.files[number]))
+    arrays = _arrays(images.path)[0]
+    return len(arrays), lambda number: _from_array(arrays[number])
+
+
+def size_and_orientation(images: ImageSet, numbers: Iterable[int]) -> "Iterator[tuple[tuple[int, int], int]]":
+    """Yield width and height of some images as they are stored, and their EXIF orientation, from 1 to 8; none is decoded."""
+    from PIL import Image
+
+    if not images.files:
+        arrays = _arrays(images.path)[0]
+        yield from (((arrays.shape[2], arrays.shape[1]), 1) for _ in numbers)
+        return
+    for number in numbers:
+        with Image.open(images.files[number]) as picture:
+            yield picture.size, int(picture.getexif().get(ORIENTATION, 1))
+
+
 def read_labels(images: ImageSet, labels: Sequence[str]) -> "NDArray[np.int64]":
     """Return the class number of every image, [count].
 
     Raises:
         EdgeError: the images have no labels, or one that the config does not name.
     """
-    import numpy as np
-
-    if not images.files:
-        given = _arrays(images.path)[1]
-        names = None if given is None else [_name(label, labels) for label in given.tolist()]
-    else:
-        names = None if images.labels is None else list(images.labels)
-    if names is None:
+    classes = read_labels_if_any(images, labels)
+    if classes is None:
         raise EdgeError(
             "EF-golden-labels",
             f"{images.path} has no labels; put the images in one folder per label, or add {LABELS_FILE} with 'file,label' lines.",
         )
+    return classes
+
+
+def read_labels_if_any(images: ImageSet, labels: Sequence[str]) -> "NDArray[np.int64] | None":
+    """Return the class number of every image, [count], or None where none has a label.
+
+    Raises:
+        EdgeError: some images have a label and others have none, or one has a label that the config does not name.
+    """
+    import numpy as np
+
+    names = _names(images, labels)
+    if names is None:
+        return None
     unknown = sorted(set(names) - set(labels))
     if unknown:
-        close = difflib.get_close_matches(unknown[0], labels, 1)
-        known = (
-            f"the closest of its {len(labels)} is {close[0]!r}"
-            if close
-            else f"its {len(labels)} begin with {', '.join(labels[:5])}"
-        )
         raise EdgeError(
             "EF-label-unknown",
             f"{images.path} has the label {unknown[0]!r} on {names.count(unknown[0])} of {len(names)} images, "
-            f"which model.labels in the config does not name; {known}.",
+            f"which model.labels in the config does not name; {_known(unknown, labels)}",
         )
-    return np.array([labels.index(name) for name in names], dtype=np.int64)
+    place = {label: number for number, label in enumerate(labels)}
+    return np.array([place[name] for name in names], dtype=np.int64)
+
+
+def _names(images: ImageSet, labels: Sequence[str]) -> list[str] | None:
+    if not images.files:
+        given = _arrays(images.path)[1]
+        return None if given is None else [_name(label, labels) for label in given.tolist()]
+    beside = [file.name for file in images.files if file.parent == images.path]
+    if images.labels is None and len(beside) < len(images.files):
+        raise EdgeError(
+            "EF-golden-labels",
+            f"{images.path}: {len(beside)} of {len(images.files)} images, such as {beside[0]}, are in no folder of a label; move "
+            f"them into one, or add {LABELS_FILE} with 'file,label' lines.",
+        )
+    return None if images.labels is None else list(images.labels)
+
+
+def _known(unknown: Sequence[str], labels: Sequence[str]) -> str:
+    """Return what the config names instead of a label, and which other labels it does not name."""
+    close = difflib.get_close_matches(unknown[0], labels, 1)
+    known = (
+        f"the closest of its {len(labels)} is {close[0]!r}" if close else f"its {len(labels)} begin with {', '.join(labels[:5])}"
+    )
+    more = f" Others it does not name: {', '.join(map(repr, unknown[1:6]))}{', ...' if len(unknown) > 6 else ''}."
+    return f"{known}.{more if len(unknown) > 1 else ''}"
 
 
 def _name(label: object, labels: Sequence[str]) -> str:

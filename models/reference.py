@@ -2,17 +2,21 @@
 """What every artifact is checked against: golden images, their labels and the Keras model's scores, computed once."""
 
 import json
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from edgeferry.models.config.diagnosis import better_channel_order, better_preprocessing
+from edgeferry.models.audit.accuracy import audit_confidence, expected_accuracy_refuted
+from edgeferry.models.audit.audit import Audited, audit_images
+from edgeferry.models.audit.finding import AuditFinding, findings_of
 from edgeferry.models.config.spec import ModelSpec
-from edgeferry.models.images import find_images, read_labels, read_pixels
-from edgeferry.models.keras_loader import check_file, classifier
-from edgeferry.models.preprocessing import normalise
+from edgeferry.models.diagnosis.check import check_config
+from edgeferry.models.diagnosis.label_count import label_count_hint
+from edgeferry.models.diagnosis.search import Labelled
+from edgeferry.models.images import find_images
+from edgeferry.models.keras_loader import check_file, classifier, load_model
+from edgeferry.models.scores import check_discriminates, keras_scores, output_kind
 from edgeferry.models.softmax import softmax
 from edgeferry.models.system.closure import CodeDigests
 from edgeferry.models.system.errors import EdgeError
@@ -23,8 +27,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# History: 1, the first; 2 names the config it was made from.
-SCHEMA: Final = 2
+# History: 1, the first; 2 names the config it was made from; 3 holds what the audit of images and config found, and no accuracy
+# where the golden images have no labels.
+SCHEMA: Final = 3
 # The folder below build/<model>/, and its files.
 REFERENCE: Final = "reference"
 FACTS: Final = "reference.json"
@@ -33,11 +38,6 @@ LABELS: Final = "labels.npy"
 SCORES: Final = "scores.npy"
 CALIBRATION: Final = "calibration.npy"
 TOOLS: Final = ("keras", "numpy", "pillow")
-# A row of probabilities sums to 1 except for float32 rounding over up to some thousand classes.
-SUM_TOLERANCE: Final = 1e-3
-# An untrained network's outputs move by less than this over real images (MobileNetV2: 0.0), a trained one's by tenths.
-LEAST_SPREAD: Final = 0.02
-BATCH: Final = 32
 ABSENT: Final = "absent"
 
 
@@ -46,7 +46,8 @@ class Reference:
     """The Keras model's predictions for the golden images, and the files they are in; reading it needs no framework.
 
     ``output`` says what the model itself returns, 'probabilities' or 'logits'; the scores kept are probabilities.
-    ``config`` is the path of the config it was made from, ``config_digests`` holds a digest of each part of it.
+    ``accuracy`` is None where the golden images have no labels. ``config`` is the path of the config it was made from,
+    ``config_digests`` holds a digest of each part of it; ``findings`` is what a user should know of the images and the config.
     """
 
     key: str
@@ -54,10 +55,11 @@ class Reference:
     output: str
     labels: tuple[str, ...]
     images: int
-    accuracy: float
+    accuracy: float | None
     calibration_digest: str | None
     config: str
     config_digests: dict[str, str]
+    findings: tuple[AuditFinding, ...]
     files: dict[str, str]
 
     @property
@@ -80,6 +82,7 @@ def reference_key(spec: ModelSpec, sha256: Sha256 = sha256_of) -> str:
         {
             "model": sha256(spec.model),
             "config": config_digests(spec, sha256),
+            "expected_accuracy": spec.expected_accuracy,
             "code": CodeDigests(sha256).of(__name__),
             "tools": {name: installed_version(name) for name in TOOLS},
         }
@@ -113,7 +116,8 @@ def read_reference(folder: Path, sha256: Sha256 = sha256_of) -> Reference | None
         fields = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         if fields.pop("schema") != SCHEMA:
             return None
-        reference = Reference(**{**fields, "labels": tuple(fields["labels"])})
+        findings = findings_of(fields["findings"])
+        reference = Reference(**{**fields, "labels": tuple(fields["labels"]), "findings": findings})
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
     present = {path.name: sha256(path) for path in files_below(folder) if path.name != FACTS}
@@ -129,6 +133,19 @@ def reference_fields(folder: Path) -> dict[str, Any]:
     return fields if isinstance(fields, dict) else {}
 
 
+def findings_in(folder: Path) -> tuple[AuditFinding, ...]:
+    """Return what was found when the reference in a folder was made; empty where there is none that can be read."""
+    try:
+        return findings_of(reference_fields(folder).get("findings", ()))
+    except TypeError:
+        return ()
+
+
+def calibration_findings(reference: Reference) -> tuple[AuditFinding, ...]:
+    """Return the warnings about the calibration images: the likely cause where an int8 artifact fails."""
+    return tuple(each for each in reference.findings if each.subject == "calibration" and each.severity == "warning")
+
+
 def written_by_older_release(folder: Path) -> bool:
     """Say whether a folder holds a reference of an earlier schema: its build folder was written by an older release."""
     schema = reference_fields(folder).get("schema")
@@ -139,155 +156,70 @@ def make_reference(spec: ModelSpec, folder: Path) -> Reference:
     """Return the reference of a config, computed by Keras and written to ``folder``.
 
     Raises:
-        EdgeError: the model does not distinguish the golden images, or calibration images are golden ones.
+        EdgeError: the images or the config do not fit the model, or the model does not distinguish the golden images.
     """
     import numpy as np
 
-    golden = find_images(spec.golden)
-    labels = read_labels(golden, spec.labels)
-    pixels = read_pixels(golden, spec.preprocessing)
-    calibration = _calibration_pixels(spec)
-    _refuse_overlap(spec, pixels, calibration)
-    predict = classifier(spec).predict_on_batch
-    scores = keras_scores(predict, pixels, spec)
-    output = output_kind(scores, spec)
-    probabilities = softmax(scores) if output == "logits" else scores
-    try:
-        check_discriminates(probabilities, labels, spec)
-    except EdgeError as error:
-        raise EdgeError(
-            error.code, " ".join(filter(None, (str(error), better_preprocessing(spec, predict, pixels, labels))))
-        ) from None
-    if finding := better_channel_order(spec, predict, pixels, labels):
-        raise EdgeError("EF-config-mismatch", f"{spec.path}: the config does not fit the model. {finding}")
     with whole_folder(folder) as place:
-        np.save(place / PIXELS, pixels)
-        np.save(place / LABELS, labels)
+        data = audit_images(spec, place / PIXELS, place / CALIBRATION)
+        pixels = np.load(place / PIXELS, mmap_mode="r")
+        predict = _predict(spec, data, pixels)
+        scores = keras_scores(predict, pixels, spec, data.golden.name)
+        output = output_kind(scores, spec)
+        probabilities = softmax(scores) if output == "logits" else scores
+        findings = (*data.findings, *_judged(spec, predict, data, probabilities, logits=output == "logits"))
         np.save(place / SCORES, probabilities)
-        if calibration is not None:
-            np.save(place / CALIBRATION, calibration)
+        if data.classes is not None:
+            np.save(place / LABELS, data.classes)
         reference = Reference(
             key=reference_key(spec),
             source_sha256=sha256_of(spec.model),
             output=output,
             labels=spec.labels,
-            images=len(labels),
-            accuracy=float((probabilities.argmax(axis=1) == labels).mean()),
+            images=len(probabilities),
+            accuracy=None if data.classes is None else float((probabilities.argmax(axis=1) == data.classes).mean()),
             calibration_digest=None if spec.calibration is None else find_images(spec.calibration).digest,
             config=str(spec.path.resolve()),
             config_digests=config_digests(spec),
+            findings=findings,
             files={path.name: sha256_of(path) for path in files_below(place)},
         )
         write_json(place / FACTS, {"schema": SCHEMA, **asdict(reference)})
     return reference
 
 
-def keras_scores(predict: Callable[[Any], Any], pixels: "NDArray[np.uint8]", spec: ModelSpec) -> "NDArray[np.float32]":
-    """Return what a function predicts for all images, [count, classes], one batch at a time.
+def _predict(spec: ModelSpec, data: Audited, pixels: "NDArray[np.uint8]") -> Callable[[Any], Any]:
+    """Return the model's function from inputs to outputs; where it has one class too many or too few, say which.
 
     Raises:
-        EdgeError: a prediction is NaN or Inf.
+        EdgeError: the model cannot be loaded, or is not the classifier that the config describes.
     """
-    import numpy as np
-
-    batches = [normalise(pixels[at : at + BATCH], spec.preprocessing) for at in range(0, len(pixels), BATCH)]
-    scores = np.concatenate([np.asarray(predict(batch), dtype=np.float32) for batch in batches])
-    wrong = ~np.isfinite(scores).all(axis=1)
-    if wrong.any():
-        raise EdgeError(
-            "EF-model-not-finite",
-            f"{spec.model}: predicts NaN or Inf for {int(wrong.sum())} of {len(scores)} golden images; "
-            "check input.range (or mean and std) in the config, then the training.",
-        )
-    return scores
+    try:
+        predict: Callable[[Any], Any] = classifier(spec).predict_on_batch
+    except EdgeError as error:
+        if error.code != "EF-label-count" or data.classes is None:
+            raise
+        model = load_model(spec.model)
+        hint = label_count_hint(spec, model.predict_on_batch, model.output_shape[1], pixels, data.classes)
+        raise EdgeError(error.code, f"{error} {hint}".strip()) from None
+    return predict
 
 
-def output_kind(scores: "NDArray[np.float32]", spec: ModelSpec) -> str:
-    """Return 'probabilities' or 'logits', as the config says or as the scores show.
+def _judged(
+    spec: ModelSpec, predict: Callable[[Any], Any], data: Audited, probabilities: "NDArray[np.float32]", *, logits: bool
+) -> Iterator[AuditFinding]:
+    """Yield what the model's predictions say against config and images.
 
     Raises:
-        EdgeError: the scores are neither (from 0 to 1, but rows do not sum to 1), or not what the config says.
+        EdgeError: the config does not fit the model, or the reference would prove nothing.
     """
-    import numpy as np
-
-    between = bool(((scores >= -SUM_TOLERANCE) & (scores <= 1 + SUM_TOLERANCE)).all())
-    sums = scores.sum(axis=1)
-    summed = between and bool(np.allclose(sums, 1, atol=SUM_TOLERANCE))
-    if summed and spec.output == "logits":
-        raise EdgeError(
-            "EF-model-output",
-            f"{spec.path}: model.output is 'logits', but every output sums to 1: set 'probabilities' or 'auto'.",
-        )
-    if summed:
-        return "probabilities"
-    if spec.output == "logits":
-        return "logits"
-    if between or spec.output == "probabilities":
-        raise EdgeError(
-            "EF-model-output",
-            f"{spec.model}: its outputs sum to {sums.min():.3g} to {sums.max():.3g} per image, so not to one label per image "
-            "(one sigmoid per class?). End the model with a softmax, or set model.output = 'logits' if they are logits.",
-        )
-    return "logits"
-
-
-def check_discriminates(scores: "NDArray[np.float32]", labels: "NDArray[np.int64]", spec: ModelSpec) -> None:
-    """Refuse a reference that any artifact would agree with.
-
-    An untrained network predicts nearly the same for every image, so that a wrong artifact would pass next to it.
-
-    Raises:
-        EdgeError: says what was seen: the classes predicted, the spread, the accuracy.
-    """
-    predicted, present = scores.argmax(axis=1), sorted(set(labels.tolist()))
-    if len(present) < 2:
-        raise EdgeError(
-            "EF-golden-one-label",
-            f"{spec.golden}: every golden image has the label {spec.labels[present[0]]!r}; expected some of each label.",
-        )
-    classes, wanted = len(set(predicted.tolist())), max(2, (len(present) + 1) // 2)
-    spread = float(scores.std(axis=0).max())
-    accuracy = float((predicted == labels).mean())
-    chance = 1 / scores.shape[1]
-    # Three standard errors of guessing above chance.
-    needed = chance + 3 * (chance * (1 - chance) / len(labels)) ** 0.5
-    if needed > 1:
-        fewest = math.ceil(9 * chance / (1 - chance))
-        raise EdgeError(
-            "EF-golden-too-few",
-            f"{spec.golden}: holds {len(labels)} golden images; expected at least {fewest}, to tell a model from guessing.",
-        )
-    seen = f"{len(labels)} golden images, {classes} classes predicted, spread {spread:.3f}, accuracy {accuracy:.1%}"
-    about = f"{spec.model}: cannot serve as the reference ({seen}): "
-    if spread < LEAST_SPREAD:
-        raise EdgeError(
-            "EF-model-untrained", f"{about}its outputs do not differ between images, so any artifact would agree. Is it trained?"
-        )
-    if classes < wanted:
-        raise EdgeError(
-            "EF-model-untrained", f"{about}expected at least {wanted} predicted classes. Is it trained? Is input.range right?"
-        )
-    if accuracy < needed:
-        raise EdgeError(
-            "EF-model-chance",
-            f"{about}guessing reaches {chance:.1%}. Is it trained? Check the label order, input.colour and input.range.",
-        )
-
-
-def _calibration_pixels(spec: ModelSpec) -> "NDArray[np.uint8] | None":
-    return None if spec.calibration is None else read_pixels(find_images(spec.calibration), spec.preprocessing)
-
-
-def _refuse_overlap(spec: ModelSpec, golden: "NDArray[np.uint8]", calibration: "NDArray[np.uint8] | None") -> None:
-    if calibration is None:
+    if data.classes is None:
+        check_discriminates(probabilities, None, spec)
         return
-    known = {image.tobytes(): number for number, image in enumerate(golden)}
-    shared = [number for number, image in enumerate(calibration) if image.tobytes() in known]
-    if shared:
-        files = find_images(spec.calibration).files if spec.calibration else ()
-        example = f", {files[shared[0]].name} among them" if files else ""
-        raise EdgeError(
-            "EF-calibration-golden",
-            f"{spec.calibration}: {len(shared)} calibration images are golden images too{example}; "
-            "an int8 artifact must not be checked on what it was calibrated with. Remove them from one of the two.",
-        )
+    golden = Labelled(data.golden.images, data.classes, probabilities)
+    other = check_config(spec, predict, golden, logits=logits)
+    check_discriminates(probabilities, data.classes, spec)
+    right = int((probabilities.argmax(axis=1) == data.classes).sum())
+    if error := expected_accuracy_refuted(spec, right, len(data.classes)):
+        raise error
+    yield from filter(None, (other, audit_confidence(spec, probabilities, data.classes)))

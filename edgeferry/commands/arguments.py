@@ -10,6 +10,7 @@ from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.terminal import model_build
 
 if TYPE_CHECKING:
+    from edgeferry.models.audit.finding import AuditFinding
     from edgeferry.models.config.spec import ModelSpec
 
 BUILD = Path("build")
@@ -38,6 +39,13 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def note(line: str) -> None:
     """Print a line that is no result on stderr."""
     typer.echo(f"edgeferry: {line}", err=True)
+
+
+def note_findings(findings: "tuple[AuditFinding, ...]", *, notes: bool = False) -> None:
+    """Print on stderr what an audit of images and config warns of, and with ``notes`` what it merely counted."""
+    for each in findings:
+        if notes or each.severity == "warning":
+            note(f"{'warning: ' if each.severity == 'warning' else ''}{each.sentence} ({each.code})")
 
 
 def config_of(model: str) -> "ModelSpec":

@@ -17,6 +17,7 @@ from edgeferry.commands.arguments import (
     build_to_read,
     config_of,
     note,
+    note_findings,
 )
 from edgeferry.commands.help import HelpCommand
 from edgeferry.models.system.errors import EdgeError
@@ -49,12 +50,15 @@ def export_all(model: Model, build: Build = BUILD, formats: Formats = None, targ
     """
     from edgeferry.benchmarks.parity.check import checked
     from edgeferry.exporters.export import export_all as export_formats
+    from edgeferry.models.reference import REFERENCE, findings_in
 
     with report_errors():
         spec = config_of(model)
         place = model_build(build, spec.name)
         with progress() as step:
-            for each in export_formats(spec, place, tuple(formats or ()) or None, step):
+            exports = export_formats(spec, place, tuple(formats or ()) or None, step)
+            note_findings(findings_in(place / REFERENCE))
+            for each in exports:
                 if each.rebuilt:
                     note(f"{each.format} {each.reason}")
             found = checked(spec, place, tuple(targets or ()), step, reuse=True)
@@ -67,11 +71,14 @@ def export(model: Model, build: Build = BUILD, formats: Formats = None) -> None:
     Artifacts that are up to date are kept. Status 1: an export failed.
     """
     from edgeferry.exporters.export import export_all as export_formats
+    from edgeferry.models.reference import REFERENCE, findings_in
 
     with report_errors():
         spec = config_of(model)
+        place = model_build(build, spec.name)
         with progress() as step:
-            exports = export_formats(spec, model_build(build, spec.name), tuple(formats or ()) or None, step)
+            exports = export_formats(spec, place, tuple(formats or ()) or None, step)
+        note_findings(findings_in(place / REFERENCE))
         for each in exports:
             typer.echo(f"{each.format}: {each.state}, {each.reason}")
         if any(each.state == "failed" for each in exports):
@@ -136,10 +143,11 @@ def validate(model: Model) -> None:
     with report_errors(), TemporaryDirectory() as folder:
         spec = config_of(model)
         made = call_quietly(make_reference, spec, Path(folder) / REFERENCE)
-        typer.echo(
-            f"{spec.name}: the model is right on {made.accuracy:.1%} of {made.images} golden images; "
-            f"{len(spec.labels)} classes, {made.output}; the config fits the model"
-        )
+        note_findings(made.findings, notes=True)
+        known = made.accuracy is not None
+        right = f"the model is right on {made.accuracy:.1%} of" if known else "the model's accuracy is unknown, no labels on"
+        fits = "the config fits the model" if known else "whether the config fits the model is unknown"
+        typer.echo(f"{spec.name}: {right} {made.images} golden images; {len(spec.labels)} classes, {made.output}; {fits}")
 
 
 def _is_written(found: "Report", place: Path) -> bool:

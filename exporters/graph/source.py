@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from edgeferry.models.config.spec import ModelSpec
 from edgeferry.models.keras_loader import classifier
-from edgeferry.models.reference import CALIBRATION, PIXELS, SCORES, Reference, keras_scores, read_reference
+from edgeferry.models.reference import CALIBRATION, PIXELS, SCORES, Reference, read_reference
+from edgeferry.models.scores import keras_scores
 from edgeferry.models.softmax import softmax
 from edgeferry.models.system.errors import EdgeError
 

@@ -15,7 +15,7 @@ from edgeferry.exporters.tflite.metadata import with_metadata
 from edgeferry.exporters.tflite.rewrite import dense_as_convolution
 from edgeferry.models.artifact import Tolerance
 from edgeferry.models.preprocessing import normalise
-from edgeferry.models.reference import BATCH
+from edgeferry.models.scores import BATCH
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.files import write_whole
 

@@ -66,6 +66,7 @@ class ModelSpec:
     preprocessing: Preprocessing
     golden: Path
     calibration: Path | None = None
+    expected_accuracy: float | None = None
     output: str = "auto"
     trained_by: str | None = None
     formats: tuple[str, ...] | None = None
@@ -96,6 +97,7 @@ def read_spec(path: Path) -> ModelSpec:
         preprocessing=_preprocessing(table.table("input")),
         golden=data.path("golden"),
         calibration=data.path("calibration") if data.has("calibration") else None,
+        expected_accuracy=data.fraction("expected_accuracy") if data.has("expected_accuracy") else None,
         formats=_formats(export := table.table("export", optional=True)),
         options=_options(export),
         format_options=_format_options(export),

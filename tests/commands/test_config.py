@@ -17,7 +17,9 @@ def test_a_config_that_fits_is_reported_to(colours: ModelSpec) -> None:
     assert done.returncode == 0
     assert done.stdout.startswith("colours: the model is right on ")
     assert "of 160 golden images; 4 classes, probabilities; the config fits the model" in done.stdout
-    assert done.stderr == ""
+    assert done.stderr.splitlines() == [
+        f"edgeferry: {colours.golden}: 160 golden images of 4 classes, 40 of each. (golden-classes)"
+    ]
 
 
 def test_a_mistake_is_one_line_and_a_status(tmp_path: Path) -> None:

@@ -167,7 +167,11 @@ def test_a_format_named_twice_is_one(read: Read) -> None:
     [
         # unknown and missing keys
         ('colour = "rgb"', 'color = "rgb"', r"input\.color is not a key of this file; did you mean 'colour'\?"),
-        ("[data]\n", "[data]\nzebra = 1\n", r"data\.zebra is not a key of this file; known are calibration, golden"),
+        (
+            "[data]\n",
+            "[data]\nzebra = 1\n",
+            r"data\.zebra is not a key of this file; known are calibration, expected_accuracy, golden",
+        ),
         ("[data]\n", "[exprot]\n[data]\n", r"pets\.toml: exprot is not a key of this file; did you mean 'export'\?"),
         ("labels =", "lables =", r"model\.labels is missing; expected a list or a text; is 'lables' meant for it\?"),
         ('file = "pets.keras"\n', "", r"model\.file is missing; expected a text\."),

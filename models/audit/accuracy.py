@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Is the Keras model as often right as it should be: as training said, or as its own probabilities say?"""
+
+from typing import TYPE_CHECKING, Final
+
+from edgeferry.models.audit.finding import AuditFinding
+from edgeferry.models.config.spec import ModelSpec
+from edgeferry.models.system.errors import EdgeError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+# The accuracy that training reported is refuted where it makes so few right so improbable.
+REFUTED: Final = 0.01
+# Networks are overconfident, mostly by less than this (Guo et al. 2017); what is beyond it and beyond chance is no accident.
+OVERCONFIDENT: Final = 0.15
+STANDARD_ERRORS: Final = 4.0
+
+
+def expected_accuracy_refuted(spec: ModelSpec, right: int, images: int) -> EdgeError | None:
+    """Return the error where the model is clearly less often right than ``data.expected_accuracy`` says, or None.
+
+    By the exact binomial test, one-sided at 1 %.
+    """
+    from scipy.special import bdtr
+
+    expected = spec.expected_accuracy
+    if expected is None or right / images >= expected or float(bdtr(right, images, expected)) >= REFUTED:
+        return None
+    return EdgeError(
+        "EF-accuracy-expected",
+        f"{spec.path}: data.expected_accuracy is {expected:.1%}, but the model is right on {right / images:.1%} of {images} "
+        "golden images, fewer than chance explains, and no other preprocessing or label order that was tried is clearly better. "
+        "Prepare the images as training did, or correct their labels or the number.",
+    )
+
+
+def audit_confidence(spec: ModelSpec, probabilities: "NDArray[np.float32]", classes: "NDArray[np.int64]") -> AuditFinding | None:
+    """Return a warning where the model is much less often right than its own probabilities say, or None."""
+    import numpy as np
+
+    top = probabilities.max(axis=1).astype(np.float64).clip(0, 1)
+    accuracy, confidence = float((probabilities.argmax(axis=1) == classes).mean()), float(top.mean())
+    gap, error = confidence - accuracy, float((top * (1 - top)).sum()) ** 0.5 / len(top)
+    if spec.expected_accuracy is not None or gap < OVERCONFIDENT or gap < STANDARD_ERRORS * error:
+        return None
+    return AuditFinding(
+        "accuracy-below-confidence",
+        "warning",
+        "config",
+        f"{spec.path}: the model is right on {accuracy:.1%} of {len(classes)} golden images, while its own mean probability is "
+        f"{confidence:.1%}: expect wrong labels among the images, or images prepared in another way than in training. "
+        "Where training reported the same accuracy, say so with data.expected_accuracy.",
+    )

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether a model is right more often one way than another on the same images: exact paired tests, and what guessing reaches."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+# The probability that chance alone shows what is claimed, before it is divided by the number of readings tried.
+CERTAIN: Final = 1e-3
+# A reading that leads by chance no more than one time in twenty is followed, or kept next to one that is certain.
+LEADING: Final = 0.05
+# What is named must be right on this many more images, and on this share more of them.
+LEAST_IMAGES: Final = 2
+LEAST_SHARE: Final = 0.02
+# A mean gain of so many nats for each image is much, of fewer than 100 images in proportion to its standard error. Measured on
+# samples of 100 images of benchmarks/own/classifiers.py: readings that cost nothing gain up to 0.05, mirrored ones 0.07; those
+# that put 3 to 5 points right gain 0.11 to 0.16.
+MUCH: Final = 0.08
+MUCH_IMAGES: Final = 100
+# And this far on the way from guessing to perfect: ten classes 40 %, two equal ones 67 %, a thousand 33 %.
+ABOVE_CHANCE: Final = 1 / 3
+# One image counts no more than this probability says, however certain the model is of something wrong.
+FLOOR: Final = 0.01
+# Probabilities are compared at the temperature that suits them best: inputs of more contrast make a model more certain only.
+TEMPERATURES: Final = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Which images a model is right on, [count], and the logarithm of the probability it gives their true classes, [count]."""
+
+    right: "NDArray[np.bool_]"
+    logs: "NDArray[np.float64]"
+
+    @property
+    def accuracy(self) -> float:
+        """Return the fraction of images it is right on."""
+        return float(self.right.mean())
+
+    @property
+    def score(self) -> float:
+        """Return the mean logarithm of the true classes' probabilities, by which readings are ranked."""
+        return float(self.logs.mean())
+
+
+def trial_of(probabilities: "NDArray[np.float32]", classes: "NDArray[np.int64]") -> Trial:
+    """Return the trial of probabilities [count, outputs] where each image's true output is known, [count]."""
+    import numpy as np
+
+    logs = np.log(probabilities.astype(np.float64).clip(1e-12))
+    candidates = [_true_logs(logs, classes, temperature) for temperature in TEMPERATURES]
+    return Trial(probabilities.argmax(axis=1) == classes, max(candidates, key=lambda each: float(each.mean())))
+
+
+def _true_logs(logs: "NDArray[np.float64]", classes: "NDArray[np.int64]", temperature: float) -> "NDArray[np.float64]":
+    """Return the logarithm of each true class's probability at a temperature, [count]."""
+    import numpy as np
+
+    scaled = logs / temperature
+    scaled -= scaled.max(axis=1, keepdims=True)
+    true = np.exp(scaled[np.arange(len(classes)), classes]) / np.exp(scaled).sum(axis=1)
+    bounded: NDArray[np.float64] = np.log(true.clip(FLOOR, 1))
+    return bounded
+
+
+def sign_test(wins: int, losses: int) -> float:
+    """Return how probable at least so many wins are by a fair coin; of images right and wrong it is McNemar's exact test."""
+    from scipy.special import bdtrc
+
+    return float(bdtrc(wins - 1, wins + losses, 0.5)) if wins else 1.0
+
+
+def mcnemar(better: Trial, worse: Trial) -> float:
+    """Return the one-sided exact p-value of McNemar's test."""
+    return sign_test(int((better.right & ~worse.right).sum()), int((worse.right & ~better.right).sum()))
+
+
+def paired_test(better: Trial, worse: Trial) -> float:
+    """Return the one-sided p-value of the mean difference of the logarithms, image by image (normal approximation)."""
+    from scipy.special import ndtr
+
+    difference = better.logs - worse.logs
+    error = float(difference.std()) / len(difference) ** 0.5
+    return float(ndtr(-float(difference.mean()) / error)) if error else 1.0
+
+
+def matters(better: Trial, worse: Trial) -> bool:
+    """Say whether a reading is right on enough more images to be spoken of."""
+    gained = int(better.right.sum()) - int(worse.right.sum())
+    return gained >= max(LEAST_IMAGES, LEAST_SHARE * len(better.right))
+
+
+def leads(better: Trial, worse: Trial) -> bool:
+    """Say whether a reading is worth following: better by enough images, and by more than chance easily shows."""
+    return matters(better, worse) and min(mcnemar(better, worse), paired_test(better, worse)) < LEADING
+
+
+def clearly_better(better: Trial, worse: Trial, certain: float, *, by_images: bool = False) -> bool:
+    """Say whether a reading is better beyond doubt.
+
+    Either it is right on so many more images that chance shows it with a probability below ``certain`` (McNemar's exact test);
+    or, except where it has to be seen ``by_images``, it is right on more and gives the true classes much higher probabilities.
+    """
+    if not matters(better, worse):
+        return False
+    if mcnemar(better, worse) < certain:
+        return True
+    much = MUCH * max(1.0, (MUCH_IMAGES / len(better.logs)) ** 0.5)
+    return not by_images and better.score - worse.score >= much and paired_test(better, worse) < LEADING
+
+
+def chance(classes: "NDArray[np.int64]", outputs: int) -> float:
+    """Return what guessing reaches on labelled images: always the commonest class, or any."""
+    import numpy as np
+
+    return max(1 / outputs, float(np.bincount(classes).max()) / len(classes))
+
+
+def far_above_chance(trial: Trial, guessing: float) -> bool:
+    """Say whether a model is right much more often than guessing."""
+    return trial.accuracy >= guessing + (1 - guessing) * ABOVE_CHANCE

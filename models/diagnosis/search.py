@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finds the reading of a config under which its model is right on clearly more golden images, or none.
+
+Every artifact agrees with a Keras model that was given wrong inputs, so no later check can see such a mistake.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from edgeferry.models.config.spec import ModelSpec
+from edgeferry.models.diagnosis.evidence import (
+    CERTAIN,
+    LEADING,
+    LEAST_IMAGES,
+    LEAST_SHARE,
+    Trial,
+    chance,
+    clearly_better,
+    far_above_chance,
+    leads,
+    trial_of,
+)
+from edgeferry.models.diagnosis.label_order import better_order, outputs_of
+from edgeferry.models.diagnosis.pictures import Pictures, chosen_by_class, look_at
+from edgeferry.models.diagnosis.readings import TURNS, Reading, alternatives, log_prior
+from edgeferry.models.images import ImageSet
+from edgeferry.models.softmax import softmax
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+BATCH: Final = 32
+# Readings are tried on so many images, fewer where they are large: what a laptop predicts some dozens of times in seconds.
+MOST_IMAGES: Final = 200
+LEAST_TRIED: Final = 64
+MOST_PIXELS: Final = 5_000_000
+# A reading that is right on this share fewer of every third image is not tried on the others.
+SCREENED: Final = 3
+HOPELESS: Final = 0.1
+# Range and order, then fit, then filter, then labels: more is not put right in one go.
+ROUNDS: Final = 4
+
+Predict = Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The golden images, the class of each, [count], and the probabilities the model gives them as the config stands."""
+
+    images: ImageSet
+    classes: "NDArray[np.int64]"
+    probabilities: "NDArray[np.float32]"
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """The reading that is right on clearly more images, on how many as the config stands and then, and how many were tried."""
+
+    reading: Reading
+    before: Trial
+    after: Trial
+    tried: int
+
+
+@dataclass(frozen=True)
+class _Search:
+    """The images readings are tried on, and every trial so far, each with the order of labels that fits it best."""
+
+    predict: Predict
+    logits: bool
+    pictures: Pictures
+    classes: "NDArray[np.int64]"
+    labels: tuple[str, ...]
+    scores: "dict[tuple[object, ...], NDArray[np.float32]]" = field(default_factory=dict)
+    proposed: "dict[tuple[object, ...], tuple[int, ...] | None]" = field(default_factory=dict)
+    tried: "set[tuple[object, ...]]" = field(default_factory=set)
+
+    def probabilities(self, reading: Reading) -> "NDArray[np.float32]":
+        key = (reading.how, reading.turn)
+        self.tried.add(key)
+        if key not in self.scores:
+            self.scores[key] = _predicted(self.predict, self.pictures.inputs(reading), logits=self.logits)
+        return self.scores[key]
+
+    def trial(self, reading: Reading) -> Trial:
+        return trial_of(self.probabilities(reading), outputs_of(self.classes, reading.order))
+
+    def is_promising(self, reading: Reading, best: Reading) -> bool:
+        """Say whether a reading is not clearly worse than another on every third image; most are, and need no more."""
+        if (reading.how, reading.turn) in self.scores:
+            return True
+        classes = outputs_of(self.classes, best.order)[::SCREENED]
+        known = trial_of(self.probabilities(best)[::SCREENED], classes)
+        if not far_above_chance(known, chance(classes, len(self.labels))):
+            return True
+        self.tried.add((reading.how, reading.turn))
+        some = _predicted(self.predict, self.pictures.inputs(reading)[::SCREENED], logits=self.logits)
+        behind = int(known.right.sum()) - int(trial_of(some, classes).right.sum())
+        return behind < max(LEAST_IMAGES, HOPELESS * len(classes))
+
+    def with_orders(self, readings: Iterable[Reading]) -> list[Reading]:
+        """Return the readings, each followed by itself with the order of labels its predictions speak for."""
+        found: dict[Reading, None] = {}
+        for reading in readings:
+            key = (reading.how, reading.turn)
+            if key not in self.proposed:
+                self.proposed[key] = better_order(self.probabilities(reading).argmax(axis=1), self.classes, self.labels)
+            found |= dict.fromkeys([reading, replace(reading, order=None), replace(reading, order=self.proposed[key])])
+        return list(found)
+
+
+def diagnose(spec: ModelSpec, predict: Predict, golden: Labelled, *, logits: bool) -> Diagnosis | None:
+    """Return the reading that is right on clearly more golden images and far above chance, or None.
+
+    ``predict`` returns a model's outputs, [count, classes], for a batch of inputs.
+    """
+    before = trial_of(golden.probabilities, golden.classes)
+    # What the model gets right already cannot be put right.
+    if (~before.right).sum() < max(LEAST_IMAGES, LEAST_SHARE * len(golden.classes)):
+        return None
+    start = Reading(spec.preprocessing)
+    numbers = chosen_by_class(golden.classes, _most_tried(spec))
+    search = _Search(
+        predict, logits, look_at(golden.images, numbers, spec.preprocessing), golden.classes[list(numbers)], spec.labels
+    )
+    search.scores[start.how, start.turn] = golden.probabilities[list(numbers)]
+    best = _without_needless(search, _best(search, start), start)
+    if best == start:
+        return None
+    after = _on_all(search, golden, best)
+    certain, by_images = CERTAIN / len(search.tried), best.turn in TURNS
+    guessing = chance(golden.classes, len(spec.labels))
+    # Mirrored images often do a little better by accident, and no key turns them: only many of them are evidence.
+    named = clearly_better(after, before, certain, by_images=by_images) and far_above_chance(after, guessing)
+    return Diagnosis(best, before, after, len(search.tried)) if named else None
+
+
+def _best(search: _Search, start: Reading) -> Reading:
+    """Return where changing one part after another leads, each time the one that is best."""
+    best = start
+    for _ in range(ROUNDS):
+        pictures = search.pictures
+        others = list(alternatives(best, resized=pictures.resized, reshaped=pictures.reshaped, rotated=pictures.rotated))
+        pictures.prepare(others)
+        others = [reading for reading in others if search.is_promising(reading, best)]
+        trials = {reading: search.trial(reading) for reading in search.with_orders(others)}
+        leading = _leading(trials, start)
+        if leading == best or not leads(trials[leading], search.trial(best)):
+            break
+        best = leading
+    return best
+
+
+def _leading(trials: dict[Reading, Trial], start: Reading) -> Reading:
+    """Return the best of some readings; one with other labels only where it leads those without."""
+
+    def score(reading: Reading) -> float:
+        return float(trials[reading].logs.sum()) + log_prior(reading, start)
+
+    first, straight = max(trials, key=score), max((each for each in trials if each.order is None), key=score)
+    return first if leads(trials[first], trials[straight]) else straight
+
+
+def _without_needless(search: _Search, best: Reading, start: Reading) -> Reading:
+    """Return a reading without the changes that it is no worse without, labels first: they explain most of any mistake."""
+    trial = search.trial(best)
+    for name in ("labels", "turn", "resize", "fit", "normalisation", "colour"):
+        reverted = dict(best.reverts(start))[name]
+        certain, by_images = (CERTAIN, True) if name == "turn" else (LEADING, False)
+        if reverted != best and not clearly_better(trial, search.trial(reverted), certain, by_images=by_images):
+            best = reverted
+    return best
+
+
+def _most_tried(spec: ModelSpec) -> int:
+    how = spec.preprocessing
+    return max(LEAST_TRIED, min(MOST_IMAGES, MOST_PIXELS // (how.height * how.width)))
+
+
+def _on_all(search: _Search, golden: Labelled, reading: Reading) -> Trial:
+    """Return the trial of a reading on all golden images, some at a time."""
+    import numpy as np
+
+    count, step = len(golden.classes), len(search.pictures.numbers)
+    if count == step:
+        return search.trial(reading)
+    found = []
+    for start in range(0, count, step):
+        numbers = tuple(range(start, min(start + step, count)))
+        some = replace(search.pictures, numbers=numbers, kept={})
+        found.append(_predicted(search.predict, some.inputs(reading), logits=search.logits))
+    return trial_of(np.concatenate(found), outputs_of(golden.classes, reading.order))
+
+
+def _predicted(predict: Predict, inputs: "NDArray[np.float32]", *, logits: bool) -> "NDArray[np.float32]":
+    """Return probabilities, where a wrong reading may make them NaN those of no class."""
+    import numpy as np
+
+    batches = [np.asarray(predict(inputs[at : at + BATCH]), np.float32) for at in range(0, len(inputs), BATCH)]
+    scores = np.concatenate(batches)
+    return np.nan_to_num(softmax(scores) if logits else scores, nan=0.0)

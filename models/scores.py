@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A Keras model's scores for images: probabilities or logits, and refused where they prove nothing."""
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from edgeferry.models.config.spec import ModelSpec
+from edgeferry.models.preprocessing import normalise
+from edgeferry.models.system.errors import EdgeError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+# A row of probabilities sums to 1 except for float32 rounding over up to some thousand classes.
+SUM_TOLERANCE: Final = 1e-3
+# An untrained network's outputs move by less than this over real images (MobileNetV2: 0.0), a trained one's by tenths.
+LEAST_SPREAD: Final = 0.02
+BATCH: Final = 32
+
+
+def keras_scores(
+    predict: Callable[[Any], Any], pixels: "NDArray[np.uint8]", spec: ModelSpec, name: Callable[[int], str] = "image {}".format
+) -> "NDArray[np.float32]":
+    """Return what a function predicts for all images, [count, classes], one batch at a time; ``name`` names an image.
+
+    Raises:
+        EdgeError: a prediction is NaN or Inf.
+    """
+    import numpy as np
+
+    batches = (normalise(pixels[at : at + BATCH], spec.preprocessing) for at in range(0, len(pixels), BATCH))
+    scores = np.concatenate([np.asarray(predict(batch), dtype=np.float32) for batch in batches])
+    wrong = ~np.isfinite(scores).all(axis=1)
+    if wrong.any():
+        first = name(int(wrong.argmax()))
+        raise EdgeError(
+            "EF-model-not-finite",
+            f"{spec.model}: predicts NaN or Inf for {int(wrong.sum())} of {len(scores)} golden images; "
+            f"the first is {first}; check input.range (or mean and std) in the config, then the training.",
+        )
+    return scores
+
+
+def output_kind(scores: "NDArray[np.float32]", spec: ModelSpec) -> str:
+    """Return 'probabilities' or 'logits', as the config says or as the scores show.
+
+    Raises:
+        EdgeError: the scores are neither (from 0 to 1, but rows do not sum to 1), or not what the config says.
+    """
+    import numpy as np
+
+    between = bool(((scores >= -SUM_TOLERANCE) & (scores <= 1 + SUM_TOLERANCE)).all())
+    sums = scores.sum(axis=1)
+    summed = between and bool(np.allclose(sums, 1, atol=SUM_TOLERANCE))
+    if summed and spec.output == "logits":
+        raise EdgeError(
+            "EF-model-output",
+            f"{spec.path}: model.output is 'logits', but every output sums to 1: set 'probabilities' or 'auto'.",
+        )
+    if summed:
+        return "probabilities"
+    if spec.output == "logits":
+        return "logits"
+    if between or spec.output == "probabilities":
+        raise EdgeError(
+            "EF-model-output",
+            f"{spec.model}: its outputs sum to {sums.min():.3g} to {sums.max():.3g} per image, so not to one label per image "
+            "(one sigmoid per class?). End the model with a softmax, or set model.output = 'logits' if they are logits.",
+        )
+    return "logits"
+
+
+def one_label(classes: "NDArray[np.int64]", spec: ModelSpec) -> EdgeError | None:
+    """Return the error where all golden images have the same label, or None."""
+    present = set(classes.tolist())
+    if len(present) > 1:
+        return None
+    label = spec.labels[present.pop()]
+    return EdgeError(
+        "EF-golden-one-label", f"{spec.golden}: every golden image has the label {label!r}; expected some of each label."
+    )
+
+
+def check_discriminates(scores: "NDArray[np.float32]", labels: "NDArray[np.int64] | None", spec: ModelSpec) -> None:
+    """Refuse a reference that any artifact would agree with; without labels only how the scores differ can be seen.
+
+    An untrained network predicts nearly the same for every image, so that a wrong artifact would pass next to it.
+
+    Raises:
+        EdgeError: says what was seen: the classes predicted, the spread, the accuracy.
+    """
+    predicted, spread = scores.argmax(axis=1), float(scores.std(axis=0).max())
+    classes = len(set(predicted.tolist()))
+    if labels is not None and (error := one_label(labels, spec)):
+        raise error
+    wanted = 2 if labels is None else max(2, (len(set(labels.tolist())) + 1) // 2)
+    accuracy = None if labels is None else float((predicted == labels).mean())
+    chance = 1 / scores.shape[1]
+    # Three standard errors of guessing above chance.
+    needed = chance + 3 * (chance * (1 - chance) / len(scores)) ** 0.5
+    if labels is not None and needed > 1:
+        fewest = math.ceil(9 * chance / (1 - chance))
+        raise EdgeError(
+            "EF-golden-too-few",
+            f"{spec.golden}: holds {len(labels)} golden images; expected at least {fewest}, to tell a model from guessing.",
+        )
+    measured = "no labels" if accuracy is None else f"accuracy {accuracy:.1%}"
+    seen = f"{len(scores)} golden images, {classes} classes predicted, spread {spread:.3f}, {measured}"
+    about = f"{spec.model}: cannot serve as the reference ({seen}): "
+    if spread < LEAST_SPREAD:
+        raise EdgeError(
+            "EF-model-untrained", f"{about}its outputs do not differ between images, so any artifact would agree. Is it trained?"
+        )
+    if classes < wanted:
+        raise EdgeError(
+            "EF-model-untrained", f"{about}expected at least {wanted} predicted classes. Is it trained? Is input.range right?"
+        )
+    if accuracy is not None and accuracy < needed:
+        raise EdgeError(
+            "EF-model-chance",
+            f"{about}guessing reaches {chance:.1%}. Is it trained? Check the label order, input.colour and input.range.",
+        )

@@ -20,7 +20,10 @@ SCHEMA: Final = ROOT / "benchmarks" / "parity" / "report.schema.json"
 FOLDERS: Final = ("models", "exporters", "targets", "benchmarks", "edgeferry")
 VARIABLE: Final = re.compile(r"\b(?:EDGEFERRY_[A-Z][A-Z_]+|EDGETPU_COMPILER(?:_[A-Z]+)?)\b")
 # Set by make or by this repository's own benchmarks, for a process of theirs.
-INTERNAL: Final = {"EDGEFERRY_ALONE", "EDGEFERRY_BUILD", "EDGEFERRY_COMPARISONS", "EDGEFERRY_MODEL", "EDGEFERRY_REPETITIONS"}
+INTERNAL: Final = {
+    *("EDGEFERRY_ALONE", "EDGEFERRY_BUILD", "EDGEFERRY_COMPARISONS", "EDGEFERRY_MODEL", "EDGEFERRY_REPETITIONS"),
+    *("EDGEFERRY_RIGHT_SAMPLES", "EDGEFERRY_SAMPLES"),
+}
 CONFIG: Final = """\
 [model]
 file = "my.keras"

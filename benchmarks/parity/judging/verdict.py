@@ -32,7 +32,8 @@ def judge(scores: "NDArray[np.float32]", labels: tuple[str, ...] | None, artifac
     probabilities = _probabilities(scores, artifact)
     values = {metric.name: metric.value(probabilities, expected) for metric in metrics().values()}
     found = replace(blank, metrics=values, flips=flips(probabilities, expected))
-    problems = [metric.problem(values[metric.name], images, artifact.tolerance) for metric in metrics().values()]
+    counts = {True: images, False: len(expected.probabilities)}
+    problems = [metric.problem(values[each], counts[metric.counted], artifact.tolerance) for each, metric in metrics().items()]
     if any(problems):
         return replace(found, reason="; ".join(filter(None, problems)))
     agreeing = int(agrees(probabilities, expected).sum())

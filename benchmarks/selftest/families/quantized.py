@@ -157,10 +157,10 @@ def _for_each_place() -> Iterator[Fault]:
             yield _fault(name, "channel scales", KINDS, _scale_one, place=place, name=name, by=by)
         yield _fault(f"channel scales shifted, {place} layer", "channel scales", KINDS, _shift_scales, place=place)
         yield _fault(f"all channel scales up 10 %, {place} layer", "channel scales", KINDS, _scale_all, place=place, by=1.1)
-        for steps in (64, 16):
+        for steps in (64, 16, 4):
             name = f"zero point moved by {steps}, {place} layer"
             yield _fault(name, "zero points", INTEGER, _move_zero_point, place=place, by=steps)
-        for by in (4.0, 2.0):
+        for by in (4.0, 2.0, 1.5):
             name = f"activation range {by - 1:.0%} too wide, {place} layer"
             yield _fault(name, "activation ranges", INTEGER, _widen_range, place=place, by=by)
         yield _fault(f"integer bias dropped, {place} layer", "integer bias", INTEGER, _drop_bias, place=place)

@@ -143,7 +143,7 @@ def test_a_metric_s_tolerance_is_one_that_exists_and_can_fail(name: str) -> None
     metric, rotated = metrics()[name], np.roll(expected().probabilities, 1, axis=1)
     against = replace(expected(), simulated=expected().probabilities + np.float32(0.01))
     value = metric.compute(rotated, against)
-    exact = Tolerance(1, 0, 0, "the same", accuracy_loss=0, times_explained=0)
+    exact = Tolerance(1, 0, 0, "the same", accuracy_loss=0, times_explained=1)
     assert metric.tolerance in {None, *(field.name for field in fields(Tolerance))}
     assert bool(metric.problem(value, 100, exact)) == (metric.tolerance is not None)
     assert metric.problem(metric.compute(expected().probabilities, against), 100, exact) == ""

@@ -225,7 +225,7 @@ def test_a_difference_that_rounding_does_not_explain_fails() -> None:
     verdict = judge(
         found, LABELS, replace(ARTIFACT, tolerance=Tolerance(0.97, 0.4, 0.1, "")), replace(expected, simulated=simulated)
     )
-    assert verdict.reason == "seen / expected is 2; expected at most 1.5"
+    assert verdict.reason == "seen / expected is 2; expected at most 1.95"
 
 
 def test_probes_sharpen_the_comparison_with_what_rounding_explains() -> None:

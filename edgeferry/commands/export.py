@@ -97,7 +97,7 @@ def check(
     """Check the exported artifacts again, without TensorFlow.
 
     Runs every artifact in the build folder on every target that is available here, also where nothing changed, and compares its
-    predictions with the Keras model's. Needs neither the exporters nor the model, only the build folder. Status 1: a check
+    predictions with the Keras model's. Needs the build folder alone, not the model. Status 1: a check
     failed, or what is required did not pass; 2: nothing could be checked.
     """
     from edgeferry.benchmarks.parity.check import Scope, checked

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How far an artifact's probabilities are from the Keras model's, and from what its precision explains."""
 
+import math
 from typing import TYPE_CHECKING, Final
 
 from edgeferry.benchmarks.parity.judging.expected import Expected
@@ -59,7 +60,7 @@ def most_times(tolerance: float, images: int) -> float:
 
     Means of fewer images scatter: of sound int8 files up to 1.45 at 360, 1.7 at 100, 2.7 at 30 images (99 %, docs/parity.md).
     """
-    return 1 + (tolerance - 1) * max(1.0, (STEADY / images) ** 0.5)
+    return 1 + (tolerance - 1) * max(1.0, math.sqrt(STEADY / images))
 
 
 METRICS = (

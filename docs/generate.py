@@ -74,10 +74,24 @@ def _format_needs(_: str) -> Iterator[str]:
 def _tolerances(_: str) -> Iterator[str]:
     from edgeferry.exporters.format import formats
 
-    head = ("format", "agreement, at least", "largest difference, at most", "mean difference, at most", "why")
+    head = (
+        "format",
+        "agreement, at least",
+        "p99 difference, at most",
+        "mean difference, at most",
+        "seen / expected, at most",
+        "why",
+    )
     for_each = ((each.name, each.tolerance) for each in formats().values())
     rows = (
-        (_code(name), f"{100 * of.top1_agreement:g} %", f"{of.p99_difference:g}", f"{of.mean_difference:g}", of.reason)
+        (
+            _code(name),
+            f"{100 * of.top1_agreement:g} %",
+            f"{of.p99_difference:g}",
+            f"{of.mean_difference:g}",
+            f"{of.times_explained:g}",
+            of.reason,
+        )
         for name, of in for_each
     )
     return _table(head, rows)

@@ -16,8 +16,9 @@ from edgeferry.benchmarks.parity.judging.verdict import judge
 from edgeferry.benchmarks.parity.outcome import Verdict
 from edgeferry.benchmarks.parity.results import RUNS, keep_row
 from edgeferry.benchmarks.parity.rows import Row
+from edgeferry.benchmarks.report.words import times
 from edgeferry.models.artifact import Artifact
-from edgeferry.models.reference import PIXELS, REFERENCE
+from edgeferry.models.reference import PIXELS, REFERENCE, Reference, calibration_findings
 from edgeferry.models.system.child import Child, ChildError
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.files import explain_disk_errors
@@ -92,6 +93,7 @@ def _judged(bench: Bench, blank: Row, run: Run, artifact: Artifact) -> Row:
         facts |= {"integer_steps": found.steps, "integer_other_classes": found.other_classes}
         verdict = _with_integers(verdict, found.problem)
     verdict = also_judged(verdict, run, artifact, bench.build / REFERENCE)
+    verdict = with_likely_cause(verdict, artifact, bench.reference)
     # The times of a software-rendered GPU say nothing of any GPU.
     timed = bool(run.latencies_ms) and not run.environment.get("software_gpu")
     return replace(
@@ -109,6 +111,25 @@ def expected_of(bench: Bench, artifact: Artifact) -> Expected:
     simulated = read_yardstick(bench.build, artifact.precision, bench.reference, bench.sha256) if artifact.precision else None
     fits = simulated is not None and len(simulated) == len(expected.probabilities)
     return replace(expected, simulated=simulated) if fits else expected
+
+
+def with_likely_cause(verdict: Verdict, artifact: Artifact, reference: Reference) -> Verdict:
+    """Return the verdict on a calibrated artifact that failed with what is likely to blame: its calibration, or its precision.
+
+    Where rounding in the ranges that calibration found explains the whole difference, the converter and the runtime do not.
+    """
+    ratio = verdict.metrics.get("times_explained")
+    if verdict.outcome != "failed" or artifact.calibration_digest is None or ratio is None:
+        return verdict
+    if ratio > artifact.tolerance.times_explained:
+        return verdict
+    found = " ".join(f"{each.sentence}." for each in calibration_findings(reference))
+    cause = (
+        f"the calibration images are the likely cause: {found}"
+        if found
+        else ("look at the calibration images, and at layers with wide ranges")
+    )
+    return replace(verdict, reason=f"{verdict.reason}; its 8-bit ranges explain the difference ({times(ratio)}): {cause}")
 
 
 def _with_integers(verdict: Verdict, problem: str) -> Verdict:

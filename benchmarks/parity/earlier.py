@@ -26,7 +26,7 @@ def earlier_rows(bench: Bench, previous: Report | None, rows: Sequence[Row]) -> 
     left = [row for row in left if (row.format, row.target) not in repeated and (bench.build / row.format).is_dir()]
     known, code = known_rows(bench.build) if left else {}, CodeDigests(bench.digests.sha256)
     for row in left:
-        yield replace(row, outdated=_outdated(bench, row, known, code))
+        yield replace(row, earlier=True, outdated=_outdated(bench, row, known, code))
 
 
 def _outdated(bench: Bench, row: Row, known: dict[str, Row], code: CodeDigests) -> str:

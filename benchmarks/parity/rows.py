@@ -24,7 +24,8 @@ class Row:
 
     Sizes are in bytes, times in milliseconds; ``None`` is what was not measured. ``reference_accuracy`` is the Keras model's on
     all golden images, None where they have no labels. ``target`` is '-' where the artifact ran nowhere. ``checked`` is when it
-    ran, with the offset from UTC; ``outdated`` says why a result of an earlier run is no longer valid, and is empty where it is.
+    ran, with the offset from UTC; ``outdated`` says why a result of an earlier run is no longer valid, empty where it is. A row
+    is ``earlier`` where the run that made the report did not repeat it.
     """
 
     format: str
@@ -39,6 +40,7 @@ class Row:
     environment: dict[str, Any] = field(default_factory=dict)
     checked: str = ""
     outdated: str = ""
+    earlier: bool = False
 
     @property
     def outcome(self) -> Outcome:
@@ -103,9 +105,8 @@ def cleaned(value: Any) -> Any:
 def exit_status(rows: Sequence[Row], unmet: Sequence[str] = ()) -> int:
     """Return 0 where parity held, 1 where it did not or a requirement is unmet, 2 where nothing was checked.
 
-    Results that are out of date do not count.
+    Results that are out of date do not count; those of an earlier run count where they failed, but check nothing.
     """
-    outcomes = {row.outcome for row in rows if not row.outdated}
-    if "failed" in outcomes or unmet:
+    if unmet or any(row.outcome == "failed" and not row.outdated for row in rows):
         return 1
-    return 0 if "passed" in outcomes else 2
+    return 0 if any(row.outcome == "passed" and not row.earlier for row in rows) else 2

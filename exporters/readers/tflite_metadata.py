@@ -5,6 +5,7 @@ The format is TensorFlow's metadata_schema.fbs: a flatbuffer "M001" in the model
 number in that schema; and labels.txt in a zip archive that follows the model.
 """
 
+import io
 import zipfile
 from itertools import islice
 from pathlib import Path
@@ -43,7 +44,8 @@ def metadata_of_tflite(path: Path) -> FileMetadata:
 def labels_of(path: Path) -> tuple[str, ...] | None:
     """Return the labels in the archive behind the model; None where there is none, or it is damaged."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        # From memory: a read of a file would allocate all that a damaged archive claims to hold.
+        with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as archive:
             entry = archive.getinfo(LABELS_FILE)
             if entry.file_size > LARGEST_LABELS:
                 return None

@@ -8,6 +8,7 @@ The converter's modules are loaded one by one: its package imports jax and decis
 import contextlib
 import glob
 import importlib
+import importlib.machinery
 import importlib.util
 import json
 import sys
@@ -143,6 +144,8 @@ def conversion() -> Any:
         if name not in sys.modules:
             module = types.ModuleType(name)
             module.__path__ = [str(place)]
+            # Without it, importlib.util.find_spec fails for a module that is imported.
+            module.__spec__ = importlib.machinery.ModuleSpec(name, None, is_package=True)
             sys.modules[name] = module
     version = importlib.import_module("tensorflowjs.version").version
     if version != VERSION:

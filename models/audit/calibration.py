@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from edgeferry.models.audit.decoding import SIDE, Decoded
+from edgeferry.models.audit.decoding import Decoded
 from edgeferry.models.audit.duplicates import similar_images
 from edgeferry.models.audit.finding import AuditFinding, some_of
 from edgeferry.models.config.spec import ModelSpec
@@ -43,10 +43,7 @@ def audit_calibration(spec: ModelSpec, golden: Decoded, calibration: Decoded) ->
             "calibration-noise",
             f"{path}: neighbouring pixels differ {rough / max(expected, 1e-6):.1f} times as much as in golden images, like noise",
         )
-    how = spec.preprocessing
-    # Pictures of fewer pixels are alike without being the same: digits of 8 x 8.
-    pairs = similar_images(golden, calibration) if min(how.height, how.width) >= SIDE else []
-    if pairs:
+    if pairs := similar_images(golden, calibration):
         names = some_of([f"{calibration.name(two)} is like {golden.name(one)}" for one, two in pairs], 3)
         yield AuditFinding(
             "calibration-similar",

@@ -67,23 +67,28 @@ def write_pixels(images: ImageSet, how: Preprocessing, path: Path) -> Decoded:
         header: dict[str, Any] = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
         for number in range(count):
-            pixels = _pixels(original, number, how, damaged)
-            if pixels is None:
+            decoded = _decoded(original, number, how, damaged)
+            if decoded is None:
                 continue
+            pixels, smaller_side = decoded
             file.write(pixels.tobytes())
             digests.append(hashlib.blake2b(pixels.tobytes(), digest_size=16).digest())
-            thumbnails[number] = _thumbnail(pixels)
+            # Pictures of fewer pixels are alike without being the same, such as digits of 8 x 8; they get no thumbnail.
+            if smaller_side >= SIDE:
+                thumbnails[number] = _thumbnail(pixels)
             for channel in range(how.channels):
                 histogram[channel] += np.bincount(pixels[..., channel].reshape(-1), minlength=LEVELS)
             differences += float(np.abs(np.diff(pixels.astype(np.int16), axis=1)).mean()) if how.width > 1 else 0.0
     return Decoded(images, tuple(digests), thumbnails, histogram, differences / max(1, len(digests)), _errors(images, damaged))
 
 
-def _pixels(
+def _decoded(
     original: "Callable[[int], Any]", number: int, how: Preprocessing, damaged: list[tuple[int, EdgeError]]
-) -> "NDArray[np.uint8] | None":
+) -> "tuple[NDArray[np.uint8], int] | None":
+    """Return an image's pixels and the smaller side of the picture itself, or None for one that is damaged."""
     try:
-        return pixels_of(original(number), how)
+        picture = original(number)
+        return pixels_of(picture, how), min(picture.size)
     except EdgeError as error:
         damaged.append((number, error))
         return None

@@ -25,7 +25,6 @@ ARGUMENTS: Final = {
     "inspect": ("my.onnx",),
     "lint": ("my.tflite", "--for", "litert-2.3"),
     "probe-ops": (),
-    "selftest": (),
     "sustain": ("my.toml", "--format", "tflite-float32"),
     "targets": (),
     "train": ("models/digits.toml",),

@@ -19,7 +19,7 @@ from edgeferry.exporters.export import export_all
 from edgeferry.exporters.readers.reader import reader_of
 from edgeferry.exporters.readers.tflite_schema import tflite_schema
 from edgeferry.exporters.weights.constants import ARRAYS, WEIGHTS
-from edgeferry.models.artifact import read_artifact
+from edgeferry.models.artifact import EXPORTS, read_artifact
 from edgeferry.models.system.files import files_below, sha256_of
 
 RNG: Final = np.random.default_rng(5)
@@ -191,6 +191,7 @@ def test_constants_that_are_absent_are_written_again_alone(exported_colours: Any
     names = ("onnx-float32",)
     for each in (*names, "reference"):
         shutil.copytree(exported_colours.build / each, build / each)
+    shutil.copy(exported_colours.build / EXPORTS, build)
     exports = export_all(exported_colours.spec, build, names, lambda *_: None)
     assert [each.state for each in exports] == ["kept"]
     assert checked(build, "onnx-float32").matched >= 6

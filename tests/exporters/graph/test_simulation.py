@@ -36,7 +36,7 @@ def source(tmp_path: Path) -> Source:
         tf.identity(tf.matmul(tf.reduce_mean(found, (1, 2)), DENSE, name="dense"), name="logits")
     np.save(tmp_path / CALIBRATION, PIXELS[:30])
     labels = tuple("abcde")
-    reference = Reference("", "", "logits", labels, len(PIXELS), 1.0, None, "", {}, {})
+    reference = Reference("", "", "logits", labels, HOW, len(PIXELS), 1.0, None, "", {}, (), {})
     spec = ModelSpec("one", tmp_path / "one.toml", tmp_path, labels, HOW, tmp_path)
     return Source(spec, reference, tmp_path, graph.as_graph_def(), (), folding="nothing to fold")
 

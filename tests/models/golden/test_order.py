@@ -65,5 +65,6 @@ def test_a_class_that_is_never_predicted_is_taken_from_the_labels() -> None:
 def test_a_kept_order_is_read_and_one_of_other_images_is_not(tmp_path: Path) -> None:
     np.save(tmp_path / ORDER, np.array([2, 0, 1]))
     assert read_order(tmp_path, 3) == [2, 0, 1]
-    assert read_order(tmp_path, 4) == [0, 1, 2, 3]
+    assert read_order(tmp_path, 5) == [2, 0, 1]
+    assert read_order(tmp_path, 2) == [0, 1]
     assert read_order(None, 2) == [0, 1]

@@ -21,7 +21,7 @@ def golden() -> Any:
     return images
 
 
-@pytest.mark.parametrize(("golden", "probes"), [(10, MOST), (360, 360), (500, ENOUGH - 500), (720, 0), (100_000, 0)])
+@pytest.mark.parametrize(("golden", "probes"), [(10, MOST), (120, 360), (360, ENOUGH - 360), (480, 0), (100_000, 0)])
 def test_small_golden_sets_get_probes_and_large_ones_none(golden: int, probes: int) -> None:
     assert probe_count(golden) == probes
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeferry.benchmarks.parity.judging.expected import read_expected
+from edgeferry.benchmarks.parity.judging.expected import images_to_run, read_expected
 from edgeferry.benchmarks.parity.judging.verdict import judge
 from edgeferry.exporters import worker
 from edgeferry.exporters.graph.source import Source, read_source
@@ -38,7 +38,7 @@ def per_channel(exported_digits: Any, source: Source, tmp_path_factory: pytest.T
 def _run(target: str, folder: Path, exported: Any, work: Path) -> Run:
     if why := targets()[target].missing():
         pytest.skip(why)
-    return targets()[target].run(Job(folder, exported.build / "reference" / "pixels.npy", work, rounds=5))
+    return targets()[target].run(Job(folder, images_to_run(exported.build), work, rounds=5))
 
 
 @pytest.mark.parametrize("target", OLD)

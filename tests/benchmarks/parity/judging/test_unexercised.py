@@ -55,8 +55,9 @@ def _sign(folder: Path, **changes: Any) -> None:
 # The endpoint's own reading of files.
 
 UPRIGHT = "ImageOps.exif_transpose(picture)"
-ON_WHITE = 'Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture) if picture.mode == "RGBA" else picture'
-NUMBERS = 'Image.fromarray(np.asarray(picture)) if picture.mode == "P" else picture'
+PIL = '__import__("PIL.Image").Image'
+ON_WHITE = f'{PIL}.alpha_composite({PIL}.new("RGBA", picture.size, "white"), picture) if picture.mode == "RGBA" else picture'
+NUMBERS = f'{PIL}.fromarray(__import__("numpy").asarray(picture)) if picture.mode == "P" else picture'
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def test_each_artifact_has_a_yardstick_that_differs_from_the_keras_model(
     assert precision is not None
     found = read_yardstick(build, precision, reference)
     assert found is not None
-    assert 0 < np.abs(found[: reference.images] - np.load(build / REFERENCE / SCORES)).max() < 0.5
+    assert 0 < np.abs(found[: reference.images] - np.load(build / REFERENCE / SCORES)).max(axis=1).mean() < 0.1
 
 
 def test_a_spoiled_yardstick_is_computed_again_and_is_the_same(exported_digits: Any, tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from edgeferry.benchmarks.selftest.laboratory import SCRATCH
 from edgeferry.benchmarks.selftest.result import SelfTest, false_alarms, holds
 from edgeferry.benchmarks.selftest.run import Plan, self_test
 from edgeferry.models.artifact import files_of, read_artifact
-from edgeferry.models.exports import Exports, write_exports
 from edgeferry.models.system.errors import EdgeError
 
 FORMATS = ("onnx-float32", "tflite-int8")
@@ -74,10 +73,9 @@ def test_what_there_was_no_time_for_is_counted(exported_colours: Any) -> None:
 
 def test_a_build_folder_without_artifacts_is_refused(exported_colours: Any, tmp_path: Path) -> None:
     (tmp_path / "reference").symlink_to(exported_colours.build / "reference")
-    write_exports(tmp_path, Exports())
     with pytest.raises(EdgeError) as error:
         selftest_of(exported_colours._replace(build=tmp_path), "labels")
-    assert error.value.code == "EF-selftest-nothing"
+    assert error.value.code == "EF-exports-unreadable"
 
 
 def test_layers_of_a_file_are_changed_in_place(exported_colours: Any) -> None:

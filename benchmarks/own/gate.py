@@ -84,7 +84,9 @@ def _few_reference(spec: ModelSpec, build: Path, formats: tuple[str, ...]) -> "t
         rank[labels == each] = np.arange((labels == each).sum())
     few = np.argsort(rank, kind="stable")[:FEW_GOLDEN]
     golden, place = spec.model.parent / "few.npz", build.with_name(f"{build.name}-few")
-    np.savez(golden, images=pixels[few], labels=np.array(spec.labels)[labels[few]])
+    # Files are in red, green and blue whatever the config's order.
+    shown = pixels[few][..., ::-1] if spec.preprocessing.colour == "bgr" else pixels[few]
+    np.savez(golden, images=shown, labels=np.array(spec.labels)[labels[few]])
     export_all(replace(spec, golden=golden, name=place.name), place, formats, lambda *_: None)
     return few, place / REFERENCE
 

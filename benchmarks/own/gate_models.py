@@ -75,8 +75,15 @@ def trained(kind: GateModel, folder: Path, seed: int = 0) -> Trained:
         pixels, classes = parts[part]
         np.savez(folder / f"{part}.npz", images=pixels, labels=np.array([labels[each] for each in classes]))
     if not spec.model.is_file():
-        _fit(kind, spec, kind.draw(rng, TRAINING), seed)
-    return Trained(spec, parts["apart"])
+        pixels, classes = kind.draw(rng, TRAINING)
+        _fit(kind, spec, (_in_order(pixels, spec), classes), seed)
+    pixels, classes = parts["apart"]
+    return Trained(spec, (_in_order(pixels, spec), classes))
+
+
+def _in_order(pixels: "NDArray[np.uint8]", spec: ModelSpec) -> "NDArray[np.uint8]":
+    """Return pixels, drawn in red, green and blue, in the order of a config."""
+    return np.ascontiguousarray(pixels[..., ::-1]) if spec.preprocessing.colour == "bgr" else pixels
 
 
 def _fit(kind: GateModel, spec: ModelSpec, images: "Images", seed: int) -> None:

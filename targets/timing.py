@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # A software-rendered GPU takes up to seconds per image: it runs images for so long, and at least so many.
-FEW_S: Final = 1.0
+FEW_S: Final = 2.5
 FEWEST: Final = 8
 # Images in each batch that is compared with the same images one by one; two sizes, since a graph may be right for one of them.
 BATCHES: Final = (7, 8)

@@ -15,3 +15,8 @@ def softmax(logits: "NDArray[np.float32]") -> "NDArray[np.float32]":
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
     probabilities: NDArray[np.float32] = exponentials / exponentials.sum(axis=1, keepdims=True)
     return probabilities
+
+
+def probabilities_of(scores: "NDArray[np.float32]", output: str) -> "NDArray[np.float32]":
+    """Return the probabilities, [count, classes], that scores are or stand for; ``output`` is 'probabilities' or 'logits'."""
+    return softmax(scores) if output == "logits" else scores

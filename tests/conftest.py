@@ -25,6 +25,7 @@ from edgeferry.models.exports import Export
 from edgeferry.models.images import find_images, read_labels, read_pixels
 from edgeferry.models.preprocessing import normalise
 from edgeferry.models.reference import FACTS, REFERENCE
+from edgeferry.models.system.child import Child
 from edgeferry.models.system.files import digest, sha256_of
 from edgeferry.models.system.places import ROOT
 
@@ -91,6 +92,13 @@ def fixture_cache(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
         return FixtureCache(Path(named).absolute())
     cache = getattr(request.config, "cache", None)
     return FixtureCache(cache.mkdir("fixtures") if cache else tmp_path_factory.getbasetemp().parent / "fixtures")
+
+
+@pytest.fixture(scope="module")
+def child() -> Iterator[Child]:
+    """Return a child process that the tests of a module may share."""
+    with Child() as child:
+        yield child
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from edgeferry.benchmarks.parity.outcome import Flip
 from edgeferry.benchmarks.parity.rows import Row
-from edgeferry.models.reference import PIXELS, REFERENCE
+from edgeferry.models.reference import PIXELS, REFERENCE, reference_fields
 from edgeferry.models.system.text import plain
 
 if TYPE_CHECKING:
@@ -37,19 +37,21 @@ def confusion(labels: Sequence[str], flips: Iterable[Flip]) -> str:
     return ", ".join([*shown, f"{rest} others"] if rest else shown)
 
 
-def thumbnails(folder: Path, rows: Iterable[Row], *, swapped: bool = False) -> dict[int, str]:
+def thumbnails(folder: Path, rows: Iterable[Row]) -> dict[int, str]:
     """Return a data URI of a PNG picture for every golden image, by number, that a row of a build folder flips.
 
-    ``swapped`` is true where the pixels kept are in the order blue, green, red. Empty where the pixels are not there.
+    Empty where the pixels are not there.
     """
     import numpy as np
 
     wanted = list(dict.fromkeys(flip.image for row in rows for flip in row.verdict.flips))[:MOST_PICTURES]
+    how = reference_fields(folder / REFERENCE).get("preprocessing") or {}
+    order = slice(None, None, -1 if how.get("colour") == "bgr" else 1)
     try:
         pixels = np.load(folder / REFERENCE / PIXELS, mmap_mode="r")
     except (OSError, ValueError):
         return {}
-    return {image: _picture(pixels[image][..., ::-1] if swapped else pixels[image]) for image in wanted if image < len(pixels)}
+    return {image: _picture(pixels[image][..., order]) for image in wanted if image < len(pixels)}
 
 
 def _picture(pixels: "NDArray[np.uint8]") -> str:

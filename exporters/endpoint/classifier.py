@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from edgeferry.models.preprocessing import Preprocessing, normalise, opened, pixels_of, preprocessing_of
-from edgeferry.models.softmax import softmax
+from edgeferry.models.softmax import probabilities_of
 from edgeferry.models.system.errors import EdgeError
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Classifier:
         with _timed(took_ms, "inference"):
             scores = self.infer(batch)
         with _timed(took_ms, "postprocess"):
-            probabilities = softmax(scores) if self.output == "logits" else scores
+            probabilities = probabilities_of(scores, self.output)
         return Classification(probabilities[0], took_ms)
 
     def infer(self, images: "NDArray[np.float32]") -> "NDArray[np.float32]":

@@ -18,7 +18,7 @@ from edgeferry.exporters.graph.fold import constant_node, copy_of, fold_batchnor
 from edgeferry.exporters.graph.source import FOLD_TOLERANCE, Source
 from edgeferry.models.preprocessing import normalise
 from edgeferry.models.reference import PIXELS
-from edgeferry.models.softmax import softmax
+from edgeferry.models.softmax import probabilities_of
 from edgeferry.models.system.errors import EdgeError
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _difference(source: Source, ungrouped: Source) -> float:
         np.concatenate([next(iter(run(tf.constant(image[None])).values())).numpy() for image in images])
         for run in (source.function(1), ungrouped.function(1))
     ]
-    before, after = [softmax(each) if source.output == "logits" else each for each in outputs]
+    before, after = [probabilities_of(each, source.output) for each in outputs]
     return float(np.abs(before - after).max())
 
 

@@ -13,7 +13,7 @@ from edgeferry.models.config.spec import ModelSpec
 from edgeferry.models.golden.scores import keras_scores
 from edgeferry.models.keras_loader import classifier
 from edgeferry.models.reference import CALIBRATION, PIXELS, SCORES, Reference, read_reference
-from edgeferry.models.softmax import softmax
+from edgeferry.models.softmax import probabilities_of
 from edgeferry.models.system.errors import EdgeError
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def read_source(spec: ModelSpec, folder: Path) -> Source:
     def difference(graph: "GraphDef") -> float:
         run = function_of(graph, reference.output)
         outputs = keras_scores(lambda batch: next(iter(run(_tensor(batch)).values())), pixels, spec)
-        return float(np.abs((softmax(outputs) if reference.output == "logits" else outputs) - scores).max())
+        return float(np.abs(probabilities_of(outputs, reference.output) - scores).max())
 
     folded, count = fold_batchnorm(plain, reference.output) if spec.options.fold_batchnorm else (plain, 0)
     if count and (change := difference(folded)) <= FOLD_TOLERANCE:

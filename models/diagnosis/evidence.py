@@ -4,6 +4,8 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from edgeferry.models.sign_test import sign_test
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -64,13 +66,6 @@ def _true_logs(logs: "NDArray[np.float64]", classes: "NDArray[np.int64]", temper
     true = np.exp(scaled[np.arange(len(classes)), classes]) / np.exp(scaled).sum(axis=1)
     bounded: NDArray[np.float64] = np.log(true.clip(FLOOR, 1))
     return bounded
-
-
-def sign_test(wins: int, losses: int) -> float:
-    """Return how probable at least so many wins are by a fair coin; of images right and wrong it is McNemar's exact test."""
-    from scipy.special import bdtrc
-
-    return float(bdtrc(wins - 1, wins + losses, 0.5)) if wins else 1.0
 
 
 def mcnemar(better: Trial, worse: Trial) -> float:

@@ -33,7 +33,7 @@ from edgeferry.models.reference import (
     digests_below,
     reference_key,
 )
-from edgeferry.models.softmax import softmax
+from edgeferry.models.softmax import probabilities_of
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.files import sha256_of, whole_folder, write_json
 
@@ -56,17 +56,16 @@ def make_reference(spec: ModelSpec, folder: Path) -> Reference:
         predict = _predict(spec, data, pixels)
         scores = keras_scores(predict, pixels, spec, data.golden.name)
         output = output_kind(scores, spec)
-        probabilities = softmax(scores) if output == "logits" else scores
+        probabilities = probabilities_of(scores, output)
         findings = (*data.findings, *_judged(spec, predict, data, probabilities, logits=output == "logits"))
         np.save(place / SCORES, probabilities)
         if data.classes is not None:
             np.save(place / LABELS, data.classes)
 
-        def probabilities_of(images: "NDArray[np.uint8]") -> "NDArray[np.float32]":
-            found = keras_scores(predict, images, spec)
-            return softmax(found) if output == "logits" else found
+        def predicted(images: "NDArray[np.uint8]") -> "NDArray[np.float32]":
+            return probabilities_of(keras_scores(predict, images, spec), output)
 
-        _write_more(place, spec, data, probabilities, probabilities_of)
+        _write_more(place, spec, data, probabilities, predicted)
         reference = Reference(
             key=reference_key(spec),
             source_sha256=sha256_of(spec.model),

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from edgeferry.models.golden.uploads import files_in
 from edgeferry.models.preprocessing import normalise
-from edgeferry.models.softmax import softmax
+from edgeferry.models.softmax import probabilities_of
 from edgeferry.models.system.cores import cores_allowed
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.targets.target import Absent, BatchedScores, Job, Run, Unsupported
@@ -220,7 +220,7 @@ def _batched(served: Endpoint, job: Job, output: str) -> BatchedScores | None:
     if not batches:
         return None
     scores = np.concatenate([served.infer(job.main_file.stem, normalise(images[batch], how)) for batch in batches])
-    return BatchedScores(tuple(map(tuple, batches)), softmax(scores) if output == "logits" else scores)
+    return BatchedScores(tuple(map(tuple, batches)), probabilities_of(scores, output))
 
 
 def _timed(call: Callable[[], _Reply], job: Job) -> list[_Reply]:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a number of images shows: exact bounds on how often an artifact agrees, and on how much accuracy it loses.
 
-All bounds are one-sided at 95 %: Clopper and Pearson's for a fraction (Biometrika 26, 1934), McNemar's exact test for two
-classifiers on the same images. They use the incomplete beta function alone: all of scipy.stats takes a second to import.
+All bounds are one-sided at 95 %, Clopper and Pearson's for a fraction (Biometrika 26, 1934). They use the incomplete beta
+function alone: all of scipy.stats takes a second to import.
 """
 
 from typing import Final
@@ -43,13 +43,6 @@ def images_needed(rate: float, shown: float = LEAST_SHOWN) -> int | None:
         enough = at_least(middle - round(rate * middle), middle) >= shown
         few, many = (few, middle) if enough else (middle, many)
     return many
-
-
-def chance_of_worse(worse: int, better: int) -> float:
-    """Return the probability that a fair coin falls ``worse`` times or more in ``worse + better``: McNemar's exact test."""
-    from scipy.special import betainc
-
-    return 1.0 if worse == 0 else float(betainc(worse, better + 1, 0.5))
 
 
 def loss_interval(worse: int, better: int, images: int) -> tuple[float, float]:

@@ -6,10 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from edgeferry.benchmarks.parity.judging.sentences import other_shape
 from edgeferry.benchmarks.parity.outcome import Verdict
 from edgeferry.models.artifact import Artifact, Tolerance
 from edgeferry.models.golden.uploads import UPLOADED, files_in, kind_of
-from edgeferry.models.softmax import softmax
+from edgeferry.models.softmax import probabilities_of
 from edgeferry.targets.target import BatchedScores, Run
 
 if TYPE_CHECKING:
@@ -45,10 +46,10 @@ def batch_problem(run: Run, artifact: Artifact) -> str:
     places = numbers if run.image_indices is None else [run.image_indices.index(at) for at in numbers]
     expected = (len(numbers), *run.scores.shape[1:])
     if run.batched.scores.shape != expected or max(places) >= len(run.scores):
-        return f"in batches its output is {_by(run.batched.scores.shape)} scores; expected {_by(expected)}"
+        return f"in batches its output is {other_shape(run.batched.scores.shape, expected)}"
     if not np.isfinite(run.batched.scores).all():
         return "in a batch its output is NaN or Inf; expected numbers"
-    alone, together = (_probabilities(scores, artifact) for scores in (run.scores[places], run.batched.scores))
+    alone, together = (probabilities_of(scores, artifact.output) for scores in (run.scores[places], run.batched.scores))
     most = min(largest_difference(artifact.tolerance), MOST_IN_A_BATCH)
     apart = np.abs(together - alone).max(axis=1)
     wrong = int((apart > most).sum())
@@ -74,10 +75,6 @@ def _repeats_the_first(together: "NDArray[np.float32]", batched: BatchedScores, 
     return bool((np.abs(together - together[firsts]) <= most).all())
 
 
-def _probabilities(scores: "NDArray[np.float32]", artifact: Artifact) -> "NDArray[np.float32]":
-    return softmax(scores) if artifact.output == "logits" else scores
-
-
 def upload_problem(run: Run, artifact: Artifact, reference: Path) -> str:
     """Return for which kinds of image files the probabilities are not the Keras model's, or nothing."""
     import numpy as np
@@ -86,7 +83,7 @@ def upload_problem(run: Run, artifact: Artifact, reference: Path) -> str:
         return ""
     files, expected = files_in(reference), np.load(reference / UPLOADED, allow_pickle=False)
     if run.uploads.shape != expected.shape:
-        return f"for uploaded files its output is {_by(run.uploads.shape)} scores; expected {_by(expected.shape)}"
+        return f"for uploaded files its output is {other_shape(run.uploads.shape, expected.shape)}"
     most = largest_difference(artifact.tolerance)
     # A file that was refused has no probabilities.
     apart = np.nan_to_num(np.abs(run.uploads - expected).max(axis=1), nan=np.inf).tolist()
@@ -97,7 +94,3 @@ def upload_problem(run: Run, artifact: Artifact, reference: Path) -> str:
     off = [f"for {kind} a probability is off by {each:.3g}" for kind, each in by_kind.items() if most < each < math.inf]
     limit = [f"expected at most {most:.3g} from the Keras model's"] if off else []
     return "; ".join([*refused, *off, *limit])
-
-
-def _by(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape))

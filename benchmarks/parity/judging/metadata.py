@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+from edgeferry.benchmarks.parity.judging.sentences import other_labels
 from edgeferry.exporters.readers.reader import reader_of
 from edgeferry.models.artifact import Artifact
 from edgeferry.models.reference import Reference
@@ -63,10 +64,7 @@ def _same(found: Any, expected: Any) -> bool:
 def _sentence(where: str, key: str, found: Any, expected: Any) -> str:
     if key != "labels":
         return f"{where} names {_text(found)} as its {key}; the config's is {_text(expected)}"
-    if len(found) != len(expected):
-        return f"{where} holds {len(found)} labels; expected {len(expected)}"
-    at = next(at for at, (one, other) in enumerate(zip(found, expected, strict=True)) if one != other)
-    return f"{where} names class {at} {found[at]!r}; the config names it {expected[at]!r}"
+    return other_labels(where, tuple(found), tuple(expected))
 
 
 def _text(value: Any) -> str:

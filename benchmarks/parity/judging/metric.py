@@ -62,10 +62,6 @@ class Metric:
         shown = self.text(value)
         return f"{shown} of {images}" if self.counted and shown != ABSENT and images is not None else shown
 
-    def statement(self, value: float | None, images: int) -> str:
-        """Return a value with its evidence: ``agreement 359 of 360 images``."""
-        return f"{self.title} {self._amount(value, images)}"
-
     def tolerated(self, tolerance: Tolerance) -> str:
         """Return what a tolerance demands of it: ``agreement at least 97.0 %``; nothing where it is not limited."""
         if self.tolerance is None:

@@ -9,10 +9,11 @@ from edgeferry.benchmarks.parity.judging.expected import NO_CLASS, Expected
 from edgeferry.benchmarks.parity.judging.metric import metrics
 from edgeferry.benchmarks.parity.judging.metrics.agreement import agrees
 from edgeferry.benchmarks.parity.judging.metrics.difference import differences
+from edgeferry.benchmarks.parity.judging.sentences import other_labels, other_shape
 from edgeferry.benchmarks.parity.outcome import FLIPS_KEPT, Flip, Verdict
 from edgeferry.benchmarks.report.words import percent, times
 from edgeferry.models.artifact import Artifact
-from edgeferry.models.softmax import softmax
+from edgeferry.models.softmax import probabilities_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +30,7 @@ def judge(scores: "NDArray[np.float32]", labels: tuple[str, ...] | None, artifac
     blank = Verdict("failed", "", images=images, probes=len(expected.probabilities) - images)
     if problem := _incomparable(scores, labels, artifact, expected):
         return replace(blank, reason=problem)
-    probabilities = _probabilities(scores, artifact)
+    probabilities = probabilities_of(scores, artifact.output)
     values = {metric.name: metric.value(probabilities, expected) for metric in metrics().values()}
     found = replace(blank, metrics=values, flips=flips(probabilities, expected))
     counts = {True: images, False: len(expected.probabilities)}
@@ -73,17 +74,13 @@ def far_off(scores: "NDArray[np.float32]", artifact: Artifact, expected: "NDArra
     import numpy as np
 
     if scores.shape != expected.shape:
-        return f"while it was timed, its output was {_by(scores.shape)} scores; expected {_by(expected.shape)}"
+        return f"while it was timed, its output was {other_shape(scores.shape, expected.shape)}"
     if not np.isfinite(scores).all():
         return "while it was timed, its output was NaN or Inf; expected numbers"
-    worst, most = float(np.abs(_probabilities(scores, artifact) - expected).max()), artifact.tolerance.p99_difference
+    worst, most = float(np.abs(probabilities_of(scores, artifact.output) - expected).max()), artifact.tolerance.p99_difference
     if worst <= most:
         return ""
     return f"while it was timed, a probability differed from the Keras model's by {worst:.3g}; expected at most {most:.3g}"
-
-
-def _probabilities(scores: "NDArray[np.float32]", artifact: Artifact) -> "NDArray[np.float32]":
-    return softmax(scores) if artifact.output == "logits" else scores
 
 
 def _incomparable(scores: "NDArray[np.float32]", labels: tuple[str, ...] | None, artifact: Artifact, expected: Expected) -> str:
@@ -91,21 +88,10 @@ def _incomparable(scores: "NDArray[np.float32]", labels: tuple[str, ...] | None,
     import numpy as np
 
     if labels is not None and labels != expected.labels:
-        return _other_labels(labels, expected.labels)
+        return other_labels("the file", labels, expected.labels)
     if artifact.labels != expected.labels:
-        return f"its manifest's labels differ: {_other_labels(artifact.labels, expected.labels)}"
+        return other_labels("its manifest", artifact.labels, expected.labels)
     if scores.shape != expected.probabilities.shape:
-        return f"its output is {_by(scores.shape)} scores; expected {_by(expected.probabilities.shape)}"
+        return f"its output is {other_shape(scores.shape, expected.probabilities.shape)}"
     wrong = int((~np.isfinite(scores).all(axis=1)).sum())
     return f"its output is NaN or Inf for {wrong} of {len(scores)} images; expected numbers" if wrong else ""
-
-
-def _other_labels(found: tuple[str, ...], expected: tuple[str, ...]) -> str:
-    if len(found) != len(expected):
-        return f"the file holds {len(found)} labels; expected {len(expected)}"
-    at = next(at for at, (one, other) in enumerate(zip(found, expected, strict=True)) if one != other)
-    return f"the file names class {at} {found[at]!r}; the config names it {expected[at]!r}"
-
-
-def _by(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape))

@@ -12,7 +12,7 @@ from edgeferry.exporters.graph.simulation.rebuild import Changes, rebuild, run
 from edgeferry.exporters.graph.simulation.rounding import scales_of, to_float16, to_palette, to_range, to_steps
 from edgeferry.exporters.graph.simulation.structure import Structure, channel_axes
 from edgeferry.exporters.graph.source import Source, without_loops
-from edgeferry.models.softmax import softmax
+from edgeferry.models.softmax import probabilities_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,7 +58,7 @@ def _probabilities(simulated: "Simulated", source: Source, pixels: "NDArray[np.u
     rebuilt = rebuild(graph, changes)
     batches = run(rebuilt, rebuilt.results[source.output], pixels, source.spec.preprocessing)
     scores = np.concatenate(list(batches)).astype(np.float32)
-    return softmax(scores) if source.output == "logits" else scores
+    return probabilities_of(scores, source.output)
 
 
 def _simplified(source: Source) -> "GraphDef":

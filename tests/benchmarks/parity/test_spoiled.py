@@ -4,7 +4,7 @@
 import json
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -52,12 +52,6 @@ OTHERS = {
 }
 TARGETS |= OTHERS
 GRAPH_FORMATS = tuple(name for name in TARGETS if name != "keras")
-
-
-@pytest.fixture(scope="module")
-def child() -> Iterator[Child]:
-    with Child() as child:
-        yield child
 
 
 @pytest.fixture(autouse=True)

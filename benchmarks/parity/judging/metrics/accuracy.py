@@ -3,10 +3,11 @@
 
 from typing import TYPE_CHECKING, Final
 
-from edgeferry.benchmarks.parity.judging.evidence import chance_of_worse, loss_interval
+from edgeferry.benchmarks.parity.judging.evidence import loss_interval
 from edgeferry.benchmarks.parity.judging.expected import Expected
 from edgeferry.benchmarks.parity.judging.metric import Metric
 from edgeferry.benchmarks.report.words import percent, points
+from edgeferry.models.sign_test import sign_test
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,7 +40,7 @@ def accuracy_loss(probabilities: "NDArray[np.float32]", expected: Expected) -> f
     if not expected.is_labelled:
         return None
     worse, better = right_in_one(probabilities, expected)
-    return (worse - better) / expected.golden if worse <= better or chance_of_worse(worse, better) <= CHANCE else 0.0
+    return (worse - better) / expected.golden if worse <= better or sign_test(worse, better) <= CHANCE else 0.0
 
 
 def accuracy_loss_most(probabilities: "NDArray[np.float32]", expected: Expected) -> float | None:

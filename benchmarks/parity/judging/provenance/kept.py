@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from edgeferry.benchmarks.parity.judging.provenance.weight_check import WeightCheck
 from edgeferry.benchmarks.parity.rows import Row, cleaned
+from edgeferry.exporters.readers.reader import readers
 from edgeferry.exporters.weights.constants import WEIGHTS, read_constants
 from edgeferry.models.artifact import Artifact, read_artifact
 from edgeferry.models.system.closure import CodeDigests
@@ -20,13 +21,12 @@ SCHEMA: Final = 1
 CHECKS: Final = "checks.json"
 # The code that a result follows from.
 CHECK: Final = "edgeferry.benchmarks.parity.judging.provenance.check"
-READER_MODULES: Final = tuple(f"edgeferry.exporters.weights.{kind}" for kind in ("tflite", "onnx", "coreml", "tfjs"))
 
 
 def known_checks(build: Path, artifacts: Mapping[str, Artifact], sha256: Sha256, *, reuse: bool) -> dict[str, WeightCheck]:
     """Return the result for each artifact, computed now or, with ``reuse``, kept from the same files and code."""
     constants = read_constants(build / WEIGHTS, sha256)
-    code = CodeDigests(sha256).of(CHECK, *READER_MODULES) if constants is not None else ""
+    code = CodeDigests(sha256).of(CHECK, *_reader_modules()) if constants is not None else ""
     known = _read(build / WEIGHTS / CHECKS) if constants is not None else {}
     found = {}
     for name, artifact in artifacts.items():
@@ -34,6 +34,10 @@ def known_checks(build: Path, artifacts: Mapping[str, Artifact], sha256: Sha256,
         kept = _check_of(known.get(key)) if reuse else None
         found[name] = kept or _computed(build, artifact, sha256, key)
     return found
+
+
+def _reader_modules() -> list[str]:
+    return [each.weights.__module__ for each in readers().values() if each.weights is not None]
 
 
 def _computed(build: Path, artifact: Artifact, sha256: Sha256, key: str) -> WeightCheck:

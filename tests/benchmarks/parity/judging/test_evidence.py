@@ -3,7 +3,8 @@
 
 import pytest
 
-from edgeferry.benchmarks.parity.judging.evidence import at_least, at_most, chance_of_worse, images_needed, loss_interval
+from edgeferry.benchmarks.parity.judging.evidence import at_least, at_most, images_needed, loss_interval
+from edgeferry.models.sign_test import sign_test
 
 
 @pytest.mark.parametrize(("images", "shown"), [(220, 0.98648), (299, 0.99003), (360, 0.99171), (1000, 0.99701)])
@@ -25,11 +26,11 @@ def test_mcnemar_s_test_is_the_exact_binomial_one(worse: int, better: int) -> No
     from scipy.stats import binomtest
 
     expected = binomtest(worse, worse + better, 0.5, "greater").pvalue if worse + better else 1
-    assert chance_of_worse(worse, better) == pytest.approx(expected)
+    assert sign_test(worse, better) == pytest.approx(expected)
 
 
 def test_five_discordant_images_are_needed_to_show_a_loss_at_five_percent() -> None:
-    assert chance_of_worse(4, 0) > 0.05 >= chance_of_worse(5, 0)
+    assert sign_test(4, 0) > 0.05 >= sign_test(5, 0)
 
 
 @pytest.mark.parametrize(("rate", "images"), [(0.0, 29), (0.02, 46), (0.05, 116), (0.1, None), (0.5, None)])

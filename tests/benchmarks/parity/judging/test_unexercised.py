@@ -3,7 +3,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -20,12 +20,6 @@ from edgeferry.models.artifact import files_of, read_artifact, write_manifest
 from edgeferry.models.exports import record_manifest
 from edgeferry.models.system.child import Child
 from edgeferry.targets.target import choose
-
-
-@pytest.fixture(scope="module")
-def child() -> Iterator[Child]:
-    with Child() as child:
-        yield child
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,6 @@
 """What artifacts are compared with besides the reference: the model's constants, and what each precision should change."""
 
 import shutil
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -41,16 +40,19 @@ class Work:
 
 def keep_constants(work: Work, reference: Reference) -> None:
     """Have the constants of the model's graph at hand; where that fails, the weights of artifacts are not checked."""
-    folder, log = work.build / WEIGHTS, work.build / ".weights.log"
+    folder, log = work.build / WEIGHTS, work.build / "weights.log"
     tools = {name: found for name in CONSTANTS_TOOLS if (found := installed_version(name))}
     key = digest([reference.sha256, reference.source_sha256, work.spec.options.fold_batchnorm, tools, work.code.of(CONSTANTS)])
     kept = read_constants(folder, work.sha256)
     if kept is not None and kept.key == key:
         return
     shutil.rmtree(folder, ignore_errors=True)
-    with suppress(EdgeError, ChildError):
+    try:
         work.child.call(preparation.keep, work.spec, work.build, key, log=log)
-    log.unlink(missing_ok=True)
+    except (EdgeError, ChildError) as error:
+        work.step(f"the weights of artifacts cannot be checked, the model's constants were not kept: {error}")
+    else:
+        log.unlink(missing_ok=True)
 
 
 def keep_yardsticks(work: Work, there: list[Format], reference: Reference) -> None:

@@ -22,7 +22,7 @@ from edgeferry.models.reference import PIXELS, REFERENCE, Reference, calibration
 from edgeferry.models.system.child import Child, ChildError
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.files import explain_disk_errors
-from edgeferry.models.yardstick import read_yardstick
+from edgeferry.models.yardstick import problem_of, read_yardstick
 from edgeferry.targets.target import Absent, Job, Run, Target, Unsupported, targets
 
 JOB_TIMEOUT_S: Final = 900.0
@@ -93,6 +93,9 @@ def _judged(bench: Bench, blank: Row, run: Run, artifact: Artifact) -> Row:
         facts |= {"integer_steps": found.steps, "integer_other_classes": found.other_classes}
         verdict = _with_integers(verdict, found.problem)
     verdict = also_judged(verdict, run, artifact, bench.build / REFERENCE)
+    if artifact.precision is not None and expected.simulated is None:
+        why = problem_of(bench.build, artifact.precision) or "it was not simulated; `make export-all` does"
+        facts["expected_difference"] = f"not known, {why}"
     verdict = with_likely_cause(verdict, artifact, bench.reference)
     # The times of a software-rendered GPU say nothing of any GPU.
     timed = bool(run.latencies_ms) and not run.environment.get("software_gpu")

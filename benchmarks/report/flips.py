@@ -45,6 +45,8 @@ def thumbnails(folder: Path, rows: Iterable[Row]) -> dict[int, str]:
     import numpy as np
 
     wanted = list(dict.fromkeys(flip.image for row in rows for flip in row.verdict.flips))[:MOST_PICTURES]
+    if not wanted:
+        return {}
     how = reference_fields(folder / REFERENCE).get("preprocessing") or {}
     order = slice(None, None, -1 if how.get("colour") == "bgr" else 1)
     try:

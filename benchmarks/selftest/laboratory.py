@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edgeferry.benchmarks.parity.bench import Bench
-from edgeferry.benchmarks.parity.judging.expected import NO_CLASS, images_to_run
+from edgeferry.benchmarks.parity.judging.expected import NO_CLASS, images_to_run, read_expected
 from edgeferry.benchmarks.parity.one_run import JOB_TIMEOUT_S, run_job
 from edgeferry.benchmarks.parity.run import run_all
 from edgeferry.benchmarks.selftest.families.stale import UNSIGNED
@@ -19,7 +19,7 @@ from edgeferry.benchmarks.selftest.trial import Answers, Trial, answers_of, harm
 from edgeferry.models.artifact import MANIFEST, Artifact, read_artifact
 from edgeferry.models.config.spec import ModelSpec
 from edgeferry.models.exports import Export, Exports
-from edgeferry.models.reference import CALIBRATION, LABELS, REFERENCE
+from edgeferry.models.reference import CALIBRATION, REFERENCE
 from edgeferry.models.system.child import Child, ChildError
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.files import sha256_of
@@ -69,7 +69,7 @@ def open_laboratory(spec: ModelSpec, bench: Bench, more: "Labelled | None") -> I
     scratch = bench.build / SCRATCH
     link_build(bench.build, scratch)
     try:
-        images, labels = _images(bench.build, scratch, more)
+        images, labels = _images(bench, scratch, more)
         with ExitStack() as stack:
             exporter, runner = stack.enter_context(Child()), stack.enter_context(Child())
             yield Laboratory(spec, replace(bench, build=scratch, child=runner), scratch, images, labels, exporter, runner)
@@ -77,11 +77,13 @@ def open_laboratory(spec: ModelSpec, bench: Bench, more: "Labelled | None") -> I
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _images(build: Path, scratch: Path, more: "Labelled | None") -> "tuple[Path, NDArray[np.int64]]":
+def _images(bench: Bench, scratch: Path, more: "Labelled | None") -> "tuple[Path, NDArray[np.int64]]":
     """Return a file with golden images, probes, calibration images and more, and the class of each."""
     import numpy as np
 
-    checked, golden = np.load(images_to_run(build), mmap_mode="r"), np.load(build / REFERENCE / LABELS)
+    build = bench.build
+    checked = np.load(images_to_run(build), mmap_mode="r")
+    golden = read_expected(build / REFERENCE, bench.reference.labels).classes
     parts, labels = [checked], [golden, np.full(len(checked) - len(golden), NO_CLASS)]
     with suppress(FileNotFoundError):
         parts.append(np.load(build / REFERENCE / CALIBRATION, mmap_mode="r"))

@@ -15,7 +15,7 @@ from edgeferry.models.system.files import digest_of_files
 from edgeferry.targets.host.installed import is_checkout
 from edgeferry.targets.litert.tflite_file import dequantized, labels_in, quantized
 from edgeferry.targets.target import BatchedScores, Job, Run, Unsupported
-from edgeferry.targets.timing import FEW_S, FEWEST, batches_of
+from edgeferry.targets.timing import ENOUGH, FEW_S, FEWEST, LONGEST_S, batches_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -88,7 +88,9 @@ def describe_job(job: Job, engine: Engine, backend: str) -> dict[str, Any]:
         "shape": list(images.shape),
         "order": read_order(job.reference, len(images)),
         "fewest": FEWEST,
+        "enough": ENOUGH,
         "few_s": FEW_S,
+        "longest_s": LONGEST_S,
         "batches": batches_of(job) if takes.shape[0] is None else [],
         "scores": SCORES,
         "warmup": job.warmup,

@@ -71,7 +71,8 @@ async function predictAndTime(model, job, images) {
   const indices = [];
   const begun = performance.now();
   for (const at of order) {
-    if (job.limited && rows.length >= job.fewest && performance.now() - begun > 1000 * job.few_s) {
+    const budgetS = rows.length >= job.enough ? job.few_s : job.longest_s;
+    if (job.limited && rows.length >= job.fewest && performance.now() - begun > 1000 * budgetS) {
       break;
     }
     rows.push(await predicted(ready(at)));

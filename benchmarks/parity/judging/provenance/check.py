@@ -13,7 +13,7 @@ from edgeferry.benchmarks.parity.judging.provenance.candidates import (
     preprocessing_of,
 )
 from edgeferry.benchmarks.parity.judging.provenance.matching import Altered, Matching, matched, settle
-from edgeferry.benchmarks.parity.judging.provenance.weight_check import WeightCheck
+from edgeferry.benchmarks.parity.judging.provenance.weight_check import WeightCheck, of_no_reader
 from edgeferry.exporters.readers.reader import reader_of
 from edgeferry.exporters.weights.constants import WEIGHTS, Constants, read_constants
 from edgeferry.exporters.weights.stored import StoredWeight
@@ -41,7 +41,7 @@ def check_weights(build: Path, artifact: Artifact, sha256: Sha256 = sha256_of) -
 def _checked(build: Path, artifact: Artifact, constants: Constants) -> WeightCheck:
     stored = _stored(build / artifact.format / artifact.main_file)
     if stored is None:
-        return WeightCheck(0, not_checked=f"nothing reads the weights of {artifact.kind} files")
+        return of_no_reader(artifact.kind)
     candidates = [*candidates_of(constants), *preprocessing_of(artifact.preprocessing)]
     matching = matched(stored, candidates)
     unknown = tuple(matching.left)

@@ -7,9 +7,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
-from edgeferry.benchmarks.parity.judging.provenance.weight_check import WeightCheck
+from edgeferry.benchmarks.parity.judging.provenance.weight_check import WeightCheck, of_no_reader
 from edgeferry.benchmarks.parity.rows import Row, cleaned
-from edgeferry.exporters.readers.reader import readers
+from edgeferry.exporters.readers.reader import reader_of, readers
 from edgeferry.exporters.weights.constants import WEIGHTS, read_constants
 from edgeferry.models.artifact import Artifact, read_artifact
 from edgeferry.models.system.closure import CodeDigests
@@ -41,7 +41,10 @@ def _reader_modules() -> list[str]:
 
 
 def _computed(build: Path, artifact: Artifact, sha256: Sha256, key: str) -> WeightCheck:
-    # numpy, which a run with nothing to do does not need.
+    reader = reader_of(build / artifact.format / artifact.main_file)
+    if reader is None or reader.weights is None:
+        return of_no_reader(artifact.kind)
+    # It imports numpy, which a run with nothing to do does not need.
     from edgeferry.benchmarks.parity.judging.provenance.check import check_weights
 
     found = check_weights(build, artifact, sha256)

@@ -38,3 +38,8 @@ class WeightCheck:
         parts += [*self.altered[:SHOWN], *self.dropped[:SHOWN]]
         more = max(0, len(self.altered) - SHOWN) + max(0, len(self.dropped) - SHOWN)
         return "; ".join([*parts, f"and {more} more"] if more else parts)
+
+
+def of_no_reader(kind: str) -> WeightCheck:
+    """Return the result for a kind of file whose weights nothing reads."""
+    return WeightCheck(0, not_checked=f"nothing reads the weights of {kind} files")

@@ -5,6 +5,7 @@ import pytest
 
 from edgeferry.benchmarks.parity.judging.evidence import at_least, at_most, images_needed, loss_interval
 from edgeferry.models.sign_test import sign_test
+from edgeferry.targets.timing import ENOUGH
 
 
 @pytest.mark.parametrize(("images", "shown"), [(220, 0.98648), (299, 0.99003), (360, 0.99171), (1000, 0.99701)])
@@ -36,6 +37,10 @@ def test_five_discordant_images_are_needed_to_show_a_loss_at_five_percent() -> N
 @pytest.mark.parametrize(("rate", "images"), [(0.0, 29), (0.02, 46), (0.05, 116), (0.1, None), (0.5, None)])
 def test_how_many_images_would_show_enough(rate: float, images: int | None) -> None:
     assert images_needed(rate) == images
+
+
+def test_a_software_rendered_gpu_runs_as_many_images_as_a_verdict_needs() -> None:
+    assert images_needed(0) == ENOUGH
 
 
 def test_the_interval_of_a_loss_holds_what_was_seen_and_shrinks_with_images() -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from edgeferry.exporters.format import WITH_AUTHOR, Format, Written
+from edgeferry.exporters.graph.rewrites.exponentials import ERFC
+from edgeferry.exporters.graph.rewritten import EVERYWHERE, rewritten
 from edgeferry.exporters.graph.source import INPUT, Source
 from edgeferry.exporters.options import option
 from edgeferry.models.artifact import Tensor, Tolerance
@@ -45,7 +47,7 @@ def write(source: Source, folder: Path, options: OnnxOptions = OnnxOptions()) ->
             f"{tf2onnx.__version__} writes.",
         )
     model, _ = tf2onnx.convert.from_graph_def(
-        source.graph_of(None), input_names=[f"{INPUT}:0"], output_names=[f"{source.output}:0"], opset=opset
+        rewritten(source, *EVERYWHERE, ERFC).graph_of(None), input_names=[f"{INPUT}:0"], output_names=[f"{source.output}:0"], opset=opset
     )
     _rename(model, {f"{INPUT}:0": INPUT, f"{source.output}:0": source.output})
     for tensor in (*model.graph.input, *model.graph.output):

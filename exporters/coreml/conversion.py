@@ -12,24 +12,22 @@ from collections.abc import Collection
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from edgeferry.exporters.graph.fold import constant_node, fold_constants, reachable, spell_out_erfc
-from edgeferry.exporters.graph.groups import CALLS, without_calls
+from edgeferry.exporters.graph.fold import constant_node, reachable
+from edgeferry.exporters.graph.rewrites.exponentials import ERFC
+from edgeferry.exporters.graph.rewrites.resizing import NEAREST
+from edgeferry.exporters.graph.rewritten import EVERYWHERE, rewritten
 from edgeferry.exporters.graph.source import INPUT, Source, function_of, without_loops
 from edgeferry.models.keras_loader import classifier
 from edgeferry.models.system.errors import EdgeError
 
 if TYPE_CHECKING:
-    from tensorflow.core.framework.function_pb2 import FunctionDef
     from tensorflow.core.framework.graph_pb2 import GraphDef
-    from tensorflow.core.framework.node_def_pb2 import NodeDef
 
 FLOAT16: Final = "float16"
 FLOAT32: Final = "float32"
 PROBABILITIES: Final = "probabilities"
 LABEL: Final = "classLabel"
 COLOUR_LAYOUTS: Final = {"rgb": "RGB", "bgr": "BGR", "gray": "GRAYSCALE"}
-# Changed functions get new names, because TensorFlow has registered the old ones already.
-CHANGED: Final = "_to_be_inlined"
 # coremltools 9.0's message for an operation it does not convert: the operation, and the node that has it. The exception carries
 # nothing else; where the message has another form, it is passed on as it is.
 LACKING: Final = re.compile(
@@ -97,10 +95,7 @@ def prepared(source: Source) -> "GraphDef":
     """Return the graph for one image, from pixels (one scale for all channels) to probabilities, in coremltools' operations."""
     import numpy as np
 
-    graph = without_calls(without_loops(source).graph_of(1))
-    if any(node.op in CALLS for node in graph.node):
-        graph = _inlined(graph, source.output)
-    spell_out_erfc(graph)
+    graph = rewritten(without_loops(source), *EVERYWHERE, ERFC, NEAREST).graph_of(1)
     std = source.spec.preprocessing.std
     if len(set(std)) > 1:
         _multiply_input(graph, np.float32(std[0]) / np.asarray(std, dtype=np.float32))
@@ -108,30 +103,6 @@ def prepared(source: Source) -> "GraphDef":
         node = graph.node.add(name=PROBABILITIES, op="Softmax", input=[source.output])
         node.attr["T"].type = 1
     return reachable(graph, PROBABILITIES)
-
-
-def _inlined(graph: "GraphDef", output: str) -> "GraphDef":
-    """Return the graph with function calls replaced by the functions' bodies.
-
-    A dilated grouped convolution is several operations, which ``without_calls`` does not handle.
-    """
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
-    functions = {each.signature.name: each for each in graph.library.function}
-    for each in (*graph.node, *functions.values()):
-        # Functions that XLA must compile are not inlined.
-        each.attr.pop("_XlaMustCompile", None)
-    for called in [value.func for node in (*graph.node, *_nodes_in(functions)) for value in node.attr.values()]:
-        if called.name in functions:
-            called.name += CHANGED
-    for name, function in functions.items():
-        function.signature.name = name + CHANGED
-    inlined = convert_variables_to_constants_v2(function_of(graph, output), lower_control_flow=False, aggressive_inlining=True)
-    return fold_constants(inlined.graph.as_graph_def(), output)
-
-
-def _nodes_in(functions: "dict[str, FunctionDef]") -> "list[NodeDef]":
-    return [node for function in functions.values() for node in function.node_def]
 
 
 def _image_type(source: Source) -> Any:

@@ -13,7 +13,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from edgeferry.exporters.graph.fold import ADDITIONS, fold_batchnorm, node_of, value_of
-from edgeferry.exporters.graph.groups import CALLS, without_calls
+from edgeferry.exporters.graph.calls import CALLS
 from edgeferry.exporters.graph.source import Source
 from edgeferry.exporters.weights.constants import (
     ARRAYS,
@@ -55,7 +55,7 @@ FLOAT: Final = 1
 
 def keep_constants(source: Source, folder: "Path", key: str) -> None:
     """Write the constants of a model and their record to a folder, whole or not at all."""
-    plain = without_calls(source.graph)
+    plain = source.graph
     folded, _ = fold_batchnorm(plain, source.output)
     own, merged = _values(plain), _values(folded)
     known = {_content(node): name for name, node in own.items()}

@@ -24,13 +24,21 @@ ADDITIONS: Final = ("Add", "AddV2")
 
 
 def fold_constants(graph: "GraphDef", output: str) -> "GraphDef":
-    """Return the graph with values that depend only on constants computed, and nodes that the output does not need removed."""
+    """Return the graph with values that depend only on constants computed, and nodes that the output does not need removed.
+
+    Sizes that are known are constants, such as height and width where the batch size is open.
+    """
     import numpy as np
     import tensorflow as tf
 
     folded = copy_of(graph)
     with tf.Graph().as_default() as whole:
         tf.import_graph_def(graph, name="")
+    if sizes := _known_sizes(folded, whole):
+        for node in folded.node:
+            if node.name in sizes:
+                node.CopyFrom(constant_node(node.name, sizes[node.name]))
+        return fold_constants(folded, output)
     computed = _edge_of_constants(graph, whole)
     if computed:
         with tf.compat.v1.Session(graph=whole) as session:
@@ -52,19 +60,6 @@ def fold_batchnorm(graph: "GraphDef", output: str) -> "tuple[GraphDef, int]":
     scaled = [node for node in folded.node if node.op == "Mul"]
     count = sum(_fold_one(node, nodes, uses, folded) for node in scaled)
     return reachable(_with_bias_adds(reachable(folded, output)), output), count
-
-
-def spell_out_erfc(graph: "GraphDef") -> None:
-    """Replace erfc(x), which Keras uses for exact GELU and few converters support, by 1 - erf(x)."""
-    import numpy as np
-
-    for node in [each for each in graph.node if each.op == "Erfc"]:
-        error = graph.node.add(name=f"{node.name}/erf", op="Erf", input=list(node.input))
-        error.attr["T"].CopyFrom(node.attr["T"])
-        one = constant_node(f"{node.name}/one", np.asarray(1, np.float32))
-        graph.node.append(one)
-        node.op = "Sub"
-        node.input[:] = [one.name, error.name]
 
 
 def _fold_one(multiply: "NodeDef", nodes: "dict[str, NodeDef]", uses: "Counter[str]", graph: "GraphDef") -> bool:
@@ -202,6 +197,30 @@ def _edge_of_constants(graph: "GraphDef", whole: "tf.Graph") -> list[str]:
         else:
             edge.update(name for name in inputs if name in constant)
     return sorted(node.name for node in graph.node if node.name in edge and node.op != "Const")
+
+
+def _known_sizes(graph: "GraphDef", whole: "tf.Graph") -> "dict[str, NDArray[np.float32]]":
+    """Return the sizes taken out of the shape of a value, by the name of the slice that takes them, where they are known."""
+    import numpy as np
+    import tensorflow as tf
+
+    known = {}
+    for node in graph.node:
+        operation = whole.get_operation_by_name(node.name)
+        if node.op != "StridedSlice" or operation.inputs[0].op.type != "Shape":
+            continue
+        shape = operation.inputs[0].op.inputs[0].shape
+        begin, end, step = (tf.get_static_value(each) for each in operation.inputs[1:])
+        plain = not any(node.attr[name].i for name in ("ellipsis_mask", "new_axis_mask"))
+        if shape.rank is None or begin is None or end is None or step is None or len(begin) != 1 or not plain:
+            continue
+        first = None if node.attr["begin_mask"].i else int(begin[0])
+        last = None if node.attr["end_mask"].i else int(end[0])
+        is_one = bool(node.attr["shrink_axis_mask"].i)
+        sizes = shape.as_list()[first] if is_one else shape.as_list()[first : last : int(step[0])]
+        if sizes is not None and (is_one or None not in sizes):
+            known[node.name] = np.asarray(sizes, operation.outputs[0].dtype.as_numpy_dtype)
+    return known
 
 
 def _is_computable(operation: "tf.Operation") -> bool:

@@ -7,18 +7,16 @@ operations that every runtime supports:
     y = convolution(x, w in g groups)    becomes    y = concat(convolution(split(x, g)[i], w[i]) for each group i)
 
 and one depthwise convolution where a group is one channel. The bias and activation that follow move into each group, where
-converters fuse them. Keras wraps a grouped convolution in a function compiled by XLA; the call is replaced by its body first.
+converters fuse them.
 """
 
 from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from edgeferry.exporters.graph.fold import constant_node, copy_of, fold_batchnorm, is_channels_last, node_of, reachable, value_of
+from edgeferry.exporters.graph.fold import constant_node, copy_of, is_channels_last, node_of, reachable, value_of
+from edgeferry.exporters.graph.rewritten import difference_from_keras
 from edgeferry.exporters.graph.source import FOLD_TOLERANCE, Source
-from edgeferry.models.preprocessing import normalise
-from edgeferry.models.reference import PIXELS
-from edgeferry.models.softmax import probabilities_of
 from edgeferry.models.system.errors import EdgeError
 
 if TYPE_CHECKING:
@@ -28,13 +26,9 @@ if TYPE_CHECKING:
     from tensorflow.core.framework.graph_pb2 import GraphDef
     from tensorflow.core.framework.node_def_pb2 import NodeDef
 
-CALLS: Final = ("PartitionedCall", "StatefulPartitionedCall")
-# Operations between the arguments of such a function and its convolution that do not change the values.
-PASSES_ON: Final = ("Identity", "NoOp")
 # The activations that TF Lite fuses into a convolution.
 FUSED_ACTIVATIONS: Final = ("Relu", "Relu6")
 LAST_AXIS: Final = 3
-IMAGES_COMPARED: Final = 32
 
 
 def without_groups(source: Source) -> tuple[Source, int]:
@@ -43,13 +37,11 @@ def without_groups(source: Source) -> tuple[Source, int]:
     Raises:
         EdgeError: its outputs for golden images would change.
     """
-    plain = without_calls(source.graph_of(1))
-    folded = fold_batchnorm(plain, source.output)[0] if source.folding in {"folded", "nothing to fold"} else plain
-    split, groups = split_groups(folded, source.output)
+    split, groups = split_groups(source.graph_of(1), source.output)
     if not groups:
         return source, 0
     ungrouped = replace(source, graph=split, single=split)
-    if (change := _difference(source, ungrouped)) > FOLD_TOLERANCE:
+    if (change := difference_from_keras(ungrouped)) > FOLD_TOLERANCE:
         raise EdgeError(
             "EF-grouped-convolution",
             f"replacing grouped convolutions by one convolution per group changes outputs by {change:.1e}, more than "
@@ -58,43 +50,9 @@ def without_groups(source: Source) -> tuple[Source, int]:
     return ungrouped, groups
 
 
-def _difference(source: Source, ungrouped: Source) -> float:
-    import numpy as np
-    import tensorflow as tf
-
-    images = normalise(np.load(source.folder / PIXELS, mmap_mode="r")[:IMAGES_COMPARED], source.spec.preprocessing)
-    outputs = [
-        np.concatenate([next(iter(run(tf.constant(image[None])).values())).numpy() for image in images])
-        for run in (source.function(1), ungrouped.function(1))
-    ]
-    before, after = [probabilities_of(each, source.output) for each in outputs]
-    return float(np.abs(before - after).max())
-
-
-def without_calls(graph: "GraphDef") -> "GraphDef":
-    """Return the graph with each call of a function that only computes one Conv2D replaced by that Conv2D."""
-    taken = copy_of(graph)
-    functions = {function.signature.name: function for function in graph.library.function}
-    for node in taken.node:
-        function = functions.get(node.attr["f"].func.name) if node.op in CALLS else None
-        work = [each for each in function.node_def if each.op not in PASSES_ON] if function is not None else []
-        if function is None or [each.op for each in work] != ["Conv2D"]:
-            continue
-        arguments = dict(zip([each.name for each in function.signature.input_arg], node.input, strict=True))
-        passed = {each.name: node_of(each.input[0]) for each in function.node_def if each.op == "Identity"}
-        sources = [passed.get(node_of(name), node_of(name)) for name in work[0].input]
-        if arguments.keys() >= set(sources):
-            _become(node, work[0], [arguments[source] for source in sources])
-    return taken
-
-
-def _become(call: "NodeDef", convolution: "NodeDef", inputs: list[str]) -> None:
-    call.op, call.input[:] = convolution.op, inputs
-    call.attr.clear()
-    for key, value in convolution.attr.items():
-        # Attributes that begin with an underscore describe the function: how it is compiled, and shapes recorded in it.
-        if not key.startswith("_"):
-            call.attr[key].CopyFrom(value)
+def notes_on(groups: int) -> tuple[str, ...]:
+    """Return what a manifest notes where a classifier had so many grouped convolutions."""
+    return (f"{groups} grouped convolutions written as one per group, or depthwise",) if groups else ()
 
 
 def split_groups(graph: "GraphDef", output: str) -> "tuple[GraphDef, int]":

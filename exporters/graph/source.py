@@ -110,14 +110,14 @@ def read_source(spec: ModelSpec, folder: Path) -> Source:
     """
     import numpy as np
 
-    from edgeferry.exporters.graph.fold import fold_batchnorm, fold_constants
+    from edgeferry.exporters.graph.fold import fold_batchnorm
 
     reference = read_reference(folder)
     if reference is None:
         raise EdgeError("EF-reference-missing", f"{folder} holds no reference; `edgeferry export {spec.path}` makes it.")
-    plain = fold_constants(_frozen(spec, reference.output, None), reference.output)
+    plain = _frozen(spec, reference.output, None)
     loops = any(node.op in LOOPS for node in plain.node)
-    single = fold_constants(_frozen(spec, reference.output, 1), reference.output) if loops else None
+    single = _frozen(spec, reference.output, 1) if loops else None
     pixels = np.load(folder / PIXELS, mmap_mode="r")
     scores = np.load(folder / SCORES)
 
@@ -146,10 +146,10 @@ def read_source(spec: ModelSpec, folder: Path) -> Source:
 
 def traced_again(source: Source) -> Source:
     """Return the classifier frozen again from the Keras model as it is in memory, folded as ``source`` is, unchecked."""
-    from edgeferry.exporters.graph.fold import fold_batchnorm, fold_constants
+    from edgeferry.exporters.graph.fold import fold_batchnorm
 
     def frozen(batch: int | None) -> "GraphDef":
-        plain = fold_constants(_frozen(source.spec, source.output, batch), source.output)
+        plain = _frozen(source.spec, source.output, batch)
         return fold_batchnorm(plain, source.output)[0] if source.folding == "folded" else plain
 
     return replace(source, graph=frozen(None), single=None if source.single is None else frozen(1))
@@ -163,7 +163,7 @@ def without_loops(source: Source) -> Source:
     """
     import keras
 
-    from edgeferry.exporters.graph.fold import fold_batchnorm, fold_constants
+    from edgeferry.exporters.graph.fold import fold_batchnorm
 
     if source.single is None:
         return source
@@ -173,7 +173,7 @@ def without_loops(source: Source) -> Source:
     try:
         for layer in looping:
             layer.unroll = True
-        graph = fold_constants(_frozen(source.spec, source.output, None), source.output)
+        graph = _frozen(source.spec, source.output, None)
     finally:
         for layer in looping:
             layer.unroll = False
@@ -187,18 +187,29 @@ def without_loops(source: Source) -> Source:
 
 
 def _frozen(spec: ModelSpec, output: str, batch: int | None) -> "GraphDef":
+    """Return the classifier as a graph of constants and operations, without calls, its nodes in the order of computation."""
+    import keras
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    from edgeferry.exporters.graph.calls import inlined
+    from edgeferry.exporters.graph.fold import reachable
 
     model, how = classifier(spec), spec.preprocessing
 
     image = tf.TensorSpec((batch, how.height, how.width, how.channels), tf.float32, name=INPUT)
-    traced = tf.function(lambda image: _only(model(image, training=False)), input_signature=[image])
+
+    def predict(image: Any) -> Any:
+        # Layers that augment update the state of their random numbers, even at inference: here without effect.
+        with keras.StatelessScope():
+            return _only(model(image, training=False))
+
+    traced = tf.function(predict, input_signature=[image])
     frozen = convert_variables_to_constants_v2(traced.get_concrete_function(), lower_control_flow=False, aggressive_inlining=True)
     graph = frozen.graph.as_graph_def()
     named = graph.node.add(name=output, op="Identity", input=[frozen.outputs[0].name])
     named.attr["T"].type = tf.float32.as_datatype_enum
-    return graph
+    return inlined(reachable(graph, output), output)
 
 
 def function_of(graph: "GraphDef", output: str) -> Any:

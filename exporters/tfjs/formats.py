@@ -19,6 +19,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from edgeferry.exporters.format import Format, Written
+from edgeferry.exporters.graph.groups import notes_on, without_groups
+from edgeferry.exporters.graph.rewrites.exponentials import ERFC
+from edgeferry.exporters.graph.rewritten import EVERYWHERE, rewritten
 from edgeferry.exporters.graph.source import INPUT, Source, without_loops
 from edgeferry.exporters.options import option
 from edgeferry.exporters.tfjs.graph import finished, prepared
@@ -60,7 +63,8 @@ def write(source: Source, folder: Path, options: TfjsOptions, precision: str) ->
 
     converter = conversion()
     unrolled = without_loops(source)
-    graph, signature = _optimized(converter, unrolled)
+    ungrouped, groups = without_groups(rewritten(unrolled, *EVERYWHERE, ERFC))
+    graph, signature = _optimized(converter, ungrouped)
     # Moves the weights out of the graph; before the graph is written, or both files would contain them.
     weights = converter.extract_weights(graph)
     converter.write_artifacts(
@@ -78,7 +82,7 @@ def write(source: Source, folder: Path, options: TfjsOptions, precision: str) ->
         "shard_bytes": options.shard_bytes,
         "structured_output": options.structured_output,
     }
-    notes = () if unrolled is source else ("recurrent layers are unrolled",)
+    notes = (*(() if unrolled is source else ("recurrent layers are unrolled",)), *notes_on(groups))
     return Written(FILE, *_read(folder / FILE), notes=notes, options=recorded)
 
 

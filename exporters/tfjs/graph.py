@@ -18,7 +18,6 @@ from edgeferry.exporters.graph.fold import (
     is_channels_last,
     node_of,
     reachable,
-    spell_out_erfc,
     value_of,
 )
 
@@ -50,7 +49,6 @@ def prepared(graph: "GraphDef", output: str) -> "GraphDef":
     """
     changed = copy_of(graph)
     _state_shapes(changed)
-    spell_out_erfc(changed)
     _give_biases(changed)
     _fuse(changed)
     return reachable(changed, output)

@@ -5,7 +5,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from edgeferry.exporters.format import WITH_AUTHOR, Format, Written
-from edgeferry.exporters.graph.groups import without_groups
+from edgeferry.exporters.graph.groups import notes_on, without_groups
+from edgeferry.exporters.graph.rewrites.integers import INTEGERS
+from edgeferry.exporters.graph.rewritten import EVERYWHERE, rewritten
 from edgeferry.exporters.graph.source import Source
 from edgeferry.exporters.lint.lint import lint
 from edgeferry.exporters.options import NoOptions, option
@@ -83,7 +85,7 @@ def int8(source: Source, folder: "Path", options: Int8Options = Int8Options()) -
 
     pixels = source.calibration
     integer = tf.dtypes.as_dtype(options.input_output)
-    ungrouped, groups = without_groups(source)
+    ungrouped, groups = without_groups(rewritten(source, *EVERYWHERE, INTEGERS))
     converter = _converter(ungrouped)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: _one_by_one(pixels, source)
@@ -104,8 +106,7 @@ def int8(source: Source, folder: "Path", options: Int8Options = Int8Options()) -
     _refuse_float(graph)
     if options.dense != "per-channel":
         _refuse_per_channel_dense(graph)
-    notes = (f"{groups} grouped convolutions written as one per group, or depthwise",) if groups else ()
-    return replace(written, notes=(*notes, *_wrong_on_boards(folder / FILE)))
+    return replace(written, notes=(*notes_on(groups), *_wrong_on_boards(folder / FILE)))
 
 
 def _wrong_on_boards(path: "Path") -> tuple[str, ...]:
@@ -117,7 +118,7 @@ def _converter(source: Source) -> Any:
     import tensorflow as tf
 
     # Without a trackable: with a Keras 3 model as that argument the file is written without its weights.
-    return tf.lite.TFLiteConverter.from_concrete_functions([source.function(1)])
+    return tf.lite.TFLiteConverter.from_concrete_functions([rewritten(source, *EVERYWHERE).function(1)])
 
 
 def _one_by_one(pixels: "NDArray[np.uint8]", source: Source) -> "Iterator[list[NDArray[np.float32]]]":

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from edgeferry.exporters.graph.fold import LINEAR, constant_node, copy_of, fold_batchnorm, node_of, reachable, value_of
-from edgeferry.exporters.graph.groups import split_groups, without_calls
+from edgeferry.exporters.graph.groups import split_groups
 from edgeferry.exporters.graph.simulation import activations
 from edgeferry.exporters.graph.simulation.integers import integer_graph
-from edgeferry.exporters.graph.simulation.rebuild import Changes, rebuild, run
+from edgeferry.exporters.graph.rebuild import Changes, rebuild, run
 from edgeferry.exporters.graph.simulation.rounding import scales_of, to_float16, to_palette, to_range, to_steps
 from edgeferry.exporters.graph.simulation.structure import Structure, channel_axes
 from edgeferry.exporters.graph.source import Source, without_loops
@@ -63,7 +63,7 @@ def _probabilities(simulated: "Simulated", source: Source, pixels: "NDArray[np.u
 
 def _simplified(source: Source) -> "GraphDef":
     """Return the graph for any batch size as converters simplify it: without loops, grouped convolutions, batch normalization."""
-    graph = without_calls(without_loops(source).graph_of(None))
+    graph = without_loops(source).graph_of(None)
     folded = graph if source.folding in {"folded", "nothing to fold"} else fold_batchnorm(graph, source.output)[0]
     split = split_groups(folded, source.output)[0]
     _multiply_by_reciprocals(split)

@@ -10,10 +10,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from golden_pair import write_golden_pair
 from keras import layers
 
 from edgeferry.exporters.coreml.conversion import FLOAT32, converted, layer_of
-from edgeferry.exporters.graph.fold import fold_batchnorm, fold_constants
+from edgeferry.exporters.graph.fold import fold_batchnorm
 from edgeferry.exporters.graph.source import INPUT, LOOPS, Source, _frozen
 from edgeferry.models.config.spec import ModelSpec
 from edgeferry.models.preprocessing import Preprocessing
@@ -55,8 +56,9 @@ def _source(body: list[Any], folder: Path) -> Source:
     labels = tuple(f"class {number}" for number in range(CLASSES))
     how = Preprocessing(SIDE, SIDE, "rgb", (127.5,) * 3, (127.5,) * 3)
     spec = ModelSpec("small", folder / "small.toml", folder / "small.keras", labels, how, golden=folder)
-    plain = fold_constants(_frozen(spec, OUTPUT, None), OUTPUT)
-    single = fold_constants(_frozen(spec, OUTPUT, 1), OUTPUT) if any(node.op in LOOPS for node in plain.node) else None
+    write_golden_pair(folder, model, how)
+    plain = _frozen(spec, OUTPUT, None)
+    single = _frozen(spec, OUTPUT, 1) if any(node.op in LOOPS for node in plain.node) else None
     reference: Any = SimpleNamespace(output=OUTPUT, source_sha256="")
     return Source(spec, reference, folder, fold_batchnorm(plain, OUTPUT)[0], (), single)
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from edgeferry.exporters.graph import groups
-from edgeferry.exporters.graph.groups import split_groups, without_calls, without_groups
+from edgeferry.exporters.graph.groups import split_groups, without_groups
 from edgeferry.exporters.graph.source import FOLD_TOLERANCE, Source, function_of, read_source
 from edgeferry.exporters.lint.lint import lint
 from edgeferry.exporters.readers.tflite import read_graph
@@ -130,7 +130,7 @@ def test_a_network_without_groups_is_not_changed(colours_source: Source) -> None
 
 
 def test_a_bias_stays_behind_the_groups_where_another_node_reads_the_convolution(source: Source) -> None:
-    graph = without_calls(source.graph_of(1))
+    graph = source.graph_of(1)
     grouped = next(node.name for node in graph.node if node.op == "Conv2D" and "/uneven" in node.name)
     within, _ = split_groups(graph, source.output)
     assert grouped not in {node.name for node in within.node}

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from edgeferry.exporters.format import formats, precision_of
-from edgeferry.exporters.graph.simulation.rebuild import Changes, rebuild, run
+from edgeferry.exporters.graph.rebuild import Changes, rebuild, run
 from edgeferry.exporters.graph.simulation.simulation import PALETTES, SIMULATIONS, simulate
 from edgeferry.exporters.graph.source import Source
 from edgeferry.models.config.spec import ModelSpec

@@ -17,7 +17,8 @@ import pytest
 from numpy.typing import NDArray
 
 from edgeferry.exporters.graph.fold import fold_batchnorm, fold_constants
-from edgeferry.exporters.graph.groups import split_groups, without_calls
+from edgeferry.exporters.graph.calls import inlined
+from edgeferry.exporters.graph.groups import split_groups
 from edgeferry.exporters.graph.source import function_of
 from edgeferry.exporters.lint.lint import lint
 from edgeferry.exporters.tflite.rewrite import dense_as_convolution
@@ -318,8 +319,8 @@ def _converted(case: Network) -> bytes:
         graph = frozen.graph.as_graph_def()
         named = graph.node.add(name="scores_out", op="Identity", input=[frozen.outputs[0].name])
         named.attr["T"].type = tf.float32.as_datatype_enum
-        graph = fold_constants(graph, "scores_out")
-        graph = fold_batchnorm(without_calls(graph) if case.split else graph, "scores_out")[0]
+        graph = inlined(graph, "scores_out") if case.split else fold_constants(graph, "scores_out")
+        graph = fold_batchnorm(graph, "scores_out")[0]
         graph = split_groups(graph, "scores_out")[0] if case.split else graph
         converter = tf.lite.TFLiteConverter.from_concrete_functions([function_of(graph, "scores_out")])
     converter.optimizations = [tf.lite.Optimize.DEFAULT]

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pytest
+from golden_pair import write_golden_pair
 
-from edgeferry.exporters.graph.fold import fold_batchnorm, fold_constants
+from edgeferry.exporters.graph.fold import fold_batchnorm
 from edgeferry.exporters.graph.source import LOOPS, Source, _frozen
 from edgeferry.exporters.tfjs import formats as tfjs
 from edgeferry.models.config.spec import ModelSpec
@@ -130,7 +131,8 @@ def _source(model: "keras.Model", folder: Path) -> Source:
         preprocessing=Preprocessing(*SHAPE[:2], "rgb", (0.0,) * 3, (1.0,) * 3),
         golden=folder,
     )
-    plain = fold_constants(_frozen(spec, "probabilities", None), "probabilities")
+    write_golden_pair(folder, model, spec.preprocessing)
+    plain = _frozen(spec, "probabilities", None)
     graph, _ = fold_batchnorm(plain, "probabilities")
     reference: Any = SimpleNamespace(output="probabilities", source_sha256="")
     loops = any(node.op in LOOPS for node in plain.node)

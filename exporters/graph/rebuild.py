@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A frozen graph built again, operation by operation, with values changed on their way; and run on images."""
+"""A frozen graph built again, operation by operation, with values or operations changed on their way; and run on images."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -24,12 +24,20 @@ def _as_it_is(_node: "NodeDef", tensor: Any) -> Any:
     return tensor
 
 
+def _kept(_node: "NodeDef", _inputs: list[Any]) -> Any:
+    return None
+
+
 @dataclass(frozen=True)
 class Changes:
-    """What happens to float values: ``arriving`` at a node (all of its inputs), and ``leaving`` it (each of its results)."""
+    """What happens to float values: ``arriving`` at a node (all of its inputs), and ``leaving`` it (each of its results).
+
+    ``replacing`` returns a tensor that is computed in place of a node with one result, or None where the node stays.
+    """
 
     arriving: "Callable[[NodeDef, Any], Any]" = _as_it_is
     leaving: "Callable[[NodeDef, Any], Any]" = _as_it_is
+    replacing: "Callable[[NodeDef, list[Any]], Any]" = _kept
 
 
 @dataclass(frozen=True)
@@ -51,8 +59,13 @@ def rebuild(graph: "GraphDef", changes: Changes) -> Rebuilt:
         tf.graph_util.import_graph_def(type(graph)(versions=graph.versions, library=graph.library), name="")
         for node in graph.node:
             inputs = [_arriving(node, results[node_of(name)][_number(name)], changes) for name in node.input]
-            operation = built.create_op(node.op, inputs, attrs=dict(node.attr), name=node.name)
-            results[node.name] = [_leaving(node, each, changes) for each in operation.outputs]
+            with built.name_scope(f"{node.name}/"):
+                replaced = changes.replacing(node, inputs)
+            if replaced is None:
+                outputs = built.create_op(node.op, inputs, attrs=dict(node.attr), name=node.name).outputs
+            else:
+                outputs = [replaced]
+            results[node.name] = [_leaving(node, each, changes) for each in outputs]
     return Rebuilt(built, {name: each[0] for name, each in results.items() if each})
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from edgeferry.exporters.format import WITH_AUTHOR, Format, Written
-from edgeferry.exporters.graph.rewrites.exponentials import ERFC
+from edgeferry.exporters.graph.layers import lacks_operation
+from edgeferry.exporters.graph.rewrites.exponentials import SPELLED
 from edgeferry.exporters.graph.rewritten import EVERYWHERE, rewritten
 from edgeferry.exporters.graph.source import INPUT, Source
 from edgeferry.exporters.options import option
@@ -47,8 +48,12 @@ def write(source: Source, folder: Path, options: OnnxOptions = OnnxOptions()) ->
             f"{tf2onnx.__version__} writes.",
         )
     model, _ = tf2onnx.convert.from_graph_def(
-        rewritten(source, *EVERYWHERE, ERFC).graph_of(None), input_names=[f"{INPUT}:0"], output_names=[f"{source.output}:0"], opset=opset
+        rewritten(source, *EVERYWHERE, SPELLED).graph_of(None),
+        input_names=[f"{INPUT}:0"],
+        output_names=[f"{source.output}:0"],
+        opset=opset,
     )
+    _refuse_unknown(model, source)
     _rename(model, {f"{INPUT}:0": INPUT, f"{source.output}:0": source.output})
     for tensor in (*model.graph.input, *model.graph.output):
         tensor.type.tensor_type.shape.dim[0].dim_param = BATCH_AXIS
@@ -59,6 +64,19 @@ def write(source: Source, folder: Path, options: OnnxOptions = OnnxOptions()) ->
     read = onnx.load(folder / FILE)
     onnx.checker.check_model(read, full_check=True)
     return Written(FILE, _tensors(read.graph.input), _tensors(read.graph.output), options={"opset": opset})
+
+
+def _refuse_unknown(model: "onnx.ModelProto", source: Source) -> None:
+    """Refuse a file with operations of TensorFlow that tf2onnx left as they are.
+
+    Raises:
+        EdgeError: names the first of them and its layer.
+    """
+    import onnx
+
+    for node in model.graph.node:
+        if not node.domain and not onnx.defs.has(node.op_type):
+            raise lacks_operation(source, "EF-onnx-operation", "ONNX does not have", node.op_type, node.name)
 
 
 def _rename(model: "onnx.ModelProto", names: dict[str, str]) -> None:

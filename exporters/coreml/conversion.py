@@ -8,21 +8,22 @@
 """
 
 import re
-from collections.abc import Collection
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from edgeferry.exporters.graph.fold import constant_node, reachable
-from edgeferry.exporters.graph.rewrites.exponentials import ERFC
+from edgeferry.exporters.graph.layers import lacks_operation
+from edgeferry.exporters.graph.rewrites.exponentials import SPELLED
 from edgeferry.exporters.graph.rewrites.resizing import NEAREST
+from edgeferry.exporters.graph.rewrites.trigonometry import HYPERBOLIC
 from edgeferry.exporters.graph.rewritten import EVERYWHERE, rewritten
 from edgeferry.exporters.graph.source import INPUT, Source, function_of, without_loops
-from edgeferry.models.keras_loader import classifier
 from edgeferry.models.system.errors import EdgeError
 
 if TYPE_CHECKING:
     from tensorflow.core.framework.graph_pb2 import GraphDef
 
+CODE: Final = "EF-coreml-operation"
 FLOAT16: Final = "float16"
 FLOAT32: Final = "float32"
 PROBABILITIES: Final = "probabilities"
@@ -65,37 +66,21 @@ def _convert(source: Source, precision: str, target: str) -> Any:
             skip_model_load=True,
         )
     except NotImplementedError as error:
-        raise EdgeError("EF-coreml-operation", _explained(source, str(error))) from error
+        raise _refusal(source, str(error)) from error
 
 
-def _explained(source: Source, message: str) -> str:
+def _refusal(source: Source, message: str) -> EdgeError:
     found = LACKING.search(message)
     if found is None:
-        return f"{source.spec.model}: coremltools cannot convert it: {message.splitlines()[0]}"
-    # With sublayers: a nested model has layers of its own.
-    within = classifier(source.spec)._flatten_layers(include_self=False)  # noqa: SLF001 - Keras has no public way to list them
-    layer = layer_of(found["node"], {each.name for each in within})
-    return (
-        f"{source.spec.model}: layer {layer!r} computes {found['operation']} (at {found['node']}), which coremltools does not "
-        "convert. Use another layer or activation, or remove the coreml formats from export.formats."
-    )
-
-
-def layer_of(node: str, layers: Collection[str]) -> str:
-    """Return the path of the Keras layers, outermost first, that a node's name refers to.
-
-    Keras numbers calls: 'sequential_1/my_layer_1/Erfc' belongs to the layer 'my_layer'.
-    """
-    parts = [(part, re.sub(r"_\d+$", "", part)) for part in node.split("/")]
-    found = [next(name for name in names if name in layers) for names in parts if set(names) & set(layers)]
-    return "/".join(found) or node
+        return EdgeError(CODE, f"{source.spec.model}: coremltools cannot convert it: {message.splitlines()[0]}")
+    return lacks_operation(source, CODE, "coremltools does not convert", found["operation"], found["node"])
 
 
 def prepared(source: Source) -> "GraphDef":
     """Return the graph for one image, from pixels (one scale for all channels) to probabilities, in coremltools' operations."""
     import numpy as np
 
-    graph = rewritten(without_loops(source), *EVERYWHERE, ERFC, NEAREST).graph_of(1)
+    graph = rewritten(without_loops(source), *EVERYWHERE, SPELLED, HYPERBOLIC, NEAREST).graph_of(1)
     std = source.spec.preprocessing.std
     if len(set(std)) > 1:
         _multiply_input(graph, np.float32(std[0]) / np.asarray(std, dtype=np.float32))

@@ -12,8 +12,8 @@ from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
-from edgeferry.exporters.graph.fold import ADDITIONS, fold_batchnorm, node_of, value_of
 from edgeferry.exporters.graph.calls import CALLS
+from edgeferry.exporters.graph.fold import ADDITIONS, fold_batchnorm, node_of, value_of
 from edgeferry.exporters.graph.source import Source
 from edgeferry.exporters.weights.constants import (
     ARRAYS,

@@ -37,10 +37,11 @@ def without_groups(source: Source) -> tuple[Source, int]:
     Raises:
         EdgeError: its outputs for golden images would change.
     """
-    split, groups = split_groups(source.graph_of(1), source.output)
+    split, groups = split_groups(source.graph, source.output)
     if not groups:
         return source, 0
-    ungrouped = replace(source, graph=split, single=split)
+    single = split_groups(source.single, source.output)[0] if source.single is not None else None
+    ungrouped = replace(source, graph=split, single=single)
     if (change := difference_from_keras(ungrouped)) > FOLD_TOLERANCE:
         raise EdgeError(
             "EF-grouped-convolution",

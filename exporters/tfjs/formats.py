@@ -20,7 +20,8 @@ from typing import Any, Final
 
 from edgeferry.exporters.format import Format, Written
 from edgeferry.exporters.graph.groups import notes_on, without_groups
-from edgeferry.exporters.graph.rewrites.exponentials import ERFC
+from edgeferry.exporters.graph.layers import lacks_operation
+from edgeferry.exporters.graph.rewrites.exponentials import SPELLED
 from edgeferry.exporters.graph.rewritten import EVERYWHERE, rewritten
 from edgeferry.exporters.graph.source import INPUT, Source, without_loops
 from edgeferry.exporters.options import option
@@ -63,7 +64,7 @@ def write(source: Source, folder: Path, options: TfjsOptions, precision: str) ->
 
     converter = conversion()
     unrolled = without_loops(source)
-    ungrouped, groups = without_groups(rewritten(unrolled, *EVERYWHERE, ERFC))
+    ungrouped, groups = without_groups(rewritten(unrolled, *EVERYWHERE, SPELLED))
     graph, signature = _optimized(converter, ungrouped)
     # Moves the weights out of the graph; before the graph is written, or both files would contain them.
     weights = converter.extract_weights(graph)
@@ -98,7 +99,7 @@ def _optimized(converter: Any, source: Source) -> tuple[Any, Any]:
     graph = converter.fuse_prelu.fuse_prelu_with_fused_conv2d_or_matmul(fused)
     if missing := converter.validate(graph, skip_op_check=False, strip_debug_ops=False):
         found = next(node for node in graph.node if node.op in missing)
-        raise EdgeError("EF-tfjs-operation", f"TensorFlow.js has no operation {found.op}, which {found.name} needs.")
+        raise lacks_operation(source, "EF-tfjs-operation", "TensorFlow.js does not have", found.op, found.name)
     return graph, signature
 
 

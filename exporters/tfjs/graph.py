@@ -48,7 +48,6 @@ def prepared(graph: "GraphDef", output: str) -> "GraphDef":
     Expects folded constants, and biases added by BiasAdd.
     """
     changed = copy_of(graph)
-    _state_shapes(changed)
     _give_biases(changed)
     _fuse(changed)
     return reachable(changed, output)
@@ -62,25 +61,6 @@ def finished(graph: "GraphDef", output: str) -> "GraphDef":
             node.op = DEPTHWISE
     _pad_within(named)
     return reachable(named, output)
-
-
-def _state_shapes(graph: "GraphDef") -> None:
-    """Replace the computed shapes of reshapes by constants: where one size is unknown, it follows from the others.
-
-    Flattening and squeeze-and-excitation compute the batch size; that takes three operations each, on the CPU with every backend.
-    """
-    import numpy as np
-
-    nodes = {node.name: node for node in graph.node}
-    for node in [each for each in graph.node if each.op == "Reshape"]:
-        shape = nodes[node_of(node.input[1])]
-        if shape.op != "Pack":
-            continue
-        sizes = [nodes[node_of(name)] for name in shape.input]
-        stated = [int(value_of(size)) if size.op == "Const" else -1 for size in sizes]
-        if stated.count(-1) == 1 and 0 not in stated:
-            node.input[1] = _added(constant_node(f"{node.name}/stated_shape", np.asarray(stated, np.int32)), graph)
-            node.attr["Tshape"].type = graph.node[-1].attr["dtype"].type
 
 
 def _give_biases(graph: "GraphDef") -> None:

@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from edgeferry.exporters.format import WITH_AUTHOR, Format, Written
 from edgeferry.exporters.graph.groups import notes_on, without_groups
+from edgeferry.exporters.graph.rewrites.exponentials import BOUNDED
 from edgeferry.exporters.graph.rewrites.integers import INTEGERS
+from edgeferry.exporters.graph.rewrites.trigonometry import ARC, HYPERBOLIC
 from edgeferry.exporters.graph.rewritten import EVERYWHERE, rewritten
 from edgeferry.exporters.graph.source import Source
 from edgeferry.exporters.lint.lint import lint
 from edgeferry.exporters.options import NoOptions, option
 from edgeferry.exporters.readers.tflite import declared, read_graph
 from edgeferry.exporters.readers.tflite_graph import Graph
+from edgeferry.exporters.tflite.conversion import converted
 from edgeferry.exporters.tflite.metadata import with_metadata
 from edgeferry.exporters.tflite.rewrite import dense_as_convolution
 from edgeferry.models.artifact import Tolerance
@@ -31,34 +34,38 @@ if TYPE_CHECKING:
 FILE: Final = "model.tflite"
 TOOLS: Final = ("tensorflow-cpu", "tensorflow", "keras", "flatbuffers")
 PER_TENSOR_FLAG: Final = "_experimental_disable_per_channel_quantization_for_dense_layers"
+# What TF Lite lacks.
+FLOATS: Final = (*EVERYWHERE, ARC, HYPERBOLIC)
 # The runtime that Coral boards have.
 BOARDS: Final = "tflite-2.5"
+# Operations that only convert between integers and floats.
+CONVERSIONS: Final = frozenset({"QUANTIZE", "DEQUANTIZE", "CAST"})
 # Operations that read variables: the mark of a file written without its weights, which loads and outputs NaN.
 VARIABLE_OPERATIONS: Final = frozenset({"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE"})
 
 
 def float32(source: Source, folder: "Path") -> Written:
     """Write the model in float32."""
-    return _write(source, folder, _converter(source).convert(), {})
+    return _write(source, folder, converted(_converter(rewritten(source, *FLOATS)), source), {})
 
 
 def float16(source: Source, folder: "Path") -> Written:
     """Write weights in float16; a CPU computes in float32, a GPU may compute in float16."""
     import tensorflow as tf
 
-    converter = _converter(source)
+    converter = _converter(rewritten(source, *FLOATS))
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.target_spec.supported_types = [tf.float16]
-    return _write(source, folder, converter.convert(), {})
+    return _write(source, folder, converted(converter, source), {})
 
 
 def dynamic(source: Source, folder: "Path") -> Written:
     """Write int8 weights, with activations quantized at run time: small, but slow where most layers are depthwise."""
     import tensorflow as tf
 
-    converter = _converter(source)
+    converter = _converter(rewritten(source, *FLOATS))
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    return _write(source, folder, converter.convert(), {})
+    return _write(source, folder, converted(converter, source), {})
 
 
 @dataclass(frozen=True)
@@ -85,7 +92,7 @@ def int8(source: Source, folder: "Path", options: Int8Options = Int8Options()) -
 
     pixels = source.calibration
     integer = tf.dtypes.as_dtype(options.input_output)
-    ungrouped, groups = without_groups(rewritten(source, *EVERYWHERE, INTEGERS))
+    ungrouped, groups = without_groups(rewritten(source, *FLOATS, BOUNDED, INTEGERS))
     converter = _converter(ungrouped)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: _one_by_one(pixels, source)
@@ -100,8 +107,8 @@ def int8(source: Source, folder: "Path", options: Int8Options = Int8Options()) -
             )
         setattr(converter, PER_TENSOR_FLAG, True)
     recorded = {"calibration_images": len(pixels), "input_output": options.input_output, "dense": options.dense}
-    converted = converter.convert()
-    written = _write(source, folder, dense_as_convolution(converted) if options.dense == "convolution" else converted, recorded)
+    file = converted(converter, source)
+    written = _write(source, folder, dense_as_convolution(file) if options.dense == "convolution" else file, recorded)
     graph = read_graph(folder / FILE)
     _refuse_float(graph)
     if options.dense != "per-channel":
@@ -118,7 +125,7 @@ def _converter(source: Source) -> Any:
     import tensorflow as tf
 
     # Without a trackable: with a Keras 3 model as that argument the file is written without its weights.
-    return tf.lite.TFLiteConverter.from_concrete_functions([rewritten(source, *EVERYWHERE).function(1)])
+    return tf.lite.TFLiteConverter.from_concrete_functions([source.function(1)])
 
 
 def _one_by_one(pixels: "NDArray[np.uint8]", source: Source) -> "Iterator[list[NDArray[np.float32]]]":
@@ -143,15 +150,17 @@ def _refuse_float(graph: Graph) -> None:
     """Refuse a graph with a float tensor.
 
     Raises:
-        EdgeError: names one of them.
+        EdgeError: names the operations that have no integer implementation, and their layers.
     """
-    tensors = {tensor.name: tensor for operation in graph.operations for tensor in operation.tensors}
-    floats = [tensor for tensor in tensors.values() if tensor.is_float]
-    if floats:
+    left = [operation for operation in graph.operations if any(tensor.is_float for tensor in operation.tensors)]
+    computing = [operation for operation in left if operation.name not in CONVERSIONS]
+    if left:
+        # What computes with its result may stay in float for its sake alone.
+        first = (computing or left)[0]
         raise EdgeError(
             "EF-tflite-float",
-            f"{len(floats)} tensors stayed in float ({floats[0].name} is one): "
-            "an operation has no integer implementation in TF Lite",
+            f"{first.name} of the layer {first.layer} stays in float: TF Lite has no integer implementation of it as it is used "
+            "there. Use another layer, or leave tflite-int8 and what is made from it out of export.formats.",
         )
 
 

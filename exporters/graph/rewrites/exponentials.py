@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Activations of exponentials, in operations that more formats have and with results of bounded range."""
+"""Activations of exponentials, in operations that more formats have and with results of bounded range.
+
+What is negative of x is x - Relu(x): in integers a Minimum would give its range to x itself, and so to every other reader of x.
+"""
 
 from typing import Any, Final
 
@@ -30,6 +33,16 @@ def expm1(operation: Operation) -> Any:
     return tf.exp(operation.inputs[0]) - 1.0
 
 
+def log1p(operation: Operation) -> Any:
+    """Write log(1 + x) as it is read.
+
+    y = Log1p(x)    becomes    y = Log(1 + x)
+    """
+    import tensorflow as tf
+
+    return tf.math.log(1.0 + operation.inputs[0])
+
+
 def softplus(operation: Operation) -> Any:
     """Write log(1 + exp(x)) so that no value overflows.
 
@@ -44,13 +57,38 @@ def softplus(operation: Operation) -> Any:
 def selu(operation: Operation) -> Any:
     """Write the scaled exponential linear unit with an exponential of at most 1.
 
-    y = Selu(x)    becomes    y = scale * (Max(x, 0) + alpha * (Exp(Min(x, 0)) - 1))
+    y = Selu(x)    becomes    y = scale * (p + alpha * (Exp(x - p) - 1)), p = Relu(x)
+    """
+    import tensorflow as tf
+
+    positive = tf.nn.relu(x := operation.inputs[0])
+    return SELU_SCALE * positive + SELU_SCALE * SELU_ALPHA * (tf.exp(x - positive) - 1.0)
+
+
+def softsign(operation: Operation) -> Any:
+    """Write x by its distance from 0.
+
+    y = Softsign(x)    becomes    y = x / (1 + Abs(x))
     """
     import tensorflow as tf
 
     x = operation.inputs[0]
-    return SELU_SCALE * tf.nn.relu(x) + SELU_SCALE * SELU_ALPHA * (tf.exp(tf.minimum(x, 0.0)) - 1.0)
+    return x / (1.0 + tf.abs(x))
 
 
-ERFC: Final = Rewrites("erfc by erf", {"Erfc": erfc})
-EXPONENTIALS: Final = Rewrites("exponentials of bounded range", {"Expm1": expm1, "Softplus": softplus, "Selu": selu})
+def elu(operation: Operation) -> Any:
+    """Write the exponential linear unit with an exponential of at most 1.
+
+    y = Elu(x)    becomes    y = p + Exp(x - p) - 1, p = Relu(x)
+    """
+    import tensorflow as tf
+
+    positive = tf.nn.relu(x := operation.inputs[0])
+    return positive + (tf.exp(x - positive) - 1.0)
+
+
+# What ONNX, Core ML or TensorFlow.js lack.
+SPELLED: Final = Rewrites("activations in simpler ones", {"Erfc": erfc, "Expm1": expm1, "Log1p": log1p, "Softsign": softsign})
+BOUNDED: Final = Rewrites(
+    "exponentials of bounded range", {"Expm1": expm1, "Log1p": log1p, "Softplus": softplus, "Selu": selu, "Elu": elu}
+)

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Operations without an integer implementation in TF Lite, in operations that have one."""
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from edgeferry.exporters.graph.rewrites.rewrite import Operation, Rewrites
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 def negation(operation: Operation) -> Any:
@@ -36,7 +40,61 @@ def squared_difference(operation: Operation) -> Any:
     return difference * difference if operation.is_float else None
 
 
+def truth(operation: Operation) -> Any:
+    """Write a truth value as a number by a choice, which has integers.
+
+    y = Cast(condition, float)    becomes    y = SelectV2(condition, 1, 0)
+    """
+    import tensorflow as tf
+
+    (x,) = operation.inputs
+    is_truth = x.dtype == tf.bool and operation.node.attr["DstT"].type == tf.float32.as_datatype_enum
+    return tf.where(x, 1.0, 0.0) if is_truth else None
+
+
+def minimum(operation: Operation) -> Any:
+    """Write the lesser of a value and a constant so that the value keeps its own range, where others read the value too.
+
+    y = Minimum(x, c)    becomes    y = x - Relu(x - c)
+    """
+    import tensorflow as tf
+
+    found = _limited(operation)
+    return None if found is None else found[0] - tf.nn.relu(found[0] - found[1])
+
+
+def maximum(operation: Operation) -> Any:
+    """Write the greater of a value and a constant so that the value keeps its own range, where others read the value too.
+
+    y = Maximum(x, c)    becomes    y = c + Relu(x - c), or Relu(x)
+    """
+    import tensorflow as tf
+
+    found = _limited(operation)
+    if found is None:
+        return None
+    value, limit = found
+    return tf.nn.relu(value) if not limit.any() else tf.nn.relu(value - limit) + limit
+
+
+def _limited(operation: Operation) -> "tuple[Any, NDArray[np.float32]] | None":
+    """Return the value that varies and the constant, where another operation reads the value too."""
+    if operation.is_float:
+        for value, limit in ((0, 1), (1, 0)):
+            constant = operation.constant(limit)
+            if constant is not None and len(operation.graph.of_value(operation.node.input[value])) > 1:
+                return operation.inputs[value], constant.astype("float32")
+    return None
+
+
 INTEGERS: Final = Rewrites(
     "forms with an integer implementation",
-    {"Neg": negation, "Square": square, "SquaredDifference": squared_difference},
+    {
+        "Neg": negation,
+        "Square": square,
+        "SquaredDifference": squared_difference,
+        "Cast": truth,
+        "Minimum": minimum,
+        "Maximum": maximum,
+    },
 )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Operations that only move values, as slices and concatenations."""
+"""Operations that only move values, as slices and concatenations, and what they compute of shapes, as constants."""
 
 from typing import Any, Final
 
@@ -27,4 +27,38 @@ def roll(operation: Operation) -> Any:
     return moved
 
 
-MOVING: Final = Rewrites("rolls as slices", {"Roll": roll})
+def stated(operation: Operation) -> Any:
+    """Write the shape of a reshape as constants: where one size is unknown, it follows from the others.
+
+    Flattening and attention compute the batch size; that takes three operations, which some runtimes have for the CPU alone.
+
+    y = Reshape(x, Pack(StridedSlice(Shape(x)), 64))    becomes    y = Reshape(x, [-1, 64])
+    """
+    import tensorflow as tf
+
+    value, shape = operation.inputs
+    if shape.op.type != "Pack":
+        return None
+    sizes = [tf.get_static_value(size) for size in shape.op.inputs]
+    stated = [-1 if size is None else int(size) for size in sizes]
+    return tf.reshape(value, stated) if stated.count(-1) == 1 and 0 not in stated else None
+
+
+def filled(operation: Operation) -> Any:
+    """Write zeros or ones of a value's shape as one number, where all that read them stretch a number to that shape.
+
+    y = SelectV2(condition, x, ZerosLike(x))    becomes    y = SelectV2(condition, x, 0)
+    """
+    import tensorflow as tf
+
+    if not all(each.op in STRETCHING for each in operation.graph.of(operation.node)):
+        return None
+    return tf.constant(1 if operation.node.op == "OnesLike" else 0, operation.inputs[0].dtype)
+
+
+# A SelectV2 has the condition's shape, at least.
+STRETCHING: Final = ("SelectV2",)
+MOVING: Final = Rewrites(
+    "rolls as slices, shapes as constants, zeros as one number",
+    {"Roll": roll, "Reshape": stated, "ZerosLike": filled, "OnesLike": filled},
+)

@@ -27,7 +27,7 @@ def einsum(operation: Operation) -> Any:
     if sum(sizes[x] is None for x in {*left, *right}) > 1:
         return None
     first = _shaped(_ordered(a, left, [*batch, *rows, *summed]), [batch, rows, summed], sizes)
-    is_ordered = list(right) == [*batch, *columns, *summed] or len(batch) > 0 and columns < summed
+    is_ordered = list(right) == [*batch, *columns, *summed]
     order = [columns, summed] if is_ordered else [summed, columns]
     second = _shaped(_ordered(b, right, [*batch, *order[0], *order[1]]), [batch, *order], sizes)
     product = tf.matmul(first, second, transpose_b=is_ordered)

@@ -73,5 +73,7 @@ def _product(image: Any, matrix: "NDArray[np.float32]", inner: list[int]) -> Any
     return tf.reshape(tf.matmul(tf.reshape(image, [-1, before]), matrix.T), [-1, *inner, after])
 
 
-RESIZING: Final = Rewrites("resizing as matrix products", dict.fromkeys(("ScaleAndTranslate", "ResizeBicubic", "ResizeArea"), resize))
+RESIZING: Final = Rewrites(
+    "resizing as matrix products", dict.fromkeys(("ScaleAndTranslate", "ResizeBicubic", "ResizeArea"), resize)
+)
 NEAREST: Final = Rewrites("nearest-neighbour resizing as matrix products", {"ResizeNearestNeighbor": resize_nearest})

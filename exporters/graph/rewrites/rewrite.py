@@ -58,7 +58,11 @@ class Readers:
 
     def of(self, node: "NodeDef") -> "list[NodeDef]":
         """Return the nodes that read a node."""
-        return self.nodes.get(node.name, [])
+        return self.of_value(node.name)
+
+    def of_value(self, name: str) -> "list[NodeDef]":
+        """Return the nodes that read a value, named as an input names it."""
+        return self.nodes.get(node_of(name), [])
 
 
 def rewrite(graph: "GraphDef", output: str, families: tuple[Rewrites, ...]) -> "tuple[GraphDef, int]":

@@ -8,9 +8,9 @@ sums are as exact as they need to be.
 from typing import TYPE_CHECKING, Any, Final
 
 from edgeferry.exporters.graph.fold import ADDITIONS, LINEAR, constant_node, copy_of, node_of, value_of
+from edgeferry.exporters.graph.rebuild import Changes, rebuild, run
 from edgeferry.exporters.graph.simulation.activations import STEPS, to_input_range, to_range
 from edgeferry.exporters.graph.simulation.patterns import computed_within
-from edgeferry.exporters.graph.rebuild import Changes, rebuild, run
 from edgeferry.exporters.graph.simulation.rounding import scales_of, to_steps
 from edgeferry.exporters.graph.simulation.rounding import to_range as constant_to_range
 from edgeferry.exporters.graph.simulation.structure import SAME_SCALE, Structure, channel_axes

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from edgeferry.exporters.graph.fold import LINEAR, constant_node, copy_of, fold_batchnorm, node_of, reachable, value_of
 from edgeferry.exporters.graph.groups import split_groups
+from edgeferry.exporters.graph.rebuild import Changes, rebuild, run
 from edgeferry.exporters.graph.simulation import activations
 from edgeferry.exporters.graph.simulation.integers import integer_graph
-from edgeferry.exporters.graph.rebuild import Changes, rebuild, run
 from edgeferry.exporters.graph.simulation.rounding import scales_of, to_float16, to_palette, to_range, to_steps
 from edgeferry.exporters.graph.simulation.structure import Structure, channel_axes
 from edgeferry.exporters.graph.source import Source, without_loops

@@ -13,8 +13,9 @@ import tensorflow as tf
 from golden_pair import write_golden_pair
 from keras import layers
 
-from edgeferry.exporters.coreml.conversion import FLOAT32, converted, layer_of
+from edgeferry.exporters.coreml.conversion import FLOAT32, converted
 from edgeferry.exporters.graph.fold import fold_batchnorm
+from edgeferry.exporters.graph.layers import layer_of
 from edgeferry.exporters.graph.source import INPUT, LOOPS, Source, _frozen
 from edgeferry.models.config.spec import ModelSpec
 from edgeferry.models.preprocessing import Preprocessing

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgeferry.exporters.graph.fold import fold_batchnorm, fold_constants
 from edgeferry.exporters.graph.calls import inlined
+from edgeferry.exporters.graph.fold import fold_batchnorm, fold_constants
 from edgeferry.exporters.graph.groups import split_groups
 from edgeferry.exporters.graph.source import function_of
 from edgeferry.exporters.lint.lint import lint

@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """A network of the corpus as a classifier of digits, exported, run and judged: one outcome for each format."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from corpus.network import SIZE, Network
-
 from edgeferry.benchmarks.parity.judging.expected import images_to_run, read_expected
 from edgeferry.benchmarks.parity.judging.verdict import judge
-from edgeferry.exporters.format import formats
 from edgeferry.exporters.graph.simulation.simulation import simulate
 from edgeferry.exporters.graph.source import Source, read_source
 from edgeferry.exporters.worker import write_source
@@ -140,7 +138,6 @@ def outcomes(network: Network, folder: Path, names: tuple[str, ...] = tuple(FORM
 
 
 def _outcome(source: Source, build: Path, name: str) -> Outcome:
-    form = formats()[name]
     made_from = {"tools": {}, "options": {}, "tolerance": {}}
     try:
         write_source(source, build, name, made_from)
@@ -158,7 +155,6 @@ def _outcome(source: Source, build: Path, name: str) -> Outcome:
 
 def _judged(source: Source, build: Path, name: str) -> Outcome:
     import numpy as np
-    from dataclasses import replace
 
     artifact = read_artifact(build / name)
     images, work = images_to_run(build), build / f"run-{name}"

@@ -23,7 +23,31 @@ def _of(on: On, **blocks: Callable[[Any], Any]) -> Iterator[Network]:
 def _elementwise() -> Iterator[Network]:
     from keras import ops as o
 
-    plain = ("abs", "arctan", "arcsinh", "ceil", "cos", "cosh", "erf", "erfc", "exp", "exp2", "expm1", "floor", "negative", "round", "sign", "sin", "sinc", "sinh", "square", "trunc", "deg2rad", "cbrt", "nan_to_num")
+    plain = (
+        "abs",
+        "arctan",
+        "arcsinh",
+        "ceil",
+        "cos",
+        "cosh",
+        "erf",
+        "erfc",
+        "exp",
+        "exp2",
+        "expm1",
+        "floor",
+        "negative",
+        "round",
+        "sign",
+        "sin",
+        "sinc",
+        "sinh",
+        "square",
+        "trunc",
+        "deg2rad",
+        "cbrt",
+        "nan_to_num",
+    )
     for name in plain:
         function = getattr(o, name)
         yield from _of("features", **{name: lambda x, function=function: function(x * 0.5)})
@@ -76,6 +100,8 @@ def _pairs() -> Iterator[Network]:
 def _reductions() -> Iterator[Network]:
     from keras import ops as o
 
+    from corpus.layers import _wide
+
     for name in ("amax", "amin", "max", "mean", "min", "std", "sum", "var", "logsumexp", "median", "count_nonzero"):
         function = getattr(o, name)
 
@@ -86,7 +112,7 @@ def _reductions() -> Iterator[Network]:
         yield from _of("features", **{name: block})
     yield from _of(
         "features",
-        mean__rows_and_columns=lambda x: o.mean(x, axis=(1, 2)),
+        mean__rows_and_columns=lambda x: o.mean(_wide(x), axis=(1, 2)),
         prod=lambda x: o.prod(o.sigmoid(x), axis=3),
         norm=lambda x: o.norm(x, axis=3),
         normalize=lambda x: o.normalize(x, axis=3),
@@ -94,13 +120,13 @@ def _reductions() -> Iterator[Network]:
         all=lambda x: o.cast(o.all(x > -2, axis=3), "float32"),
         argmax=lambda x: o.cast(o.argmax(x, axis=3), "float32"),
         argmin=lambda x: o.cast(o.argmin(x, axis=3), "float32"),
-        moments=lambda x: o.concatenate(o.moments(x, axes=(1, 2)), axis=-1),
+        moments=lambda x: o.concatenate(o.moments(_wide(x), axes=(1, 2)), axis=-1),
         cumsum=lambda x: o.cumsum(x, axis=1),
         cumprod=lambda x: o.cumprod(o.sigmoid(x), axis=3),
         sort=lambda x: o.sort(x, axis=3),
         top_k=lambda x: o.top_k(x, 3)[0],
         one_hot=lambda x: o.one_hot(o.argmax(x, axis=3), 8),
-        softmax=lambda x: o.softmax(x, axis=(1, 2)),
+        softmax=lambda x: o.softmax(x, axis=2),
         log_softmax=lambda x: o.log_softmax(x, axis=1),
         layer_normalization=lambda x: o.layer_normalization(x, axis=-1),
         rms_normalization=lambda x: o.rms_normalization(x, axis=-1),
@@ -112,7 +138,11 @@ def _shapes() -> Iterator[Network]:
 
     yield from _of(
         "features",
-        broadcast_to=lambda x: x * o.broadcast_to(o.mean(x, axis=(1, 2), keepdims=True), (1, 1, 1, 8)) if False else x + o.broadcast_to(o.ones((1, 1, 8)), (12, 12, 8)),
+        broadcast_to=lambda x: (
+            x * o.broadcast_to(o.mean(x, axis=(1, 2), keepdims=True), (1, 1, 1, 8))
+            if False
+            else x + o.broadcast_to(o.ones((1, 1, 8)), (12, 12, 8))
+        ),
         concatenate=lambda x: o.concatenate([x, -x], axis=2),
         depth_to_space=lambda x: o.depth_to_space(x, 2),
         diff=lambda x: o.diff(x, axis=1),
@@ -129,7 +159,9 @@ def _shapes() -> Iterator[Network]:
         rot90=lambda x: o.concatenate([x, o.rot90(x, axes=(1, 2))], axis=-1),
         slice=lambda x: x[:, 2:9, ::2, 1:],
         space_to_depth=lambda x: o.space_to_depth(x, 2),
-        split=lambda x: o.concatenate([part * scale for part, scale in zip(o.split(x, 4, axis=3), (1.0, 2.0, 0.5, -1.0), strict=True)], axis=1),
+        split=lambda x: o.concatenate(
+            [part * scale for part, scale in zip(o.split(x, 4, axis=3), (1.0, 2.0, 0.5, -1.0), strict=True)], axis=1
+        ),
         squeeze=lambda x: o.squeeze(o.mean(x, axis=1, keepdims=True), 1),
         stack=lambda x: o.stack([x, o.relu(x)], axis=2),
         swapaxes=lambda x: o.swapaxes(x, 1, 3)[:, :, 2:],
@@ -156,8 +188,9 @@ def _products() -> Iterator[Network]:
 
 
 def _images() -> Iterator[Network]:
-    from corpus.layers import _small
     from keras import ops as o
+
+    from corpus.layers import _small
 
     yield from _of(
         "image",
@@ -169,10 +202,25 @@ def _images() -> Iterator[Network]:
         image_hsv_to_rgb=lambda x: _small(o.image.hsv_to_rgb(x)),
         image_extract_patches=lambda x: o.image.extract_patches(x, 6),
         image_extract_patches__overlapping=lambda x: o.image.extract_patches(x, 6, strides=4, padding="same"),
-        image_crop_images=lambda x: _small(o.image.crop_images(x, top_cropping=2, left_cropping=3, target_height=20, target_width=18)),
-        image_pad_images=lambda x: _small(o.image.pad_images(x, top_padding=1, left_padding=2, bottom_padding=1, right_padding=3)),
+        image_crop_images=lambda x: _small(
+            o.image.crop_images(x, top_cropping=2, left_cropping=3, target_height=20, target_width=18)
+        ),
+        image_pad_images=lambda x: _small(
+            o.image.pad_images(x, top_padding=1, left_padding=2, bottom_padding=1, right_padding=3)
+        ),
         image_gaussian_blur=lambda x: _small(o.image.gaussian_blur(x)),
         image_sobel_edges=lambda x: _small(o.reshape(o.image.sobel_edges(x), (-1, 24, 24, 6))),
-        image_affine_transform=lambda x: _small(o.image.affine_transform(x, o.convert_to_tensor([[1.0, 0.1, -1.0, 0.0, 0.9, 1.0, 0.0, 0.0]]))),
-        image_scale_and_translate=lambda x: _small(o.image.scale_and_translate(x, (16, 18), o.convert_to_tensor([0.6, 0.7]), o.convert_to_tensor([0.0, 1.0]), spatial_dims=(1, 2), method="linear")),
+        image_affine_transform=lambda x: _small(
+            o.image.affine_transform(x, o.convert_to_tensor([[1.0, 0.1, -1.0, 0.0, 0.9, 1.0, 0.0, 0.0]]))
+        ),
+        image_scale_and_translate=lambda x: _small(
+            o.image.scale_and_translate(
+                x,
+                (16, 18),
+                o.convert_to_tensor([0.6, 0.7]),
+                o.convert_to_tensor([0.0, 1.0]),
+                spatial_dims=(1, 2),
+                method="linear",
+            )
+        ),
     )

@@ -87,9 +87,9 @@ def _pools() -> Iterator[Network]:
         AveragePooling2D=lambda x: k.AveragePooling2D()(x),
         AveragePooling2D__same=lambda x: k.AveragePooling2D(3, strides=2, padding="same")(x),
         AveragePooling2D__same_strides_1=lambda x: k.AveragePooling2D(5, strides=1, padding="same")(x),
-        GlobalAveragePooling2D=lambda x: k.GlobalAveragePooling2D()(x),
-        GlobalAveragePooling2D__keepdims=lambda x: k.Conv2D(16, 1)(k.GlobalAveragePooling2D(keepdims=True)(x)),
-        GlobalMaxPooling2D=lambda x: k.GlobalMaxPooling2D()(x),
+        GlobalAveragePooling2D=lambda x: k.GlobalAveragePooling2D()(_wide(x)),
+        GlobalAveragePooling2D__keepdims=lambda x: k.Conv2D(16, 1)(k.GlobalAveragePooling2D(keepdims=True)(_wide(x))),
+        GlobalMaxPooling2D=lambda x: k.GlobalMaxPooling2D()(_wide(x)),
         AdaptiveAveragePooling2D=lambda x: k.AdaptiveAveragePooling2D((5, 7))(x),
         AdaptiveMaxPooling2D=lambda x: k.AdaptiveMaxPooling2D((5, 7))(x),
         MaxPooling3D=lambda x: k.MaxPooling3D()(k.Reshape((12, 12, 4, 2))(x)),
@@ -108,6 +108,13 @@ def _pools() -> Iterator[Network]:
         AdaptiveAveragePooling1D=lambda x: k.AdaptiveAveragePooling1D(5)(x),
         AdaptiveMaxPooling1D=lambda x: k.AdaptiveMaxPooling1D(5)(x),
     )
+
+
+def _wide(x: Any) -> Any:
+    """Return more features, of which a few numbers for each image are enough to know it by."""
+    from keras import layers as k
+
+    return k.Conv2D(48, 5, activation="relu", padding="same")(x)
 
 
 def _normalisations() -> Iterator[Network]:
@@ -149,7 +156,7 @@ def _attentions() -> Iterator[Network]:
         MultiHeadAttention__no_flash=lambda x: k.MultiHeadAttention(4, 6, value_dim=5, use_bias=False)(x, x),
         MultiHeadAttention__causal=lambda x: k.MultiHeadAttention(2, 8)(x, x, use_causal_mask=True),
         GroupQueryAttention=lambda x: k.GroupQueryAttention(8, 4, 2)(x, x),
-        Attention=lambda x: k.Attention()([k.Dense(8)(x), x]) if False else k.Attention()([x, x]),
+        Attention=lambda x: k.Attention()([x, x]),
         Attention__scaled=lambda x: k.Attention(use_scale=True)([x, x]),
         AdditiveAttention=lambda x: k.AdditiveAttention()([x, x]),
     )
@@ -281,11 +288,22 @@ def _preprocessing() -> Iterator[Network]:
     )
     augments = {
         name: getattr(k, name)
-        for name in ("AugMix", "MixUp", "CutMix", "RandAugment", "RandomErasing", "RandomGrayscale", "RandomInvert", "RandomElasticTransform")
+        for name in (
+            "AugMix",
+            "MixUp",
+            "CutMix",
+            "RandAugment",
+            "RandomErasing",
+            "RandomGrayscale",
+            "RandomInvert",
+            "RandomElasticTransform",
+        )
     }
     one = {
         **dict.fromkeys(("RandomContrast", "RandomHue", "RandomPerspective", "RandomPosterization", "RandomRotation"), 0.2),
-        **dict.fromkeys(("RandomSaturation", "RandomShear", "RandomSharpness", "RandomColorDegeneration", "RandomBrightness"), 0.2),
+        **dict.fromkeys(
+            ("RandomSaturation", "RandomShear", "RandomSharpness", "RandomColorDegeneration", "RandomBrightness"), 0.2
+        ),
         "RandomZoom": 0.1,
     }
     for name, kind in augments.items():
@@ -294,6 +312,7 @@ def _preprocessing() -> Iterator[Network]:
         yield from _of("image", **{name: lambda x, name=name, factor=factor: _small(_augment(name, factor)(x))})
     yield from _of(
         "image",
+        RandomShear=lambda x: _small(k.RandomShear(0.2, 0.2)(x)),
         RandomFlip=lambda x: _small(k.RandomFlip()(x)),
         RandomTranslation=lambda x: _small(k.RandomTranslation(0.1, 0.1)(x)),
         RandomColorJitter=lambda x: _small(k.RandomColorJitter(brightness_factor=0.1, value_range=(0, 1))(x)),

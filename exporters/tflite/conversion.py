@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A run of TensorFlow's converter, with its dumps turned into a refusal that names the layer."""
+
+from typing import Any, Final
+
+from edgeferry.exporters.graph.layers import lacks_operation
+from edgeferry.exporters.graph.source import Source
+from edgeferry.models.system.errors import EdgeError
+
+CODE: Final = "EF-tflite-operation"
+
+
+def converted(converter: Any, source: Source) -> bytes:
+    """Return the file that a converter writes.
+
+    Raises:
+        EdgeError: TF Lite lacks an operation of the model; names it and its layer.
+    """
+    from tensorflow.lite.python.convert_phase import ConverterError
+
+    try:
+        file: bytes = converter.convert()
+    except ConverterError as error:
+        raise _refusal(error, source) from error
+    return file
+
+
+def _refusal(error: Any, source: Source) -> EdgeError:
+    """Return what the converter's first report of an operation says, or the first line of its message."""
+    for report in error.errors:
+        if report.operator.name:
+            called = report.location.call
+            node = called[0].name if called else report.location.name
+            operation = report.operator.name.removeprefix("tf.")
+            return lacks_operation(source, CODE, "TF Lite does not have", operation, node or operation)
+    return EdgeError(CODE, f"{source.spec.model}: TensorFlow's converter cannot convert it: {str(error).splitlines()[0]}")

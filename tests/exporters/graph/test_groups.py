@@ -61,7 +61,7 @@ def _train(spec: ModelSpec, images: Path) -> None:
     # Built by the first step, it would have TensorFlow trace that step twice.
     model.optimizer.build(model.trainable_variables)
     inputs, classes = normalise(read_pixels(found, how), how), read_labels(found, spec.labels)
-    model.fit(inputs, classes, batch_size=32, epochs=6, verbose=0)
+    model.fit(inputs, classes, batch_size=32, epochs=2, verbose=0)
     model.save(spec.model)
 
 

@@ -66,6 +66,8 @@ def fit(images: Path, spec: ModelSpec, progress: Callable[[int, int], None]) -> 
         optimizer=keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(4e-3, EPOCHS * steps)),
         loss="sparse_categorical_crossentropy",
     )
+    # Built by the first step, it would have TensorFlow trace that step twice.
+    model.optimizer.build(model.trainable_variables)
     report = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, _: progress(epoch + 1, EPOCHS))
     batches = _shifted(normalise(pixels, spec.preprocessing), classes, spec)
     model.fit(batches, epochs=EPOCHS, steps_per_epoch=steps, verbose=0, callbacks=[report])

@@ -17,6 +17,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from edgeferry.benchmarks.latency import interleave
+from edgeferry.benchmarks.latency.costs.run import MeasuredCosts
 from edgeferry.benchmarks.latency.entries import BenchPlan, Selection, entries_of, parse_baseline
 from edgeferry.benchmarks.latency.interleave import Times
 from edgeferry.benchmarks.latency.measure import _not_on_software, keep, measure
@@ -389,7 +390,9 @@ class _Steps:
         self.calls.append((text, number, total))
 
 
-def test_progress_counts_to_its_total(exported_digits: Any) -> None:
+def test_progress_counts_to_its_total(exported_digits: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Measuring them takes seconds; here the steps are counted.
+    monkeypatch.setattr("edgeferry.benchmarks.latency.measure.costs_of_running", lambda *_: MeasuredCosts())
     selection, steps = Selection(exported_digits.build, ("tflite-float32",), choose(("litert",))), _Steps()
     measure(selection, replace(SHORT, costs=True), steps)
     # Two launches of the artifact and of the baseline, which is itself, then its costs.

@@ -3,6 +3,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from edgeferry.exporters.edgetpu.options import EdgeTpuOptions
 from edgeferry.exporters.export import export_all
 from edgeferry.exporters.graph.source import Source
 from edgeferry.models.artifact import read_artifact
+from edgeferry.models.system.child import Child
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.files import sha256_of
 from edgeferry.models.system.places import ROOT
@@ -142,6 +144,14 @@ def build(exported_digits: Any, tmp_path: Path) -> Path:
     return tmp_path / "build"
 
 
+@pytest.fixture
+def one_child(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the exports of a test be in one process, started with the test's variables: importing TensorFlow takes seconds."""
+    with Child() as child:
+        monkeypatch.setattr("edgeferry.exporters.export.Child", lambda: nullcontext(child))
+        yield
+
+
 def rows_of(build: Path, exported: Any) -> tuple[Any, Any]:
     """Return the export of the format, and its row for LiteRT, which reads no compiled file."""
     (export,) = export_all(exported.spec, build, ("edgetpu-int8",), lambda *_: None)
@@ -150,6 +160,7 @@ def rows_of(build: Path, exported: Any) -> tuple[Any, Any]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_child")
 def test_what_a_stand_in_compiled_is_written_and_never_passes(
     stand_in: StandIn, build: Path, exported_digits: Any, compiled: Path
 ) -> None:

@@ -58,8 +58,10 @@ def _train(spec: ModelSpec, images: Path) -> None:
     scores = layers.Dense(len(spec.labels), activation="softmax")(layers.GlobalAveragePooling2D()(uneven))
     model = keras.Model(image, scores, name="resnext")
     model.compile(optimizer=keras.optimizers.Adam(0.01), loss="sparse_categorical_crossentropy")
+    # Built by the first step, it would have TensorFlow trace that step twice.
+    model.optimizer.build(model.trainable_variables)
     inputs, classes = normalise(read_pixels(found, how), how), read_labels(found, spec.labels)
-    model.fit(inputs, classes, batch_size=32, epochs=6, verbose=0)
+    model.fit(inputs, classes, batch_size=32, epochs=2, verbose=0)
     model.save(spec.model)
 
 

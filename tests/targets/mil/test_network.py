@@ -66,7 +66,7 @@ def _recurrent(keras: Any) -> Any:
     """Return recurrent layers over rows, in both directions and in one, unrolled: coremltools supports no loop here."""
     layers = keras.layers
     image = layers.Input((SMALL, SMALL, 3))
-    x = layers.Reshape((8, -1))(layers.Conv2D(8, 3, 4, padding="same", activation="relu")(image))
+    x = layers.Reshape((4, -1))(layers.Conv2D(8, 3, 8, padding="same", activation="relu")(image))
     x = layers.Bidirectional(layers.LSTM(10, return_sequences=True, unroll=True))(x)
     return keras.Model(image, _head(keras, layers.GRU(12, unroll=True)(x)))
 

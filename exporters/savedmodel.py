@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edgeferry.exporters.format import Format, Written
+from edgeferry.exporters.graph.groups import notes_on, without_groups
 from edgeferry.exporters.graph.source import INPUT, Source
 from edgeferry.models.artifact import Tensor, Tolerance
 
@@ -19,7 +20,9 @@ def write(source: Source, folder: Path) -> Written:
     """Write the frozen graph as ``serving_default``: input ``image``, output ``probabilities`` or ``logits``, any batch size."""
     import tensorflow as tf
 
-    run = source.function(None)
+    # TensorFlow fuses a grouped convolution with the activation after it, and then cannot run it.
+    ungrouped, groups = without_groups(source)
+    run = ungrouped.function(None)
     image = tf.TensorSpec((None, *source.shape), tf.float32, name=INPUT)
     module = tf.Module()
     module.serve = tf.function(lambda image: {source.output: run(image)[source.output]}, input_signature=[image])
@@ -30,6 +33,7 @@ def write(source: Source, folder: Path) -> Written:
         tuple(_tensor(name, spec) for name, spec in read.structured_input_signature[1].items()),
         tuple(_tensor(name, spec) for name, spec in read.structured_outputs.items()),
         options={"signature": SIGNATURE},
+        notes=notes_on(groups),
     )
 
 

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A classifier as an ML Program, converted by coremltools from the frozen graph, with what coremltools lacks rewritten first.
 
-- exact GELU: Keras uses erfc, which coremltools does not convert; it becomes 1 - erf;
-- grouped convolutions: Keras calls a function compiled by XLA; the call is replaced by the function's body, and coremltools
-  derives the number of groups from the shape of the weights;
+- activations that it lacks, such as exact GELU's, in those that it has; resizing and sums of products as matrix products;
+- nearest-neighbour resizing by other than whole factors as matrix products, because coremltools takes other pixels;
 - recurrent layers: unrolled, since loops do not run on the Neural Engine.
 """
 
@@ -65,7 +64,7 @@ def _convert(source: Source, precision: str, target: str) -> Any:
             compute_precision=getattr(ct.precision, precision.upper()),
             skip_model_load=True,
         )
-    except NotImplementedError as error:
+    except (NotImplementedError, ValueError) as error:
         raise _refusal(source, str(error)) from error
 
 

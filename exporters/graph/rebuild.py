@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgeferry.exporters.graph.fold import node_of
+from edgeferry.exporters.graph.run import session_of
 from edgeferry.exporters.graph.source import INPUT
 from edgeferry.models.golden.scores import BATCH
 from edgeferry.models.preprocessing import normalise
@@ -71,9 +72,7 @@ def rebuild(graph: "GraphDef", changes: Changes) -> Rebuilt:
 
 def run(rebuilt: Rebuilt, fetched: Any, pixels: "NDArray[np.uint8]", how: "Preprocessing") -> Iterator[Any]:
     """Yield what is fetched for each batch of images, normalised."""
-    import tensorflow as tf
-
-    with tf.compat.v1.Session(graph=rebuilt.graph) as session:
+    with session_of(rebuilt.graph) as session:
         for at in range(0, len(pixels), BATCH):
             yield session.run(fetched, {f"{INPUT}:0": normalise(pixels[at : at + BATCH], how)})
 

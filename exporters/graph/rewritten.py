@@ -9,6 +9,7 @@ from edgeferry.exporters.graph.rewrites.moving import MOVING
 from edgeferry.exporters.graph.rewrites.products import PRODUCTS
 from edgeferry.exporters.graph.rewrites.resizing import RESIZING
 from edgeferry.exporters.graph.rewrites.rewrite import Rewrites, rewrite
+from edgeferry.exporters.graph.run import running
 from edgeferry.exporters.graph.source import FOLD_TOLERANCE, Source
 from edgeferry.models.preprocessing import normalise
 from edgeferry.models.reference import PIXELS, SCORES
@@ -44,11 +45,10 @@ def rewritten(source: Source, *families: Rewrites) -> Source:
 def difference_from_keras(source: Source) -> float:
     """Return the largest difference of probabilities from the Keras model's, of some golden images; with loops one by one."""
     import numpy as np
-    import tensorflow as tf
 
     images = normalise(np.load(source.folder / PIXELS, mmap_mode="r")[:IMAGES_COMPARED], source.spec.preprocessing)
-    run = source.function(None if source.single is None else 1)
     batches = [images] if source.single is None else images[:, None]
-    outputs = np.concatenate([next(iter(run(tf.constant(batch)).values())).numpy() for batch in batches])
+    with running(source.graph_of(None if source.single is None else 1), source.output) as run:
+        outputs = np.concatenate([run(batch) for batch in batches])
     expected = np.load(source.folder / SCORES, mmap_mode="r")[:IMAGES_COMPARED]
     return float(np.abs(probabilities_of(outputs, source.output) - expected).max())

@@ -111,6 +111,7 @@ def read_source(spec: ModelSpec, folder: Path) -> Source:
     import numpy as np
 
     from edgeferry.exporters.graph.fold import fold_batchnorm
+    from edgeferry.exporters.graph.run import running
 
     reference = read_reference(folder)
     if reference is None:
@@ -122,8 +123,8 @@ def read_source(spec: ModelSpec, folder: Path) -> Source:
     scores = np.load(folder / SCORES)
 
     def difference(graph: "GraphDef") -> float:
-        run = function_of(graph, reference.output)
-        outputs = keras_scores(lambda batch: next(iter(run(_tensor(batch)).values())), pixels, spec)
+        with running(graph, reference.output) as run:
+            outputs = keras_scores(run, pixels, spec)
         return float(np.abs(probabilities_of(outputs, reference.output) - scores).max())
 
     folded, count = fold_batchnorm(plain, reference.output) if spec.options.fold_batchnorm else (plain, 0)
@@ -207,6 +208,9 @@ def _frozen(spec: ModelSpec, output: str, batch: int | None) -> "GraphDef":
     traced = tf.function(predict, input_signature=[image])
     frozen = convert_variables_to_constants_v2(traced.get_concrete_function(), lower_control_flow=False, aggressive_inlining=True)
     graph = frozen.graph.as_graph_def()
+    for node in graph.node:
+        # Such as swish's, whose gradient holds tensors of the graph that was traced: no graph of constants is trained.
+        node.attr.pop("_gradient_op_type", None)
     named = graph.node.add(name=output, op="Identity", input=[frozen.outputs[0].name])
     named.attr["T"].type = tf.float32.as_datatype_enum
     return inlined(reachable(graph, output), output)
@@ -224,12 +228,6 @@ def function_of(graph: "GraphDef", output: str) -> Any:
         feeds={INPUT: wrapped.graph.get_tensor_by_name(f"{INPUT}:0")},
         fetches={output: wrapped.graph.get_tensor_by_name(f"{output}:0")},
     )
-
-
-def _tensor(batch: "NDArray[np.float32]") -> Any:
-    import tensorflow as tf
-
-    return tf.constant(batch)
 
 
 def _only(output: Any) -> Any:

@@ -11,7 +11,9 @@ from edgeferry.models.system.errors import EdgeError
 
 
 def check_config(spec: ModelSpec, predict: Predict, golden: Labelled, *, logits: bool) -> AuditFinding | None:
-    """Return a warning where another reading is better, but the model is as often right as ``data.expected_accuracy`` says.
+    """Return a warning where another reading seems better, or is better though the model is right as often as expected.
+
+    ``data.expected_accuracy`` says how often that is.
 
     Raises:
         EdgeError: another reading of the config is right on clearly more golden images.
@@ -20,7 +22,8 @@ def check_config(spec: ModelSpec, predict: Predict, golden: Labelled, *, logits:
     if found is None:
         return None
     sentence = _sentence(spec, found)
-    if spec.expected_accuracy is not None and found.before.accuracy >= spec.expected_accuracy:
+    is_expected = spec.expected_accuracy is not None and found.before.accuracy >= spec.expected_accuracy
+    if is_expected or not found.is_certain:
         return AuditFinding("config-other-reading", "warning", "config", f"{spec.path}: {sentence}")
     plausible = far_above_chance(found.before, chance(golden.classes, len(spec.labels)))
     overrule = f" If it is right as it is, set data.expected_accuracy = {_at_most(found.before.accuracy)}." if plausible else ""

@@ -19,6 +19,7 @@ from edgeferry.models.diagnosis.evidence import (
     clearly_better,
     far_above_chance,
     leads,
+    mcnemar,
     trial_of,
 )
 from edgeferry.models.diagnosis.label_order import better_order, outputs_of
@@ -56,12 +57,16 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """The reading that is right on clearly more images, on how many as the config stands and then, and how many were tried."""
+    """The reading that is better, the trial as the config stands and then, and how many readings were tried.
+
+    ``is_certain`` is true where it is right on so many more images that no chance explains it (McNemar's exact test).
+    """
 
     reading: Reading
     before: Trial
     after: Trial
     tried: int
+    is_certain: bool
 
 
 @dataclass(frozen=True)
@@ -112,7 +117,7 @@ class _Search:
 
 
 def diagnose(spec: ModelSpec, predict: Predict, golden: Labelled, *, logits: bool) -> Diagnosis | None:
-    """Return the reading that is right on clearly more golden images and far above chance, or None.
+    """Return the reading that is clearly better on the golden images and far above chance, or None.
 
     ``predict`` returns a model's outputs, [count, classes], for a batch of inputs.
     """
@@ -134,7 +139,7 @@ def diagnose(spec: ModelSpec, predict: Predict, golden: Labelled, *, logits: boo
     guessing = chance(golden.classes, len(spec.labels))
     # Mirrored images often do a little better by accident, and no key turns them: only many of them are evidence.
     named = clearly_better(after, before, certain, by_images=by_images) and far_above_chance(after, guessing)
-    return Diagnosis(best, before, after, len(search.tried)) if named else None
+    return Diagnosis(best, before, after, len(search.tried), mcnemar(after, before) < certain) if named else None
 
 
 def _best(search: _Search, start: Reading) -> Reading:

@@ -203,7 +203,7 @@ def test_unrolling_a_layer_does_not_change_the_model(tmp_path: Path) -> None:
 def test_an_operation_that_tensorflow_js_lacks_is_named_with_its_layer(tmp_path: Path) -> None:
     from keras import layers
 
-    model = _sequential(layers.Conv2D(8, 3, name="first"), layers.Conv2D(8, 3, groups=4, name="grouped"), layers.Flatten())
-    with pytest.raises(EdgeError, match=r"StatefulPartitionedCall.*grouped") as caught:
+    model = _sequential(layers.Reshape((4, 4, 16, 3)), layers.Conv3DTranspose(2, 2, name="opened"), layers.Flatten())
+    with pytest.raises(EdgeError, match=r"'opened' computes Conv3DBackpropInputV2 .*TensorFlow.js") as caught:
         tfjs.write(_source(model, tmp_path), tmp_path, tfjs.TfjsOptions(), "float32")
     assert caught.value.code == "EF-tfjs-operation"

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
+from edgeferry.exporters.graph import rewritten
 from edgeferry.exporters.graph.source import Source
 from edgeferry.exporters.readers.tflite import read_graph
 from edgeferry.exporters.readers.tflite_schema import tflite_schema
@@ -113,13 +114,16 @@ def test_dense_that_is_per_channel_without_a_request_is_refused(
         tflite.int8(digits_source, tmp_path, tflite.Int8Options(dense="convolution"))
 
 
-def test_an_operation_that_stays_in_float_is_refused(digits_source: Source, tmp_path: Path) -> None:
+def test_an_operation_that_stays_in_float_is_refused_by_its_name(
+    digits_source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     graph = type(digits_source.graph)()
     graph.CopyFrom(digits_source.graph)
     for node in graph.node:
         if node.op == "Relu6":
-            node.op = "Elu"
-    with pytest.raises(EdgeError, check=lambda e: e.code == "EF-tflite-float"):
+            node.op = "Cos"
+    monkeypatch.setattr(rewritten, "difference_from_keras", lambda source: 0.0)
+    with pytest.raises(EdgeError, match="COS of the layer ", check=lambda e: e.code == "EF-tflite-float"):
         tflite.int8(replace(digits_source, graph=graph), tmp_path)
 
 

@@ -58,7 +58,6 @@ def checked(spec: ModelSpec, predict: Callable[[Any], np.ndarray]) -> Any:
 
 RANGE = {"mean": (0.0,) * 3, "std": (1.0,) * 3}
 WRONG = {
-    "range": (RANGE, {}, "Write in [input]: range = [-1, 1]"),
     "order": ({"colour": "rgb"}, {}, 'Write in [input]: colour = "bgr".'),
     "fit": ({"fit": "stretch"}, {}, 'Write in [input]: fit = "crop".'),
     "order and fit": ({"colour": "rgb", "fit": "stretch"}, {}, 'Write in [input]: colour = "bgr"; fit = "crop".'),
@@ -83,6 +82,12 @@ def test_what_is_wrong_is_named_with_the_line_to_paste(
     wrong = replace(patterns, preprocessing=replace(HOW, **how), **others)
     with pytest.raises(EdgeError, check=lambda error: error.code == "EF-config-mismatch" and line in str(error)):
         checked(wrong, predict)
+
+
+def test_what_chance_may_explain_is_a_warning(patterns: ModelSpec, predict: Callable[[Any], np.ndarray]) -> None:
+    found = checked(replace(patterns, preprocessing=replace(HOW, **RANGE)), predict)
+    assert (found.code, found.severity) == ("config-other-reading", "warning")
+    assert "Write in [input]: range = [-1, 1]" in found.sentence
 
 
 def test_a_right_config_is_not_doubted(patterns: ModelSpec, predict: Callable[[Any], np.ndarray]) -> None:

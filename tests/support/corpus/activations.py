@@ -9,7 +9,7 @@ from corpus.network import Network
 NAMES: Final = (
     *("celu", "elu", "exponential", "gelu", "hard_shrink", "hard_sigmoid", "hard_silu", "hard_tanh", "leaky_relu", "linear"),
     *("log_sigmoid", "log_softmax", "mish", "relu", "relu6", "selu", "sigmoid", "silu", "soft_shrink", "softmax", "softplus"),
-    *("softsign", "sparse_plus", "sparse_sigmoid", "sparsemax", "squareplus", "tanh", "tanh_shrink", "threshold", "glu"),
+    *("softsign", "sparse_plus", "sparse_sigmoid", "sparsemax", "squareplus", "tanh", "tanh_shrink", "threshold"),
 )
 
 
@@ -25,6 +25,7 @@ def networks() -> Iterator[Network]:
         else:
             yield Network(name, (f"activations.{name}",), "features", lambda x, function=function: k.Activation(function)(x))
     for title, build in {
+        "glu": lambda x: keras.ops.glu(x),
         "gelu (tanh)": lambda x: keras.ops.gelu(x, approximate=True),
         "elu (alpha 0.5)": lambda x: keras.ops.elu(x, alpha=0.5),
         "celu (alpha 2)": lambda x: keras.ops.celu(x, alpha=2.0),

@@ -213,14 +213,4 @@ def _images() -> Iterator[Network]:
         image_affine_transform=lambda x: _small(
             o.image.affine_transform(x, o.convert_to_tensor([[1.0, 0.1, -1.0, 0.0, 0.9, 1.0, 0.0, 0.0]]))
         ),
-        image_scale_and_translate=lambda x: _small(
-            o.image.scale_and_translate(
-                x,
-                (16, 18),
-                o.convert_to_tensor([0.6, 0.7]),
-                o.convert_to_tensor([0.0, 1.0]),
-                spatial_dims=(1, 2),
-                method="linear",
-            )
-        ),
     )

@@ -112,7 +112,8 @@ def bench_right_configs_are_accepted(benchmark: Any, benches: dict[str, Bench], 
     refused = [_named(each, fault) for each in found if each is not None and each.is_certain]
     warned = sum(each is not None for each in found) - len(refused)
     accuracy = bench.accuracy(bench.spec.preprocessing, straight)
-    sys.stderr.write(f"\n{name}, right on {accuracy:.1%}: {len(refused)} of {len(found)} right configs refused {refused}, {warned} warned\n")
+    said = f"{len(refused)} of {len(found)} right configs refused {refused}, {warned} warned"
+    sys.stderr.write(f"\n{name}, right on {accuracy:.1%}: {said}\n")
     benchmark.extra_info.update(refused=len(refused), warned=warned, samples=len(found))
     assert not refused
 

@@ -23,7 +23,10 @@ def main(wanted: list[str]) -> None:
     with pool:
         waiting = {pool.submit(cells_of, name): name for name in names}
         for done, each in enumerate(as_completed(waiting), 1):
-            table[waiting[each]] = found(each)
+            if failure := each.exception():
+                print(f"[{done}/{len(names)}] {waiting[each]} has no reference: {failure}", flush=True)  # noqa: T201 - progress
+                continue
+            table[waiting[each]] = each.result()
             worst = {form: cell for form, cell in table[waiting[each]].items() if cell[0] not in {"exact", "within"}}
             print(f"[{done}/{len(names)}] {waiting[each]} {worst or ''}", flush=True)  # noqa: T201 - progress
             write_table({name: table[name] for name in known if name in table})

@@ -9,7 +9,7 @@ from corpus.network import Network, On
 
 def networks() -> Iterator[Network]:
     """Yield a network for each function."""
-    for part in (_elementwise, _pairs, _reductions, _shapes, _products, _images):
+    for part in (_elementwise, _conditions, _pairs, _reductions, _shapes, _products, _images):
         yield from part()
 
 
@@ -58,6 +58,11 @@ def _elementwise() -> Iterator[Network]:
     for name in ("arccos", "arcsin", "arctanh", "erfinv", "tan"):
         function = getattr(o, name)
         yield from _of("features", **{name: lambda x, function=function: function(o.clip(x * 0.3, -0.9, 0.9))})
+
+
+def _conditions() -> Iterator[Network]:
+    from keras import ops as o
+
     yield from _of(
         "features",
         clip=lambda x: o.clip(x, -1.5, 2.5),

@@ -9,7 +9,17 @@ from corpus.network import Network, On
 
 def networks() -> Iterator[Network]:
     """Yield a network for each layer and form."""
-    for part in (_convolutions, _pools, _normalisations, _attentions, _shapes, _recurrent, _merges, _preprocessing):
+    for part in (
+        _convolutions,
+        _pools,
+        _normalisations,
+        _attentions,
+        _shapes,
+        _recurrent,
+        _merges,
+        _preprocessing,
+        _augmentation,
+    ):
         yield from part()
 
 
@@ -263,7 +273,7 @@ def _squeezed(x: Any) -> Any:
 
 
 def _preprocessing() -> Iterator[Network]:
-    """Yield layers of pictures: they are given the image; what augments does nothing at inference."""
+    """Yield layers of pictures, which are given the image."""
     from keras import layers as k
 
     yield from _of(
@@ -283,6 +293,12 @@ def _preprocessing() -> Iterator[Network]:
         ),
         Solarization=lambda x: _small(k.Solarization(value_range=(0, 1))(x)),
     )
+
+
+def _augmentation() -> Iterator[Network]:
+    """Yield layers that change pictures in training alone."""
+    from keras import layers as k
+
     augments = {
         name: getattr(k, name)
         for name in (

@@ -12,7 +12,7 @@ OLD_RUNTIMES := .venv-tflite-2.5 .venv-tflite-2.7
 WEB := targets/web
 
 .DEFAULT_GOAL := help
-.PHONY: help install setup-gpu setup-old-runtimes test test-fast export-all parity report serve-browser bench bench-own bench-coral bench-mac docs lint format lock clean
+.PHONY: help install setup-gpu setup-old-runtimes test test-fast export-all parity report serve-browser bench bench-own bench-coral bench-mac coverage docs lint format lock clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -62,6 +62,9 @@ bench-coral: install ## run MODEL on a Coral board, HOST=user@board (REMEASURE=1
 bench-mac: install ## run MODEL's Core ML packages on this Mac and what is connected to it, or on another, HOST=me@mac
 	@EDGEFERRY_MAC="$(or $(HOST),$(EDGEFERRY_MAC))" $(EDGEFERRY) check "$(MODEL)" --build "$(BUILD)" \
 	    $(foreach target,all cpu gpu ane reference iphone,--target coreml-$(target)) $(ARGS)
+
+coverage: install ## export every layer of Keras to every format, and write what becomes of it to docs/coverage.md
+	@PYTHONPATH=.:tests/support $(PY) -m corpus $(ARGS)
 
 docs: install ## fill the documentation's tables and build its site into build/docs
 	@PYTHONPATH=. $(PY) docs/generate.py

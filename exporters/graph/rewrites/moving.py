@@ -27,6 +27,21 @@ def roll(operation: Operation) -> Any:
     return moved
 
 
+def whole_pixels(operation: Operation) -> Any:
+    """Leave out what makes whole numbers of pixels that are whole numbers, as a Keras input of uint8 does.
+
+    y = Cast(Cast(image, uint8), float)    becomes    y = image
+    """
+    import tensorflow as tf
+
+    made_whole = operation.inputs[0].op
+    if made_whole.type != "Cast" or not operation.inputs[0].dtype.is_integer:
+        return None
+    image = made_whole.inputs[0]
+    is_float = operation.node.attr["DstT"].type == tf.float32.as_datatype_enum
+    return tf.identity(image) if is_float and image.op.type == "Placeholder" else None
+
+
 def stated(operation: Operation) -> Any:
     """Write the shape of a reshape as constants: where one size is unknown, it follows from the others.
 
@@ -59,6 +74,6 @@ def filled(operation: Operation) -> Any:
 # A SelectV2 has the condition's shape, at least.
 STRETCHING: Final = ("SelectV2",)
 MOVING: Final = Rewrites(
-    "rolls as slices, shapes as constants, zeros as one number",
-    {"Roll": roll, "Reshape": stated, "ZerosLike": filled, "OnesLike": filled},
+    "rolls as slices, shapes as constants, zeros as one number, pixels as floats",
+    {"Cast": whole_pixels, "Roll": roll, "Reshape": stated, "ZerosLike": filled, "OnesLike": filled},
 )

@@ -70,15 +70,16 @@ def rewrite(graph: "GraphDef", output: str, families: tuple[Rewrites, ...]) -> "
 
     Expects folded constants, and nodes in the order in which they are computed.
     """
-    rewrites = {name: each for family in families for name, each in family.of.items()}
-    if not any(node.op in rewrites for node in graph.node):
+    if not any(node.op in family.of for node in graph.node for family in families):
         return graph, 0
     readers = _readers(graph)
     count = 0
 
     def replacing(node: "NodeDef", inputs: list[Any]) -> Any:
         nonlocal count
-        replaced = rewrites[node.op](Operation(node, inputs, readers)) if node.op in rewrites else None
+        operation = Operation(node, inputs, readers)
+        found = (family.of[node.op](operation) for family in families if node.op in family.of)
+        replaced = next((each for each in found if each is not None), None)
         count += replaced is not None
         return replaced
 

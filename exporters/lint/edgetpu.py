@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Forecasts from the published rules what the Edge TPU computes of a .tflite file, and what is left to the CPU.
 
-The compiler cuts a graph once: the first operation that it cannot map, and everything after it, runs on the CPU. It is closed
-source, so this is a forecast; its own log decides.
+The compiler cuts a graph once: after the operations that it maps, the first that it cannot map, and everything after it, runs on
+the CPU. Conversions of the input that it cannot map, such as the CAST and the QUANTIZE at the beginning of Google's MoveNet, run
+on the CPU too, and the Edge TPU begins after them. It is closed source, so this is a forecast; its own log decides.
 """
 
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from edgeferry.exporters.lint.runtimes import RuntimeSupport
 from edgeferry.exporters.readers.tflite_graph import FileOperation, FileTensor, Graph
 
 INNERMOST: Final = 3
+# Seen before the first operation of a compiled file.
+CONVERSIONS: Final = ("CAST", "QUANTIZE", "DEQUANTIZE")
 # Operations whose second input must be constant at compile time.
 WEIGHTED: Final = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
 # Depends on its size, by the list; compiler 16.0 left those of a DeepLab v3, and so everything after them, to the CPU.
@@ -36,21 +39,22 @@ FIXES: Final = {
 class Forecast:
     """How many operations the Edge TPU computes, how many the CPU, and where parameters are kept.
 
-    ``parameter_bytes`` are those in the file; ``memory`` are those of the mapped operations in the chip's layout.
+    ``parameter_bytes`` are those in the file; ``memory`` are those of the mapped operations in the chip's layout, None where a
+    recurrent layer is among them: the rule for the layout does not cover these.
     ``unconfirmed`` are operations counted as mapped without an available source.
     """
 
     mapped: int
     cpu: int
     parameter_bytes: int
-    memory: Memory
+    memory: Memory | None
     unconfirmed: tuple[str, ...]
 
 
 def forecast(graph: Graph, where: RuntimeSupport) -> Forecast:
     """Return what an Edge TPU is expected to compute of a graph."""
-    cut = _cut(graph, where)
-    mapped = [operation for operation in graph.operations[:cut] if not _reads_float_input(operation, graph)]
+    first, cut = _mapped_range(graph, where)
+    mapped = graph.operations[first:cut]
     unconfirmed = sorted({operation.name for operation in mapped} & where.unconfirmed)
     left = len(graph.operations) - len(mapped)
     return Forecast(len(mapped), left, graph.parameter_bytes, memory(mapped), tuple(unconfirmed))
@@ -68,12 +72,18 @@ def edgetpu_findings(graph: Graph, where: RuntimeSupport) -> Iterator[LintFindin
         return
     yield from _unmapped(graph, where)
     yield from _dense(graph, where)
-    if (kept := forecast(graph, where).memory).off_chip:
+    kept = forecast(graph, where).memory
+    if kept is not None and kept.off_chip:
         found = (
             f"{(kept.on_chip + kept.off_chip) / 2**20:.1f} MiB of parameters, {CHIP_BYTES // 2**20} MiB on the chip: "
-            f"{kept.off_chip / 2**20:.1f} MiB are sent for every image (forecast)"
+            f"{_between(kept.least_off_chip, kept.off_chip)} MiB are sent for every image (forecast)"
         )
         yield LintFinding("model", "", "cache", "possible", found, "use a smaller model, or split it over several Edge TPUs")
+
+
+def _between(least: int, most: int) -> str:
+    low, high = f"{least / 2**20:.1f}", f"{most / 2**20:.1f}"
+    return high if low == high else f"{low} to {high}"
 
 
 def _dynamic_sizes(graph: Graph) -> Iterator[LintFinding]:
@@ -87,13 +97,10 @@ def _dynamic_sizes(graph: Graph) -> Iterator[LintFinding]:
 
 
 def _unmapped(graph: Graph, where: RuntimeSupport) -> Iterator[LintFinding]:
-    cut = _cut(graph, where)
+    first, cut = _mapped_range(graph, where)
     for at, operation in enumerate(graph.operations):
-        if _reads_float_input(operation, graph):
-            found = "the input is float: the CPU converts it to integers first"
-            yield LintFinding(
-                operation.name, operation.layer, "float-tensors", "possible", found, "export with integer input and output"
-            )
+        if at < first < len(graph.operations):
+            yield _leading(operation, graph, where)
         elif (why := _obstacle(operation, where)) is not None and not _follows_float(graph, at):
             rule, found, fix = why
             named = _computes(graph, at)
@@ -109,6 +116,19 @@ def _unmapped(graph: Graph, where: RuntimeSupport) -> Iterator[LintFinding]:
     if forecast(graph, where).mapped == 0:
         found = "nothing would run on the Edge TPU (forecast)"
         yield LintFinding("model", "", "nothing-mapped", "error", found, "fix the first operation below")
+
+
+def _leading(operation: FileOperation, graph: Graph, where: RuntimeSupport) -> LintFinding:
+    """Return what is said of an operation before the first that the Edge TPU computes."""
+    reads_float = operation.name == "QUANTIZE" and any(
+        each in graph.inputs and each.is_float for each in operation.inputs if each
+    )
+    if reads_float:
+        found, fix = "the input is float: the CPU converts it to integers first", "export with integer input and output"
+        return LintFinding(operation.name, operation.layer, "float-tensors", "possible", found, fix)
+    rule, found, fix = _obstacle(operation, where) or ("", "", "")
+    found += ", before the Edge TPU begins (forecast)"
+    return LintFinding(operation.name, operation.layer, rule, "possible", found, FIXES.get(operation.name, fix))
 
 
 def _uncertain(operation: FileOperation, where: RuntimeSupport) -> Iterator[LintFinding]:
@@ -136,7 +156,7 @@ def _is_float(operation: FileOperation) -> bool:
 def _follows_float(graph: Graph, at: int) -> bool:
     # For consecutive float operations one finding is enough.
     before = graph.operations[at - 1] if at else None
-    if before is None or _reads_float_input(before, graph):
+    if before is None:
         return False
     return _is_float(before) and _is_float(graph.operations[at])
 
@@ -149,12 +169,12 @@ def _computes(graph: Graph, at: int) -> FileOperation:
 
 
 def _dense(graph: Graph, where: RuntimeSupport) -> Iterator[LintFinding]:
-    cut = _cut(graph, where)
+    first, cut = _mapped_range(graph, where)
     for at, operation in enumerate(graph.operations):
         if not operation.is_per_channel_dense:
             continue
         fix = "export tflite-int8 with export.dense = 'per-tensor' or 'convolution'"
-        if at < cut:
+        if first <= at < cut:
             found = "correct on the Edge TPU, but on the board's CPU the uncompiled file outputs a constant"
             yield LintFinding(operation.name, operation.layer, "per-channel-dense", "warning", found, fix)
         else:
@@ -162,18 +182,12 @@ def _dense(graph: Graph, where: RuntimeSupport) -> Iterator[LintFinding]:
             yield LintFinding(operation.name, operation.layer, "per-channel-dense", "error", found, fix)
 
 
-def _cut(graph: Graph, where: RuntimeSupport) -> int:
-    """Return the index of the first operation that is not mapped; the number of operations where there is none."""
-    obstacles = (
-        at
-        for at, operation in enumerate(graph.operations)
-        if not _reads_float_input(operation, graph) and _obstacle(operation, where) is not None
-    )
-    return next(obstacles, len(graph.operations))
-
-
-def _reads_float_input(operation: FileOperation, graph: Graph) -> bool:
-    return operation.name == "QUANTIZE" and any(each in graph.inputs and each.is_float for each in operation.inputs if each)
+def _mapped_range(graph: Graph, where: RuntimeSupport) -> tuple[int, int]:
+    """Return how many conversions the CPU makes before the Edge TPU begins, and the first operation after them it cannot map."""
+    obstacles = [_obstacle(operation, where) is not None for operation in graph.operations]
+    count = len(obstacles)
+    first = next((at for at, each in enumerate(graph.operations) if not (obstacles[at] and each.name in CONVERSIONS)), count)
+    return first, next((at for at in range(first, count) if obstacles[at]), count)
 
 
 def _obstacle(operation: FileOperation, where: RuntimeSupport) -> tuple[str, str, str] | None:

@@ -92,8 +92,12 @@ def _forecast_text(report: LintReport) -> str:
         return "; no forecast: the compiler rejects such a file" if report.runtime.is_edgetpu else ""
     mapping = f"{expected.mapped} of {expected.mapped + expected.cpu} operations on the Edge TPU, {expected.cpu} on the CPU"
     guessed = f"; {', '.join(expected.unconfirmed)} by an unconfirmed entry of the list" if expected.unconfirmed else ""
-    on_chip, off_chip = expected.memory.on_chip / 1000, expected.memory.off_chip / 1000
-    kept = f"about {on_chip:.1f} kB of parameters on the chip, {off_chip:.1f} kB sent for every image"
+    kept = "parameters on the chip not known, for want of a rule for recurrent layers"
+    if expected.memory is not None:
+        memory = expected.memory
+        least = f"{memory.least_off_chip / 1000:.1f} to " if memory.least_off_chip != memory.off_chip else ""
+        sent = f"{least}{memory.off_chip / 1000:.1f} kB sent for every image"
+        kept = f"about {memory.on_chip / 1000:.1f} kB of parameters on the chip, {sent}"
     return f"; forecast: {mapping}{guessed}, {kept} ({expected.parameter_bytes / 1000:.1f} kB in the file)"
 
 

@@ -10,8 +10,9 @@ files: four MobileNets and a DeepLab of Google's test data within 2 %, two Dense
 The chip has 8 MiB for parameters, the executable and the activations between operations. How much the last two take is not
 published: in public logs of the compiler (google-coral/edgetpu issues 60, 427, 463, 518, 572) 7.7 MiB remain for a small model,
 6.9 and 7.2 for larger ones, but 1.9 and 1.1 for two others. So the bytes of a model's parameters are known to a few percent; that
-they fit is likely below 6 MiB, and an upper bound everywhere. The rule does not cover recurrent layers: a small LSTM takes more
-than twice as much.
+they fit is likely below 6 MiB, and an upper bound everywhere. Activations may be cut into tiles, so what is sent is
+known as a range: with all activations of the largest operation on the chip at once, or with none. The rule does not cover
+recurrent layers: a small LSTM takes more than twice as much.
 """
 
 from dataclasses import dataclass
@@ -30,28 +31,42 @@ CHANNELS: Final = 16
 DEPTHWISE_CHANNELS: Final = 128
 DEPTHWISE_WEIGHT_BYTES: Final = 4
 OUTPUT_BYTES: Final = 8
+RECURRENT: Final = frozenset({"UNIDIRECTIONAL_SEQUENCE_LSTM", "UNIDIRECTIONAL_SEQUENCE_RNN", "LSTM", "RNN", "SVDF"})
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of parameters that stay on the chip, and those that are sent for every image."""
+    """Bytes of parameters that stay on the chip, and those that are sent for every image, at most and at least."""
 
     on_chip: int
     off_chip: int
+    least_off_chip: int = 0
 
 
-def memory(operations: "Iterable[FileOperation]") -> Memory:
-    """Return where the parameters of mapped operations will be, in the order they run: those that do not fit are sent."""
+def memory(operations: "Iterable[FileOperation]") -> Memory | None:
+    """Return where the parameters of mapped operations will be, in the order they run: those that do not fit are sent.
+
+    None where an operation is recurrent.
+    """
     mapped = list(operations)
-    room = max(0, CHIP_BYTES - EXECUTABLE_BYTES - max((_flowing_bytes(each) for each in mapped), default=0))
+    if any(each.name in RECURRENT for each in mapped):
+        return None
+    sizes, room = [laid_out_bytes(each) for each in mapped], CHIP_BYTES - EXECUTABLE_BYTES
+    flowing = max((_flowing_bytes(each) for each in mapped), default=0)
+    on_chip, off_chip = _placed(sizes, max(0, room - flowing))
+    return Memory(on_chip, off_chip, _placed(sizes, room)[1])
+
+
+def _placed(sizes: "Iterable[int]", room: int) -> tuple[int, int]:
+    """Return how many bytes are kept on the chip and how many are sent."""
     on_chip = off_chip = 0
-    for size in map(laid_out_bytes, mapped):
+    for size in sizes:
         # Kept whole or sent whole: compiler 16.0 keeps nothing of a Dense layer of 64 MB on an empty chip.
         if on_chip + size <= room:
             on_chip += size
         else:
             off_chip += size
-    return Memory(on_chip, off_chip)
+    return on_chip, off_chip
 
 
 def laid_out_bytes(operation: "FileOperation") -> int:

@@ -98,14 +98,24 @@ def test_every_check_is_tried_on_both_sides() -> None:
 
 def test_every_limit_of_the_table_is_checked() -> None:
     mapped = support_of("edgetpu").mapped
-    # As text only: sizes that no file shows, the kind of an LSTM, and runtimes, which have their own finding.
-    words = {"RESHAPE", "RESIZE_BILINEAR", "UNIDIRECTIONAL_SEQUENCE_LSTM"}
+    # As text only: sizes that no file shows, the kind of an LSTM, newer compilers, and runtimes, which have their own finding.
+    words = {"RESHAPE", "RESIZE_BILINEAR", "TILE", "UNIDIRECTIONAL_SEQUENCE_LSTM"}
     assert {name for name, limits in mapped.items() if limits} == set(CHECKS) | set(MIN_RUNTIME) | words
 
 
 def _found(*operations: FileOperation) -> list[tuple[str, str]]:
     graph = Graph(operations, len(operations), (), 0)
     return [(each.severity, each.rule) for each in edgetpu_findings(graph, support_of("edgetpu"))]
+
+
+def test_conversions_of_the_input_are_left_to_the_cpu_and_the_rest_is_mapped() -> None:
+    within = _operation("RELU", _X)
+    cast, quantize = _operation("CAST", replace(_X, dtype="float32")), _operation("QUANTIZE", replace(_X, dtype="float32"))
+    graph = Graph((cast, quantize, within, within), 4, (), 0)
+    found = forecast(graph, support_of("edgetpu"))
+    assert (found.mapped, found.cpu) == (2, 2)
+    assert _found(cast, quantize, within) == [("possible", "float-tensors")] * 2
+    assert _found(within, cast, within) == [("warning", "float-tensors")]
 
 
 def test_a_limit_of_the_public_list_leaves_the_rest_to_the_cpu() -> None:

@@ -3,10 +3,9 @@
 
 import os
 import sys
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 
-from corpus.cell import cells_of
+from corpus.cell import named_cells
 from corpus.network import networks
 from corpus.table import read_table, write_table
 from edgeferry.models.system.cores import cores_allowed
@@ -19,17 +18,12 @@ def main(wanted: list[str]) -> None:
     names = wanted or list(known)
     table = {name: cells for name, cells in read_table().items() if name in known}
     # A worker is started afresh after some networks: TensorFlow keeps what it traced.
-    pool = ProcessPoolExecutor(cores_allowed(), get_context("spawn"), max_tasks_per_child=25)
-    with pool:
-        waiting = {pool.submit(cells_of, name): name for name in names}
-        for done, each in enumerate(as_completed(waiting), 1):
-            if failure := each.exception():
-                print(f"[{done}/{len(names)}] {waiting[each]} has no reference: {failure}", flush=True)  # noqa: T201 - progress
-                continue
-            table[waiting[each]] = each.result()
-            worst = {form: cell for form, cell in table[waiting[each]].items() if cell[0] not in {"exact", "within"}}
-            print(f"[{done}/{len(names)}] {waiting[each]} {worst or ''}", flush=True)  # noqa: T201 - progress
-            write_table({name: table[name] for name in known if name in table})
+    with get_context("spawn").Pool(cores_allowed(), maxtasksperchild=25) as pool:
+        for done, (name, cells) in enumerate(pool.imap_unordered(named_cells, names), 1):
+            table[name] = cells
+            worst = {form: cell for form, cell in cells.items() if cell[0] not in {"exact", "within"}}
+            print(f"[{done}/{len(names)}] {name} {worst or ''}", flush=True)  # noqa: T201 - progress
+            write_table({each: table[each] for each in known if each in table})
 
 
 if __name__ == "__main__":

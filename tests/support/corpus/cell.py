@@ -154,6 +154,15 @@ def cells_of(name: str) -> dict[str, tuple[str, str]]:
     return {form: (each.state, each.why) for form, each in found.items()}
 
 
+def named_cells(name: str) -> tuple[str, dict[str, tuple[str, str]]]:
+    """Return the name of a network and its cells; one that cannot be judged at all is an error in every format."""
+    try:
+        return name, cells_of(name)
+    except Exception as error:  # noqa: BLE001 - the table says so, and the other networks go on
+        why = f"{type(error).__name__}: {str(error).strip().splitlines()[-1][:200]}"
+        return name, dict.fromkeys(FORMATS, ("error", why))
+
+
 def _outcome(source: Source, build: Path, name: str) -> Outcome:
     try:
         write_source(source, build, name, {"tools": {}, "options": {}, "tolerance": {}})

@@ -9,7 +9,7 @@ from typing import Any, Final
 from edgeferry.models.audit.finding import AuditFinding, findings_of
 from edgeferry.models.config.spec import ModelSpec
 from edgeferry.models.images import find_images
-from edgeferry.models.keras_loader import check_file
+from edgeferry.models.loading.file_check import check_file
 from edgeferry.models.preprocessing import Preprocessing, preprocessing_of
 from edgeferry.models.system.closure import CodeDigests
 from edgeferry.models.system.errors import EdgeError

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from edgeferry.models.config.spec import ModelSpec, read_spec
-from edgeferry.models.keras_loader import HDF5_SUFFIXES, ZIP_SUFFIXES
+from edgeferry.models.loading.file_check import HDF5_SUFFIXES, ZIP_SUFFIXES
 from edgeferry.models.reference import REFERENCE
 from edgeferry.models.system.errors import EdgeError
 

@@ -94,15 +94,16 @@ def test_a_model_of_other_channels_gets_no_config(save: Callable[..., Path], sha
         write_starter(save(network(shape)))
 
 
-def test_a_model_that_outputs_one_number_gets_no_config(save: Callable[..., Path]) -> None:
-    with pytest.raises(EdgeError, match=r"\(None, 1\)", check=coded("EF-model-output")):
-        write_starter(save(network(classes=1)))
+def test_a_model_that_outputs_one_number_between_minus_1_and_1_gets_no_config(save: Callable[..., Path]) -> None:
+    x = keras.Input((8, 6, 3))
+    with pytest.raises(EdgeError, match="one number", check=coded("EF-model-output")):
+        write_starter(save(keras.Model(x, layers.Dense(1, activation="tanh")(layers.Flatten()(x)))))
 
 
 def test_two_inputs_get_no_config(save: Callable[..., Path]) -> None:
     x, y = keras.Input((8, 6, 3)), keras.Input((8, 6, 3))
     model = keras.Model([x, y], layers.Dense(3)(layers.Flatten()(layers.Add()([x, y]))))
-    with pytest.raises(EdgeError, check=coded("EF-model-input")):
+    with pytest.raises(EdgeError, match="2 inputs", check=coded("EF-model-tensor-count")):
         write_starter(save(model))
 
 

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Says what is wrong with a file that is no whole Keras model, or that would run code, before Keras is imported."""
+
+import json
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from edgeferry.models.system.errors import EdgeError
+
+# Keras recognises the two kinds of file by their suffix.
+ZIP_SUFFIXES: Final = (".keras",)
+HDF5_SUFFIXES: Final = (".h5", ".hdf5")
+HDF5_MAGIC: Final = b"\x89HDF\r\n\x1a\n"
+ZIP_MAGIC: Final = b"PK\x03\x04"
+
+
+def check_file(path: Path) -> None:
+    """Refuse a file that is not a whole Keras 3 model, before Keras is imported.
+
+    Raises:
+        EdgeError: the message names what the file is instead.
+    """
+    if not path.exists():
+        raise EdgeError("EF-model-missing", f"{path}: there is no such file; expected a trained Keras model (.keras).")
+    if path.is_dir():
+        kind = "a SavedModel" if (path / "saved_model.pb").exists() else "a folder"
+        raise EdgeError(
+            "EF-model-file-kind", f"{path}: is {kind}; expected a .keras file. Save the model with model.save('my.keras')."
+        )
+    if path.stat().st_size == 0:
+        raise EdgeError("EF-model-damaged", f"{path}: is empty; expected a trained Keras model (.keras).")
+    with path.open("rb") as file:
+        magic = file.read(8)
+    if magic == HDF5_MAGIC:
+        _check_suffix(path, HDF5_SUFFIXES)
+        _check_hdf5(path)
+    elif magic.startswith(ZIP_MAGIC):
+        _check_zip(path)
+        _check_suffix(path, ZIP_SUFFIXES)
+    else:
+        raise EdgeError(
+            "EF-model-file-kind",
+            f"{path}: is not a Keras file (it starts with {magic!r}); expected one saved with model.save('my.keras').",
+        )
+
+
+def _check_zip(path: Path) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+            names = archive.namelist()
+            config = json.loads(archive.read("config.json")) if "config.json" in names else None
+            version = str(json.loads(archive.read("metadata.json"))["keras_version"]) if "metadata.json" in names else "3"
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError, TypeError, KeyError) as error:
+        raise EdgeError("EF-model-damaged", f"{path}: is damaged or cut short ({error}); save the model again.") from None
+    if damaged:
+        raise EdgeError("EF-model-damaged", f"{path}: is damaged ({damaged} has a wrong checksum); save the model again.")
+    if config is None:
+        raise EdgeError(
+            "EF-model-file-kind",
+            f"{path}: is a zip file without config.json, so not a Keras model; expected one saved with model.save('my.keras').",
+        )
+    _check_config(config, version, path)
+
+
+def _check_hdf5(path: Path) -> None:
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            version, text = _text(file.attrs.get("keras_version", "3")), file.attrs.get("model_config")
+            config = None if text is None else json.loads(text)
+    except (OSError, ValueError, TypeError) as error:
+        raise EdgeError("EF-model-damaged", f"{path}: is damaged or cut short ({error}); save the model again.") from None
+    if config is None:
+        raise EdgeError("EF-model-incomplete", f"{path}: holds weights only; save the whole model with model.save('my.keras').")
+    _check_config(config, version, path)
+
+
+def _check_suffix(path: Path, suffixes: tuple[str, ...]) -> None:
+    if path.suffix not in suffixes:
+        raise EdgeError(
+            "EF-model-suffix",
+            f"{path}: is a Keras model, but its name ends in {path.suffix!r}; rename it to {path.stem}{suffixes[0]}.",
+        )
+
+
+def _check_config(config: Any, version: str, path: Path) -> None:
+    if not version.startswith("3"):
+        raise EdgeError(
+            "EF-model-keras-2",
+            f"{path}: was saved by Keras {version}; expected Keras 3. Load it with tf_keras and save it again from Keras 3.",
+        )
+    for each in _classes(config):
+        name, module = each["class_name"], each.get("module", "keras")
+        if name in {"Lambda", "__lambda__"}:
+            held = each.get("config")
+            layer = held.get("name") if isinstance(held, dict) else None
+            raise EdgeError(
+                "EF-model-lambda",
+                f"{path}: the layer {layer!r} is a Lambda, which is code and is not run. Replace it by Keras layers.",
+            )
+        # Keras's own markers, such as __keras_tensor__, are no classes; functions are looked up among Keras's own by name.
+        known = str(name).startswith("__") or (module, name) == ("builtins", "function")
+        if not known and str(module).partition(".")[0] != "keras":
+            raise EdgeError(
+                "EF-model-custom-class",
+                f"{path}: uses the class {each.get('registered_name') or f'{module}.{name}'!r}, which is not Keras's own and "
+                "is not run. Build the model from Keras layers.",
+            )
+
+
+def _classes(config: Any) -> Iterator[dict[str, Any]]:
+    """Yield every part that names a class, except the loss and the metrics, which are not loaded."""
+    if isinstance(config, dict):
+        if "class_name" in config:
+            yield config
+        for key, value in config.items():
+            if key != "compile_config":
+                yield from _classes(value)
+    elif isinstance(config, list):
+        for value in config:
+            yield from _classes(value)
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

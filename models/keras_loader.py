@@ -3,6 +3,7 @@
 
 import os
 import re
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from edgeferry.models.config.spec import ModelSpec
 from edgeferry.models.loading.facts import check_against
 from edgeferry.models.loading.file_check import HDF5_SUFFIXES, check_file
+from edgeferry.models.loading.keras2.rebuild import rebuilt
 from edgeferry.models.loading.loaded import Loaded
 from edgeferry.models.loading.two_classes import with_two_classes
 from edgeferry.models.system.errors import EdgeError
@@ -49,14 +51,15 @@ def load_model(path: Path) -> "keras.Model":
 
 
 def load(path: Path) -> Loaded:
-    """Return the Keras model of a ``.keras`` file or a Keras 3 ``.h5`` file, for inference, and what was changed in it.
+    """Return the Keras model of a ``.keras`` or ``.h5`` file, for inference, and what was changed in it.
 
-    A single input or output in a dict or list is taken out of it; one sigmoid becomes two classes.
+    One that Keras 2 saved is built again. A single input or output in a dict or list is taken out of it, one sigmoid becomes two
+    classes.
 
     Raises:
         EdgeError: the file is absent, damaged or of another kind, or needs code to load.
     """
-    check_file(path)
+    version = check_file(path)
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     import keras
 
@@ -65,7 +68,8 @@ def load(path: Path) -> Loaded:
             "EF-keras-backend",
             f"Keras runs on {keras.backend.backend()!r}; the exporters need 'tensorflow'. Unset KERAS_BACKEND.",
         )
-    model = _read(path)
+    read = Loaded(_read(path)) if version.startswith("3") else rebuilt(path, version)
+    model = read.model
     if not isinstance(model, keras.Model):
         raise EdgeError(
             "EF-model-incomplete",
@@ -77,7 +81,7 @@ def load(path: Path) -> Loaded:
         raise EdgeError(
             "EF-model-not-built", f"{path}: has no defined input; begin the model with keras.Input(shape) and save it again."
         )
-    return with_two_classes(Loaded(_unstructured(model)))
+    return with_two_classes(replace(read, model=_unstructured(model)))
 
 
 def _read(path: Path) -> Any:

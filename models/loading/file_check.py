@@ -2,6 +2,7 @@
 """Says what is wrong with a file that is no whole Keras model, or that would run code, before Keras is imported."""
 
 import json
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -14,11 +15,15 @@ from edgeferry.models.system.errors import EdgeError
 ZIP_SUFFIXES: Final = (".keras",)
 HDF5_SUFFIXES: Final = (".h5", ".hdf5")
 HDF5_MAGIC: Final = b"\x89HDF\r\n\x1a\n"
+# The packages whose classes are Keras's own; tf_keras is Keras 2.
+KERAS: Final = ("keras", "tf_keras")
+# Classes of the TensorFlow Model Optimization toolkit.
+TFMOT: Final = "Vis>Quantize"
 ZIP_MAGIC: Final = b"PK\x03\x04"
 
 
-def check_file(path: Path) -> None:
-    """Refuse a file that is not a whole Keras 3 model, before Keras is imported.
+def check_file(path: Path) -> str:
+    """Return the version of Keras that saved a model's file; refuse one that is not a whole model, before Keras is imported.
 
     Raises:
         EdgeError: the message names what the file is instead.
@@ -36,18 +41,18 @@ def check_file(path: Path) -> None:
         magic = file.read(8)
     if magic == HDF5_MAGIC:
         _check_suffix(path, HDF5_SUFFIXES)
-        _check_hdf5(path)
-    elif magic.startswith(ZIP_MAGIC):
-        _check_zip(path)
+        return _check_hdf5(path)
+    if magic.startswith(ZIP_MAGIC):
+        version = _check_zip(path)
         _check_suffix(path, ZIP_SUFFIXES)
-    else:
-        raise EdgeError(
-            "EF-model-file-kind",
-            f"{path}: is not a Keras file (it starts with {magic!r}); expected one saved with model.save('my.keras').",
-        )
+        return version
+    raise EdgeError(
+        "EF-model-file-kind",
+        f"{path}: is not a Keras file (it starts with {magic!r}); expected one saved with model.save('my.keras').",
+    )
 
 
-def _check_zip(path: Path) -> None:
+def _check_zip(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
@@ -63,10 +68,11 @@ def _check_zip(path: Path) -> None:
             "EF-model-file-kind",
             f"{path}: is a zip file without config.json, so not a Keras model; expected one saved with model.save('my.keras').",
         )
-    _check_config(config, version, path)
+    _check_config(config, path)
+    return _version(version)
 
 
-def _check_hdf5(path: Path) -> None:
+def _check_hdf5(path: Path) -> str:
     import h5py
 
     try:
@@ -77,7 +83,14 @@ def _check_hdf5(path: Path) -> None:
         raise EdgeError("EF-model-damaged", f"{path}: is damaged or cut short ({error}); save the model again.") from None
     if config is None:
         raise EdgeError("EF-model-incomplete", f"{path}: holds weights only; save the whole model with model.save('my.keras').")
-    _check_config(config, version, path)
+    _check_config(config, path)
+    return _version(version)
+
+
+def _version(text: str) -> str:
+    """Return a version as a file states it, without anything that is none: it is printed."""
+    found = re.match(r"[0-9][0-9A-Za-z.+-]{0,20}", text)
+    return found[0] if found else "2"
 
 
 def _check_suffix(path: Path, suffixes: tuple[str, ...]) -> None:
@@ -88,14 +101,15 @@ def _check_suffix(path: Path, suffixes: tuple[str, ...]) -> None:
         )
 
 
-def _check_config(config: Any, version: str, path: Path) -> None:
-    if not version.startswith("3"):
-        raise EdgeError(
-            "EF-model-keras-2",
-            f"{path}: was saved by Keras {version}; expected Keras 3. Load it with tf_keras and save it again from Keras 3.",
-        )
+def _check_config(config: Any, path: Path) -> None:
     for each in _classes(config):
         name, module = each["class_name"], each.get("module", "keras")
+        if str(each.get("registered_name")).startswith(TFMOT) or str(name).startswith(TFMOT):
+            raise EdgeError(
+                "EF-model-quantized",
+                f"{path}: was prepared for quantization by tfmot ({name}); use the model from before quantize_model or "
+                "quantize_apply, since the exporters quantize it for each format.",
+            )
         if name in {"Lambda", "__lambda__"}:
             held = each.get("config")
             layer = held.get("name") if isinstance(held, dict) else None
@@ -105,7 +119,7 @@ def _check_config(config: Any, version: str, path: Path) -> None:
             )
         # Keras's own markers, such as __keras_tensor__, are no classes; functions are looked up among Keras's own by name.
         known = str(name).startswith("__") or (module, name) == ("builtins", "function")
-        if not known and str(module).partition(".")[0] != "keras":
+        if not known and str(module).partition(".")[0] not in KERAS:
             raise EdgeError(
                 "EF-model-custom-class",
                 f"{path}: uses the class {each.get('registered_name') or f'{module}.{name}'!r}, which is not Keras's own and "

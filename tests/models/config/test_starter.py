@@ -111,3 +111,17 @@ def test_a_missing_model_gets_no_config(tmp_path: Path) -> None:
     with pytest.raises(EdgeError, match=r"none\.keras", check=coded("EF-model-missing")):
         write_starter(tmp_path / "none.keras")
     assert not list(tmp_path.iterdir())
+
+
+def test_the_labels_of_a_file_next_to_the_model_are_taken_where_their_number_fits(
+    save: Callable[..., Path], tmp_path: Path
+) -> None:
+    (tmp_path / "labels.txt").write_text("cat\ndog\nfish\n", encoding="utf-8")
+    path, assumed = write_starter(save(network()))
+    assert read_spec(path).labels == ("cat", "dog", "fish")
+    assert "labels are those of labels.txt, in this order" in assumed
+
+
+def test_a_file_of_another_number_of_labels_is_left_alone(save: Callable[..., Path], tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text("cat\ndog\n", encoding="utf-8")
+    assert read_spec(write_starter(save(network()))[0]).labels == ("0", "1", "2")

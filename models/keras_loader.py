@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeferry.models.config.spec import ModelSpec
+from edgeferry.models.loading.channel import with_channel
 from edgeferry.models.loading.facts import check_against
 from edgeferry.models.loading.file_check import HDF5_SUFFIXES, check_file
+from edgeferry.models.loading.float32 import in_float32
 from edgeferry.models.loading.keras2.rebuild import rebuilt
 from edgeferry.models.loading.loaded import Loaded
+from edgeferry.models.loading.names import with_traceable_names
 from edgeferry.models.loading.two_classes import with_two_classes
 from edgeferry.models.system.errors import EdgeError
 
@@ -53,8 +56,8 @@ def load_model(path: Path) -> "keras.Model":
 def load(path: Path) -> Loaded:
     """Return the Keras model of a ``.keras`` or ``.h5`` file, for inference, and what was changed in it.
 
-    One that Keras 2 saved is built again. A single input or output in a dict or list is taken out of it, one sigmoid becomes two
-    classes.
+    One that Keras 2 saved is built again. A single input or output in a dict or list is taken out of it, other precisions become
+    float32, images without a channel get one, one sigmoid becomes two classes, and names that cannot be traced are changed.
 
     Raises:
         EdgeError: the file is absent, damaged or of another kind, or needs code to load.
@@ -81,7 +84,10 @@ def load(path: Path) -> Loaded:
         raise EdgeError(
             "EF-model-not-built", f"{path}: has no defined input; begin the model with keras.Input(shape) and save it again."
         )
-    return with_two_classes(replace(read, model=_unstructured(model)))
+    loaded = replace(read, model=_unstructured(model))
+    for form in (in_float32, with_channel, with_two_classes, with_traceable_names):
+        loaded = form(loaded)
+    return loaded
 
 
 def _read(path: Path) -> Any:

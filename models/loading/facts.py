@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from edgeferry.models.config.spec import ModelSpec
+from edgeferry.models.loading.channel import RANK, first_layer
 from edgeferry.models.loading.loaded import Loaded
 from edgeferry.models.system.errors import EdgeError
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 DTYPES: Final = ("float32", "uint8")
 CHANNELS: Final = (1, 3)
+IMAGE_RANK: Final = 4
 
 
 def check_classifier(loaded: Loaded, path: Path) -> None:
@@ -31,7 +33,7 @@ def check_classifier(loaded: Loaded, path: Path) -> None:
                 "EF-model-tensor-count",
                 f"{path}: has {len(tensors)} {side}s ({names}); only classifiers with one {side} are supported.",
             )
-    _check_input(tuple(model.inputs[0].shape), str(model.inputs[0].dtype), path)
+    _check_input(tuple(model.inputs[0].shape), str(model.inputs[0].dtype), loaded, path)
     _check_output(tuple(model.outputs[0].shape), path)
     _check_finite(model, path)
     _check_precision(model, path)
@@ -66,15 +68,25 @@ def check_against(loaded: Loaded, spec: ModelSpec) -> None:
         )
 
 
-def _check_input(shape: tuple[int | None, ...], dtype: str, path: Path) -> None:
-    if len(shape) != 4:
-        raise EdgeError(
-            "EF-model-input", f"{path}: takes {shape}, which is not an image; expected (batch, height, width, channels)."
-        )
-    if shape[3] not in CHANNELS:
-        raise EdgeError("EF-model-input", f"{path}: takes {shape}; expected one image, (batch, height, width, 1 or 3).")
+def _check_input(shape: tuple[int | None, ...], dtype: str, loaded: Loaded, path: Path) -> None:
+    if problem := _problem_of_shape(shape, loaded):
+        raise EdgeError("EF-model-input", f"{path}: takes {shape}, {problem}; expected (batch, height, width, 1 or 3).")
     if dtype not in DTYPES:
-        raise EdgeError("EF-model-input", f"{path}: takes {dtype}; expected float32 or uint8.")
+        raise EdgeError(
+            "EF-model-input", f"{path}: takes {dtype}; expected float32 or uint8. Begin the model with a float32 input."
+        )
+
+
+def _problem_of_shape(shape: tuple[int | None, ...], loaded: Loaded) -> str:
+    """Return what is wrong with the shape of an input, or ''."""
+    if len(shape) != IMAGE_RANK:
+        layer = first_layer(loaded.model) if len(shape) == RANK else ""
+        return "which is not an image" + (f" but a sequence: its first layer is {layer}" if layer else "")
+    if shape[3] in CHANNELS:
+        return ""
+    if shape[1] in CHANNELS:
+        return f"channels first {shape[1:]}: build the model with data_format='channels_last' and load its weights into that"
+    return f"which has {'an open number of' if shape[3] is None else shape[3]} channels"
 
 
 def _check_output(shape: tuple[int | None, ...], path: Path) -> None:

@@ -147,6 +147,16 @@ def sequence_in() -> keras.Model:
     return keras.Sequential([keras.Input((20, 6)), layers.LSTM(4), layers.Dense(3, activation="softmax")])
 
 
+def channels_first() -> keras.Model:
+    x = keras.Input((3, 8, 6))
+    return keras.Model(x, head(x))
+
+
+def four_channels() -> keras.Model:
+    x = keras.Input((8, 6, 4))
+    return keras.Model(x, head(x))
+
+
 def volume_in() -> keras.Model:
     return keras.Sequential([keras.Input((4, 8, 6, 3)), layers.Conv3D(2, 3), layers.Flatten(), layers.Dense(3)])
 
@@ -157,27 +167,12 @@ def text_in() -> keras.Model:
     return keras.Model(x, head(layers.Embedding(5, 4)(tokens)))
 
 
-def double_in() -> keras.Model:
-    x = keras.Input(SHAPE, dtype="float64")
-    return keras.Model(x, head(x))
-
-
 def not_a_number() -> keras.Model:
     model = plain()
     kernel, bias = model.layers[-1].get_weights()
     kernel[3, 1] = np.nan
     model.layers[-1].set_weights([kernel, bias])
     return model
-
-
-def mixed_float16() -> keras.Model:
-    x = image()
-    return keras.Model(x, head(layers.Conv2D(4, 3, dtype="mixed_float16")(x), dtype="float32"))
-
-
-def nested_mixed_bfloat16() -> keras.Model:
-    inner = keras.Sequential([keras.Input(SHAPE), layers.Conv2D(4, 3, dtype="mixed_bfloat16")])
-    return keras.Sequential([image(), inner, layers.Flatten(), layers.Dense(3, activation="softmax")])
 
 
 def quantized_by_keras() -> keras.Model:
@@ -493,13 +488,12 @@ def test_a_layer_keras_does_not_know_is_named_in_one_line(saved: Callable[..., P
         (two_inputs, "EF-model-tensor-count", r"2 inputs \(image, meta\)"),
         (two_outputs, "EF-model-tensor-count", "2 outputs"),
         (map_out, "EF-model-output", r"\(None, 8, 6, 3\)"),
-        (sequence_in, "EF-model-input", r"\(None, 20, 6\)"),
+        (sequence_in, "EF-model-input", r"\(None, 20, 6\).* its first layer is LSTM"),
+        (channels_first, "EF-model-input", r"channels first \(3, 8, 6\)"),
+        (four_channels, "EF-model-input", "4 channels"),
         (volume_in, "EF-model-input", r"\(None, 4, 8, 6, 3\)"),
         (text_in, "EF-model-input", r"\(None, 1\)"),
-        (double_in, "EF-model-input", "float64"),
         (not_a_number, "EF-model-not-finite", "'.*kernel'"),
-        (mixed_float16, "EF-model-precision", "mixed_float16"),
-        (nested_mixed_bfloat16, "EF-model-precision", "mixed_bfloat16"),
         (quantized_by_keras, "EF-model-quantized", "int8_from_float32"),
         (not_built, "EF-model-not-built", r"keras\.Input"),
     ],

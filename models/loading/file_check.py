@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Says what is wrong with a file that is no whole Keras model, or that would run code, before Keras is imported."""
 
+import io
 import json
 import re
 import zipfile
@@ -9,12 +10,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from edgeferry.models.loading import bounds
 from edgeferry.models.system.errors import EdgeError
 
 # Keras recognises the two kinds of file by their suffix.
 ZIP_SUFFIXES: Final = (".keras",)
 HDF5_SUFFIXES: Final = (".h5", ".hdf5")
 HDF5_MAGIC: Final = b"\x89HDF\r\n\x1a\n"
+# What reading a damaged file raises; RuntimeError: it is encrypted, RecursionError: it is nested without end.
+DAMAGES: Final = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError, TypeError, KeyError, RecursionError),
+)
 # The packages whose classes are Keras's own; tf_keras is Keras 2.
 KERAS: Final = ("keras", "tf_keras")
 # Classes of the TensorFlow Model Optimization toolkit.
@@ -55,11 +61,13 @@ def check_file(path: Path) -> str:
 def _check_zip(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
+            bounds.check_zip(archive, path)
             damaged = archive.testzip()
             names = archive.namelist()
             config = json.loads(archive.read("config.json")) if "config.json" in names else None
             version = str(json.loads(archive.read("metadata.json"))["keras_version"]) if "metadata.json" in names else "3"
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError, TypeError, KeyError) as error:
+            _check_weights(archive, path)
+    except DAMAGES as error:
         raise EdgeError("EF-model-damaged", f"{path}: is damaged or cut short ({error}); save the model again.") from None
     if damaged:
         raise EdgeError("EF-model-damaged", f"{path}: is damaged ({damaged} has a wrong checksum); save the model again.")
@@ -72,14 +80,25 @@ def _check_zip(path: Path) -> str:
     return _version(version)
 
 
+def _check_weights(archive: zipfile.ZipFile, path: Path) -> None:
+    """Refuse weights in a zip file that are too large when unpacked; whether they fit the model is for Keras to say."""
+    import h5py
+
+    for each in archive.infolist():
+        if each.filename.endswith(HDF5_SUFFIXES):
+            with h5py.File(io.BytesIO(archive.read(each)), "r") as file:
+                bounds.check_hdf5(file, each.compress_size, path)
+
+
 def _check_hdf5(path: Path) -> str:
     import h5py
 
     try:
         with h5py.File(path, "r") as file:
+            bounds.check_hdf5(file, path.stat().st_size, path)
             version, text = _text(file.attrs.get("keras_version", "3")), file.attrs.get("model_config")
             config = None if text is None else json.loads(text)
-    except (OSError, ValueError, TypeError) as error:
+    except DAMAGES as error:
         raise EdgeError("EF-model-damaged", f"{path}: is damaged or cut short ({error}); save the model again.") from None
     if config is None:
         raise EdgeError("EF-model-incomplete", f"{path}: holds weights only; save the whole model with model.save('my.keras').")

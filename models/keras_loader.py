@@ -16,6 +16,7 @@ from edgeferry.models.loading.float32 import in_float32
 from edgeferry.models.loading.keras2.rebuild import rebuilt
 from edgeferry.models.loading.loaded import Loaded
 from edgeferry.models.loading.names import with_traceable_names
+from edgeferry.models.loading.saved_model import load_saved_model
 from edgeferry.models.loading.two_classes import with_two_classes
 from edgeferry.models.system.errors import EdgeError
 
@@ -54,7 +55,7 @@ def load_model(path: Path) -> "keras.Model":
 
 
 def load(path: Path) -> Loaded:
-    """Return the Keras model of a ``.keras`` or ``.h5`` file, for inference, and what was changed in it.
+    """Return the model of a ``.keras`` or ``.h5`` file or a SavedModel folder, for inference, and what was changed in it.
 
     One that Keras 2 saved is built again. A single input or output in a dict or list is taken out of it, other precisions become
     float32, images without a channel get one, one sigmoid becomes two classes, and names that cannot be traced are changed.
@@ -71,7 +72,7 @@ def load(path: Path) -> Loaded:
             "EF-keras-backend",
             f"Keras runs on {keras.backend.backend()!r}; the exporters need 'tensorflow'. Unset KERAS_BACKEND.",
         )
-    read = Loaded(_read(path)) if version.startswith("3") else rebuilt(path, version)
+    read = _saved(path, version)
     model = read.model
     if not isinstance(model, keras.Model):
         raise EdgeError(
@@ -88,6 +89,13 @@ def load(path: Path) -> Loaded:
     for form in (in_float32, with_channel, with_two_classes, with_traceable_names):
         loaded = form(loaded)
     return loaded
+
+
+def _saved(path: Path, version: str) -> Loaded:
+    """Return what a file or a SavedModel folder holds, by whichever way it was saved."""
+    if path.is_dir():
+        return load_saved_model(path)
+    return Loaded(_read(path)) if version.startswith("3") else rebuilt(path, version)
 
 
 def _read(path: Path) -> Any:

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Final
 
 from edgeferry.models.audit.finding import some_of
-from edgeferry.models.config.spec import ModelSpec, read_spec
+from edgeferry.models.config.spec import ModelSpec, config_beside, read_spec
 from edgeferry.models.config.teachable_machine import is_archive, unpacked
-from edgeferry.models.loading.file_check import HDF5_SUFFIXES, ZIP_SUFFIXES
+from edgeferry.models.loading.file_check import HDF5_SUFFIXES, SAVED_MODEL, ZIP_SUFFIXES
 from edgeferry.models.reference import REFERENCE
 from edgeferry.models.system.errors import EdgeError
 
 CONFIG: Final = ".toml"
-EXPECTED: Final = "expected a model's config (.toml) or a Keras file saved with model.save('my.keras')"
+EXPECTED: Final = "expected a model's config (.toml), a Keras file saved with model.save('my.keras'), or a SavedModel folder"
 
 
 def find_config(model: str, note: Callable[[str], None]) -> ModelSpec:
@@ -29,15 +29,16 @@ def find_config(model: str, note: Callable[[str], None]) -> ModelSpec:
         raise EdgeError("EF-model-unnamed", "MODEL is empty; name a config or a Keras file, such as MODEL=path/to/my.keras.")
     path = Path(model).expanduser()
     place = path.absolute()
-    if place.is_dir():
+    saved = (place / SAVED_MODEL).is_file()
+    if place.is_dir() and not saved:
         raise EdgeError("EF-model-folder", f"{place} is {_kind_of(place)}; {EXPECTED}.")
     if place.suffix == CONFIG and place.exists():
         return _noted(read_spec(place), note)
     if is_archive(place):
         place = unpacked(place)
         note(f"the model and the labels of {path.name} are in {place.parent}")
-    config = place.with_suffix(CONFIG)
-    if place.suffix in {*ZIP_SUFFIXES, *HDF5_SUFFIXES} and config.is_file():
+    config = config_beside(place)
+    if (saved or place.suffix in {*ZIP_SUFFIXES, *HDF5_SUFFIXES}) and config.is_file():
         return _noted(read_spec(config), note)
     if not place.exists():
         raise EdgeError("EF-model-missing", f"{place}: there is no such file{_hint(path)}; {EXPECTED}.")
@@ -65,8 +66,6 @@ def _noted(spec: ModelSpec, note: Callable[[str], None]) -> ModelSpec:
 
 
 def _kind_of(folder: Path) -> str:
-    if (folder / "saved_model.pb").exists():
-        return "a SavedModel folder"
     if (folder / REFERENCE).is_dir():
         return "a build folder, which only `edgeferry check` and `edgeferry report` read"
     return "a folder"

@@ -85,6 +85,11 @@ class ModelSpec:
         return dict(json.loads(dict(self.format_options).get(name, "{}")))
 
 
+def config_beside(model: Path) -> Path:
+    """Return where the config of a model is, which is named by that alone: a file's without its suffix, a folder's as it is."""
+    return model.with_name(f"{model.name}.toml") if model.is_dir() else model.with_suffix(".toml")
+
+
 def read_spec(path: Path) -> ModelSpec:
     """Return the config that a TOML file holds.
 

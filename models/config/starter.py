@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from edgeferry.models.config.labels import UTF_8, without_numbers
+from edgeferry.models.config.spec import config_beside
 from edgeferry.models.config.teachable_machine import LABELS, MODEL
 from edgeferry.models.keras_loader import load
 from edgeferry.models.loading.facts import check_classifier
@@ -43,7 +44,7 @@ def write_starter(model: Path) -> tuple[Path, tuple[str, ...]]:
         EdgeError: the model cannot be loaded or is no image classifier, or the TOML file exists already.
     """
     check_file(model)
-    path = model.with_suffix(".toml")
+    path = config_beside(model)
     if path.exists():
         raise EdgeError("EF-config-exists", f"{path} exists already and was not changed; remove it to get a new one.")
     loaded = load(model)

@@ -35,7 +35,7 @@ from edgeferry.models.reference import (
 )
 from edgeferry.models.softmax import probabilities_of
 from edgeferry.models.system.errors import EdgeError
-from edgeferry.models.system.files import sha256_of, whole_folder, write_json
+from edgeferry.models.system.files import content_sha256, whole_folder, write_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,7 +69,7 @@ def make_reference(spec: ModelSpec, folder: Path) -> Reference:
         _write_more(place, spec, data, probabilities, predicted)
         reference = Reference(
             key=reference_key(spec),
-            source_sha256=sha256_of(spec.model),
+            source_sha256=content_sha256(spec.model),
             output=output,
             labels=spec.labels,
             preprocessing=spec.preprocessing,

@@ -25,21 +25,25 @@ DAMAGES: Final = (
 KERAS: Final = ("keras", "tf_keras")
 # Classes of the TensorFlow Model Optimization toolkit.
 TFMOT: Final = "Vis>Quantize"
+SAVED_MODEL: Final = "saved_model.pb"
 ZIP_MAGIC: Final = b"PK\x03\x04"
 
 
 def check_file(path: Path) -> str:
-    """Return the version of Keras that saved a model's file; refuse one that is not a whole model, before Keras is imported.
+    """Return the version of Keras that saved a model, '' for a SavedModel; refuse a file that is not whole, without Keras.
 
     Raises:
         EdgeError: the message names what the file is instead.
     """
     if not path.exists():
         raise EdgeError("EF-model-missing", f"{path}: there is no such file; expected a trained Keras model (.keras).")
+    if (path / SAVED_MODEL).is_file():
+        return ""
     if path.is_dir():
-        kind = "a SavedModel" if (path / "saved_model.pb").exists() else "a folder"
         raise EdgeError(
-            "EF-model-file-kind", f"{path}: is {kind}; expected a .keras file. Save the model with model.save('my.keras')."
+            "EF-model-file-kind",
+            f"{path}: is a folder without {SAVED_MODEL}; expected a SavedModel folder or a .keras file. Save the model with "
+            "model.save('my.keras').",
         )
     if path.stat().st_size == 0:
         raise EdgeError("EF-model-damaged", f"{path}: is empty; expected a trained Keras model (.keras).")

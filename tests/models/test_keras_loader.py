@@ -285,12 +285,6 @@ def test_a_folder_is_refused(tmp_path: Path) -> None:
         load_model(tmp_path)
 
 
-def test_a_savedmodel_is_named_as_one(saved: Callable[..., Path], tmp_path: Path) -> None:
-    load_model(saved(plain)).export(tmp_path / "exported", verbose=False)
-    with pytest.raises(EdgeError, match=r"exported: is a SavedModel", check=coded("EF-model-file-kind")):
-        load_model(tmp_path / "exported")
-
-
 @pytest.mark.parametrize(
     ("data", "code", "value"),
     [

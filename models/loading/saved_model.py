@@ -33,6 +33,9 @@ REFUSED: Final = frozenset(
         *("SaveSlices", "SaveV2", "Restore", "RestoreSlice", "RestoreV2", "MergeV2Checkpoints", "DebugIdentityV2", "RpcCall"),
     }
 )
+# Numbers of TensorFlow's types: float32; float16 and bfloat16.
+FLOAT: Final = 1
+HALVES: Final = (19, 14)
 # Kept by TensorFlow for saving itself: functions that are never called here, whose operations do nothing else.
 SAVERS: Final = ("__inference__traced_save", "__inference__traced_restore")
 SAVER_NODES: Final = frozenset({"SaveV2", "RestoreV2", "MergeV2Checkpoints"})
@@ -155,6 +158,7 @@ def _as_model(function: Any, signature: "SignatureDef", folder: Path) -> Any:
     _check_operations(
         (*(node.op for node in graph.node), *inner), folder, frozenset(each.signature.name for each in graph.library.function)
     )
+    _check_numbers(graph, folder)
     nodes = {node.name: node for node in graph.node}
     last = frozen.outputs[0].op.name
     while nodes[last].op == "Identity":
@@ -164,6 +168,25 @@ def _as_model(function: Any, signature: "SignatureDef", folder: Path) -> Any:
     (given,) = signature.outputs.values()
     scores = _layer(_pruned(graph, frozen.inputs[0].name, output), _shape(given)[1:])(image)
     return keras.Model(image, keras.layers.Activation("sigmoid")(scores) if sigmoid else scores, name="saved_model")
+
+
+def _check_numbers(graph: "GraphDef", folder: Path) -> None:
+    """Refuse a frozen graph that computes in half precision, or whose weights are not numbers."""
+    import numpy as np
+    import tensorflow as tf
+
+    for node in graph.node:
+        halves = [tf.as_dtype(value.type).name for value in node.attr.values() if value.type in HALVES]
+        if halves:
+            raise EdgeError(
+                "EF-model-precision",
+                f"{folder}: computes in {halves[0]} (at {node.name}); the exporters need 'float32'. Name the Keras file instead, "
+                "which is made again in float32.",
+            )
+        if node.op == "Const" and node.attr["dtype"].type == FLOAT and np.isnan(tf.make_ndarray(node.attr["value"].tensor)).any():
+            raise EdgeError(
+                "EF-model-not-finite", f"{folder}: {node.name!r} holds NaN; train the model again, or restore an earlier save."
+            )
 
 
 def _layer(function: Any, shape: Iterable[int | None]) -> Any:

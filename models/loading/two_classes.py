@@ -47,7 +47,7 @@ def _with_head(model: "keras.Model", end: _End) -> "keras.Model":
     bias = keras.ops.convert_to_numpy(end.dense.bias) if biased else np.zeros(1, np.float32)
     name = "two_classes" if end.dense is None else end.dense.name
     head = keras.layers.Dense(2, activation="softmax" if end.sigmoid else None, name=name)
-    whole = keras.Model(model.inputs, head(end.before), name=model.name)
+    whole = keras.Model(model.inputs[0] if len(model.inputs) == 1 else model.inputs, head(end.before), name=model.name)
     head.set_weights([np.concatenate([np.zeros_like(kernel), kernel], axis=1), np.concatenate([np.zeros_like(bias), bias])])
     return whole
 
@@ -87,7 +87,7 @@ def _maker(tensor: Any) -> tuple[Any, Any]:
     inner, before = _maker(operation.outputs[0])
     if before is None or before is operation.inputs[0]:
         return inner, None if before is None else taken[0]
-    return inner, keras.Model(operation.inputs, before)(taken[0])
+    return inner, keras.Model(operation.inputs[0], before)(taken[0])
 
 
 def _is_identity(operation: Any) -> bool:

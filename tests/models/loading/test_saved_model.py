@@ -210,6 +210,20 @@ def test_a_folder_with_links_is_refused(tmp_path: Path) -> None:
         load_model(folder)
 
 
+@pytest.mark.parametrize("half", [tf.float16, tf.bfloat16])
+def test_a_graph_in_half_precision_is_refused(tmp_path: Path, half: Any) -> None:
+    module = Plain(lambda x: tf.cast(tf.cast(x, half) * 2, tf.float32))
+    with pytest.raises(EdgeError, match=f"computes in {half.name}", check=coded("EF-model-precision")):
+        load_model(by_tensorflow(tmp_path / "pets", module))
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    module = Plain()
+    module.kernel[3, 1].assign(float("nan"))
+    with pytest.raises(EdgeError, match="holds NaN", check=coded("EF-model-not-finite")):
+        load_model(by_tensorflow(tmp_path / "pets", module))
+
+
 # What is made of it.
 
 

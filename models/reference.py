@@ -70,7 +70,7 @@ def reference_key(spec: ModelSpec, sha256: Sha256 = sha256_of) -> str:
     """
     if not spec.model.exists():
         raise EdgeError("EF-model-missing", f"{spec.path}: model.file names {spec.model}, which does not exist.")
-    if spec.model.is_dir():
+    if not spec.model.is_file():
         check_file(spec.model)
     return digest(
         {

@@ -45,6 +45,10 @@ def check_file(path: Path) -> str:
             f"{path}: is a folder without {SAVED_MODEL}; expected a SavedModel folder or a .keras file. Save the model with "
             "model.save('my.keras').",
         )
+    if not path.is_file():
+        raise EdgeError(
+            "EF-model-file-kind", f"{path}: is no file but a pipe or a device; expected a trained Keras model (.keras)."
+        )
     if path.stat().st_size == 0:
         raise EdgeError("EF-model-damaged", f"{path}: is empty; expected a trained Keras model (.keras).")
     with path.open("rb") as file:

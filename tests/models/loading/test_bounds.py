@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import io
 import json
+import os
 import stat
 import zipfile
 from collections.abc import Callable
@@ -128,3 +129,10 @@ def test_a_file_of_too_many_members_is_refused(tmp_path: Path, monkeypatch: pyte
 def test_a_configuration_nested_without_end_is_damaged(tmp_path: Path) -> None:
     with pytest.raises(EdgeError, check=coded("EF-model-damaged")):
         check_file(keras_file(tmp_path / "my.keras", config=b"[" * 200_000))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_refused_and_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "my.keras")
+    with pytest.raises(EdgeError, match="a pipe or a device", check=coded("EF-model-file-kind")):
+        check_file(tmp_path / "my.keras")

@@ -49,7 +49,7 @@ def entries_of(config: Any) -> list[dict[str, Any]]:
 def _built(entry: dict[str, Any], where: str) -> Any:
     if entry["class_name"] in ("Sequential", *FUNCTIONAL):
         return model_of(entry, where)
-    return layer_of(str(entry["class_name"]).rpartition(">")[2], entry["config"], where)
+    return layer_of(str(entry["class_name"]), entry["config"], where)
 
 
 def _input(config: dict[str, Any]) -> Any:

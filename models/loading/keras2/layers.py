@@ -133,7 +133,7 @@ def _inner(config: dict[str, Any], where: str) -> Any:
     name, options = config.get("class_name"), config.get("config")
     if not isinstance(name, str) or not isinstance(options, dict):
         raise _refused(where, "a layer inside of another has no class")
-    return layer_of(name.rpartition(">")[2], options, where)
+    return layer_of(name, options, where)
 
 
 def _refused(where: str, problem: str) -> EdgeError:

@@ -28,7 +28,7 @@ def load_zip_weights(model: "keras.Model", entry: dict[str, Any], group: Any, pr
         return
     layers, count = {layer.name: layer for layer in model.layers}, Counter[str]()
     for each in entries_of(entry["config"]):
-        kind = _snake(str(each["class_name"]).rpartition(">")[2])
+        kind = _snake(str(each["class_name"]))
         name = f"{kind}_{count[kind]}" if count[kind] else kind
         count[kind] += 1
         layer = layers.get(name_of(each).replace("/", "_"))

@@ -287,7 +287,8 @@ def test_weights_of_a_group_that_no_layer_has_are_refused(tmp_path: Path) -> Non
     ("layer", "code", "named"),
     [
         (entry("Lambda", "trick", function=["4wEAAAA=", None, None]), "EF-model-lambda", "'trick'"),
-        (entry("Custom>Scale", "scale"), "EF-model-custom-class", "'Scale'"),
+        (entry("Custom>Scale", "scale"), "EF-model-custom-class", "'Custom>Scale'"),
+        (entry("acme>ReLU", "relu"), "EF-model-custom-class", "'acme>ReLU'"),
         (entry("TFSMLayer", "saved", filepath="elsewhere"), "EF-model-custom-class", "'TFSMLayer'"),
         (entry("system", "harm", command="touch ran"), "EF-model-custom-class", "'system'"),
         ({**entry("system", "harm"), "module": "os"}, "EF-model-custom-class", r"os\.system"),

@@ -125,7 +125,7 @@ def report(model: Checked, build: Build = BUILD) -> None:
 
 
 def init(model: Model) -> None:
-    """Write a starter config next to a Keras file.
+    """Write a starter config next to a model.
 
     Prints what the config assumes: edit those lines before the first export. An existing config is not replaced.
     """

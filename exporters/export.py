@@ -37,6 +37,9 @@ from edgeferry.models.system.packages import installed_version
 from edgeferry.models.system.terminal import Step
 
 WORKER: Final = "edgeferry.exporters.worker"
+# The kind of artifact that is the model's own file.
+KERAS: Final = "keras"
+NO_KERAS_FILE: Final = "the model is a SavedModel folder, not a file of Keras"
 NO_IMAGES: Final = "needs data.calibration in the config: a folder with some 100 to 500 typical images, none of them golden"
 
 # The states of a format whose artifact is there.
@@ -156,7 +159,7 @@ def _plan(form: Format, work: Work, reference: Reference) -> Export | _Plan:
     """Return how a format will be written, or what became of it already."""
     if form.calibrated and reference.calibration_digest is None:
         return Export(form.name, "not run", NO_IMAGES)
-    if why := form.missing():
+    if why := NO_KERAS_FILE if form.kind == KERAS and work.spec.model.is_dir() else form.missing():
         return Export(form.name, "not run", why)
     made_from = _made_from(form, work, reference)
     folder = work.build / form.name

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from edgeferry.models.config.spec import UTF_8
+from edgeferry.models.config.labels import UTF_8
 from edgeferry.models.preprocessing import Preprocessing, opened, pixels_of
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.files import Sha256, digest, digest_of_files, files_below, sha256_of

@@ -9,11 +9,11 @@ from typing import Any, Final
 from edgeferry.models.audit.finding import AuditFinding, findings_of
 from edgeferry.models.config.spec import ModelSpec
 from edgeferry.models.images import find_images
-from edgeferry.models.keras_loader import check_file
+from edgeferry.models.loading.file_check import check_file
 from edgeferry.models.preprocessing import Preprocessing, preprocessing_of
 from edgeferry.models.system.closure import CodeDigests
 from edgeferry.models.system.errors import EdgeError
-from edgeferry.models.system.files import Sha256, digest, files_below, sha256_of
+from edgeferry.models.system.files import Sha256, content_sha256, digest, files_below, sha256_of
 from edgeferry.models.system.packages import installed_version
 
 # History: 1, the first; 2 names the config it was made from; 3 holds its preprocessing, what the audit of images and config
@@ -70,11 +70,11 @@ def reference_key(spec: ModelSpec, sha256: Sha256 = sha256_of) -> str:
     """
     if not spec.model.exists():
         raise EdgeError("EF-model-missing", f"{spec.path}: model.file names {spec.model}, which does not exist.")
-    if spec.model.is_dir():
+    if not spec.model.is_file():
         check_file(spec.model)
     return digest(
         {
-            "model": sha256(spec.model),
+            "model": content_sha256(spec.model, sha256),
             "config": config_digests(spec, sha256),
             "expected_accuracy": spec.expected_accuracy,
             "code": CodeDigests(sha256).of(WRITER),

@@ -20,7 +20,7 @@ from edgeferry.models.config.spec import ModelSpec
 from edgeferry.models.exports import set_by_config
 from edgeferry.models.reference import Reference, changed_config_keys
 from edgeferry.models.system.errors import EdgeError
-from edgeferry.models.system.files import read_record, sha256_of
+from edgeferry.models.system.files import content_sha256, read_record
 from edgeferry.models.system.packages import versions_of
 from edgeferry.models.system.terminal import Step
 from edgeferry.targets.target import choose
@@ -93,7 +93,7 @@ def _previous(place: Path) -> Report | None:
 
 def _refuse_changed(spec: ModelSpec, reference: Reference) -> None:
     """Refuse artifacts of another config: they would be compared with a reference that is out of date."""
-    model_changed = spec.model.is_file() and sha256_of(spec.model) != reference.source_sha256
+    model_changed = spec.model.exists() and content_sha256(spec.model) != reference.source_sha256
     changed = (*(["model.file"] if model_changed else []), *changed_config_keys(spec, reference))
     if changed:
         raise EdgeError(

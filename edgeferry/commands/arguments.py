@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 BUILD = Path("build")
 
 Model = Annotated[
-    str, typer.Argument(metavar="MODEL", help="The model's config (.toml) or its Keras file (.keras, .h5).", show_default=False)
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="The model's config (.toml), its Keras file (.keras, .h5), its SavedModel folder, or Teachable Machine's .zip.",
+        show_default=False,
+    ),
 ]
 Checked = Annotated[
     str,

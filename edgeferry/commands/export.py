@@ -125,15 +125,17 @@ def report(model: Checked, build: Build = BUILD) -> None:
 
 
 def init(model: Model) -> None:
-    """Write a starter config next to a Keras file.
+    """Write a starter config next to a model.
 
     Prints what the config assumes: edit those lines before the first export. An existing config is not replaced.
     """
     from edgeferry.models.config.starter import write_starter
+    from edgeferry.models.config.teachable_machine import is_archive, unpacked
     from edgeferry.models.system.child import call_quietly
 
     with report_errors():
-        path, assumed = call_quietly(write_starter, Path(model).expanduser().absolute())
+        place = Path(model).expanduser().absolute()
+        path, assumed = call_quietly(write_starter, unpacked(place) if is_archive(place) else place)
         typer.echo(f"wrote {path}")
         for note in assumed:
             typer.echo(f"  assumed: {note}")

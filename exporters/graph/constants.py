@@ -68,8 +68,9 @@ def keep_constants(source: Source, folder: "Path", key: str) -> None:
     sums = {each.name: (each, total) for graph in (around, around_folded) for each, total in _sums(graph)}
     arrays = (value_of((merged | own)[each.name]) for each in described)
     layers = {each.name for each in classifier(source.spec)._flatten_layers()}  # noqa: SLF001 - no public way to list sublayers
+    kept = {each.name for each in described} | sums.keys()
     named = [
-        replace(each, layer=_layer(each.layer, layers), biases=tuple(names.get(name, name) for name in each.biases))
+        replace(each, layer=_layer(each.layer, layers), biases=_kept(each.biases, names, kept))
         for each in (*described, *(each for each, _ in sums.values()))
     ]
     with whole_folder(folder) as place:
@@ -90,6 +91,12 @@ def _values(graph: "GraphDef") -> "dict[str, NodeDef]":
         and node.attr["value"].tensor.tensor_shape.dim
         and sum(size.size > 1 for size in node.attr["value"].tensor.tensor_shape.dim)
     }
+
+
+def _kept(biases: tuple[str, ...], names: dict[str, str], kept: set[str]) -> tuple[str, ...]:
+    """Return biases by the names they are kept under; none where one is not kept, such as that of a layer with one output."""
+    found = tuple(names.get(name, name) for name in biases)
+    return found if kept.issuperset(found) else ()
 
 
 def _content(node: "NodeDef") -> int:

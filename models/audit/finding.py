@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from edgeferry.models.system.errors import EdgeError
 
-Subject = Literal["golden", "calibration", "config"]
+Subject = Literal["golden", "calibration", "config", "model"]
 Severity = Literal["warning", "note"]
 
 

@@ -6,13 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from edgeferry.models.config.spec import ModelSpec, read_spec
-from edgeferry.models.keras_loader import HDF5_SUFFIXES, ZIP_SUFFIXES
+from edgeferry.models.audit.finding import some_of
+from edgeferry.models.config.spec import ModelSpec, config_beside, read_spec
+from edgeferry.models.config.teachable_machine import is_archive, unpacked
+from edgeferry.models.loading.file_check import HDF5_SUFFIXES, SAVED_MODEL, ZIP_SUFFIXES
 from edgeferry.models.reference import REFERENCE
 from edgeferry.models.system.errors import EdgeError
 
 CONFIG: Final = ".toml"
-EXPECTED: Final = "expected a model's config (.toml) or a Keras file saved with model.save('my.keras')"
+EXPECTED: Final = "expected a model's config (.toml), a Keras file saved with model.save('my.keras'), or a SavedModel folder"
 
 
 def find_config(model: str, note: Callable[[str], None]) -> ModelSpec:
@@ -27,13 +29,17 @@ def find_config(model: str, note: Callable[[str], None]) -> ModelSpec:
         raise EdgeError("EF-model-unnamed", "MODEL is empty; name a config or a Keras file, such as MODEL=path/to/my.keras.")
     path = Path(model).expanduser()
     place = path.absolute()
-    if place.is_dir():
+    saved = (place / SAVED_MODEL).is_file()
+    if place.is_dir() and not saved:
         raise EdgeError("EF-model-folder", f"{place} is {_kind_of(place)}; {EXPECTED}.")
     if place.suffix == CONFIG and place.exists():
-        return read_spec(place)
-    config = place.with_suffix(CONFIG)
-    if place.suffix in {*ZIP_SUFFIXES, *HDF5_SUFFIXES} and config.is_file():
-        return read_spec(config)
+        return _noted(read_spec(place), note)
+    if is_archive(place):
+        place = unpacked(place)
+        note(f"the model and the labels of {path.name} are in {place.parent}")
+    config = config_beside(place)
+    if (saved or place.suffix in {*ZIP_SUFFIXES, *HDF5_SUFFIXES}) and config.is_file():
+        return _noted(read_spec(config), note)
     if not place.exists():
         raise EdgeError("EF-model-missing", f"{place}: there is no such file{_hint(path)}; {EXPECTED}.")
     return _started(place, note)
@@ -52,9 +58,14 @@ def config_of_same_name(spec: ModelSpec, recorded: object) -> Path | None:
         return None
 
 
+def _noted(spec: ModelSpec, note: Callable[[str], None]) -> ModelSpec:
+    """Return a config; what was changed in its labels is reported first."""
+    if spec.labels_numbered:
+        note(f"{spec.path.name}: the numbers before the labels were taken off: {some_of(spec.labels)}")
+    return spec
+
+
 def _kind_of(folder: Path) -> str:
-    if (folder / "saved_model.pb").exists():
-        return "a SavedModel folder"
     if (folder / REFERENCE).is_dir():
         return "a build folder, which only `edgeferry check` and `edgeferry report` read"
     return "a folder"
@@ -75,7 +86,7 @@ def _started(model: Path, note: Callable[[str], None]) -> ModelSpec:
     path, assumed = call_quietly(write_starter, model)
     for line in (f"wrote {path}, a starter config", *(f"assumed: {each}" for each in assumed)):
         note(line)
-    spec = read_spec(path)
+    spec = _noted(read_spec(path), note)
     if not spec.golden.exists():
         raise EdgeError(
             "EF-golden-missing",

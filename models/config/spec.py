@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from edgeferry.models.config.labels import UTF_8, labels_of
 from edgeferry.models.config.table import Table
 from edgeferry.models.preprocessing import Preprocessing
 from edgeferry.models.system.errors import EdgeError
@@ -30,8 +31,6 @@ TOLERANCE_KEYS: Final = (*FRACTIONS, "times_explained")
 # The key of [parity] that is no table of a format.
 REQUIRE: Final = "require"
 PARITY_MOVED: Final = {"max_difference": "p99_difference, which 99 % of the images may not exceed"}
-# Editors on Windows put a byte order mark before the text.
-UTF_8: Final = "utf-8-sig"
 
 
 # Where the options of a format are since release 0.2.
@@ -61,7 +60,7 @@ class ModelSpec:
 
     ``tolerances`` holds what the config sets itself: (format, key, value), the keys those of TOLERANCE_KEYS. ``format_options``
     holds the tables below ``[export]`` by name, each as JSON: which keys they may have, the formats know. ``required`` names the
-    results that have to pass, 'FORMAT' or 'FORMAT@TARGET'.
+    results that have to pass, 'FORMAT' or 'FORMAT@TARGET'. ``labels_numbered`` is set where numbers were taken off the labels.
     """
 
     name: str
@@ -79,10 +78,16 @@ class ModelSpec:
     format_options: tuple[tuple[str, str], ...] = ()
     tolerances: tuple[tuple[str, str, float], ...] = ()
     required: tuple[str, ...] = ()
+    labels_numbered: bool = False
 
     def export_table(self, name: str) -> dict[str, Any]:
         """Return the table ``[export.<name>]``, empty where there is none."""
         return dict(json.loads(dict(self.format_options).get(name, "{}")))
+
+
+def config_beside(model: Path) -> Path:
+    """Return where the config of a model is, which is named by that alone: a file's without its suffix, a folder's as it is."""
+    return model.with_name(f"{model.name}.toml") if model.is_dir() else model.with_suffix(".toml")
 
 
 def read_spec(path: Path) -> ModelSpec:
@@ -97,7 +102,8 @@ def read_spec(path: Path) -> ModelSpec:
         name=_name(model, path),
         path=path,
         model=model.path("file"),
-        labels=_labels(model),
+        labels=(labels := labels_of(model))[0],
+        labels_numbered=labels[1],
         output=model.choice("output", OUTPUTS, "auto"),
         trained_by=_trained_by(model),
         preprocessing=_preprocessing(table.table("input")),
@@ -147,35 +153,6 @@ def _trained_by(model: Table) -> str | None:
             f"is {module!r}; expected a module of the models folder, such as 'edgeferry.models.digits'",
         )
     return module or None
-
-
-def _labels(model: Table) -> tuple[str, ...]:
-    value = model.take("labels", (list, str))
-    if isinstance(value, str):
-        file = (model.file.parent / value).resolve()
-        if not file.is_file():
-            model.fail("EF-config-labels", "labels", f"names {file}, which does not exist")
-        value = _lines(file, model)
-    for number, label in enumerate(value, 1):
-        if not isinstance(label, str) or not label.strip() or label.splitlines() != [label]:
-            model.fail(
-                "EF-config-labels",
-                "labels",
-                f"has {label!r} as number {number}; expected one line of text per class, in the model's order",
-            )
-    if len(value) < 2:
-        model.fail("EF-config-labels", "labels", f"has {len(value)} labels; a classifier has at least 2 classes")
-    repeated = sorted({label for label in value if value.count(label) > 1})
-    if repeated:
-        model.fail("EF-config-labels", "labels", f"names {', '.join(map(repr, repeated))} more than once")
-    return tuple(value)
-
-
-def _lines(file: Path, model: Table) -> list[str]:
-    try:
-        return file.read_text(encoding=UTF_8).rstrip().splitlines()
-    except UnicodeDecodeError:
-        model.fail("EF-config-labels", "labels", f"names {file}, which is not a text file in UTF-8")
 
 
 def _preprocessing(table: Table) -> Preprocessing:

@@ -18,7 +18,7 @@ from edgeferry.models.golden.probes import make_probes
 from edgeferry.models.golden.scores import check_discriminates, keras_scores, output_kind
 from edgeferry.models.golden.uploads import bases_of, write_uploads
 from edgeferry.models.images import find_images
-from edgeferry.models.keras_loader import classifier, load_model
+from edgeferry.models.keras_loader import classifier, load_model, loaded_classifier
 from edgeferry.models.reference import (
     CALIBRATION,
     FACTS,
@@ -35,7 +35,7 @@ from edgeferry.models.reference import (
 )
 from edgeferry.models.softmax import probabilities_of
 from edgeferry.models.system.errors import EdgeError
-from edgeferry.models.system.files import sha256_of, whole_folder, write_json
+from edgeferry.models.system.files import content_sha256, whole_folder, write_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,7 +57,8 @@ def make_reference(spec: ModelSpec, folder: Path) -> Reference:
         scores = keras_scores(predict, pixels, spec, data.golden.name)
         output = output_kind(scores, spec)
         probabilities = probabilities_of(scores, output)
-        findings = (*data.findings, *_judged(spec, predict, data, probabilities, logits=output == "logits"))
+        judged = _judged(spec, predict, data, probabilities, logits=output == "logits")
+        findings = (*_changed(spec), *data.findings, *judged)
         np.save(place / SCORES, probabilities)
         if data.classes is not None:
             np.save(place / LABELS, data.classes)
@@ -68,7 +69,7 @@ def make_reference(spec: ModelSpec, folder: Path) -> Reference:
         _write_more(place, spec, data, probabilities, predicted)
         reference = Reference(
             key=reference_key(spec),
-            source_sha256=sha256_of(spec.model),
+            source_sha256=content_sha256(spec.model),
             output=output,
             labels=spec.labels,
             preprocessing=spec.preprocessing,
@@ -116,6 +117,12 @@ def _predict(spec: ModelSpec, data: Audited, pixels: "NDArray[np.uint8]") -> Cal
         hint = label_count_hint(spec, model.predict_on_batch, model.output_shape[1], pixels, data.classes)
         raise EdgeError(error.code, f"{error} {hint}".strip()) from None
     return predict
+
+
+def _changed(spec: ModelSpec) -> Iterator[AuditFinding]:
+    """Yield what was changed in the model on loading, for information."""
+    for change in loaded_classifier(spec).changes:
+        yield AuditFinding(change.code, "note", "model", f"{spec.model}: {change.sentence}")
 
 
 def _judged(

@@ -49,6 +49,11 @@ def digest_of_files(paths: Iterable[Path], folder: Path, sha256: Sha256 = sha256
     return digest([[str(path)[below:], sha256(path)] for path in paths])
 
 
+def content_sha256(path: Path, sha256: Sha256 = sha256_of) -> str:
+    """Return the digest of a file, or of all files below a folder."""
+    return digest_of_files(files_below(path), path, sha256) if path.is_dir() else sha256(path)
+
+
 def modules_below(package: Path) -> list[Path]:
     """Return the modules of a package and its packages; what is no package, such as node_modules, is not walked."""
     inner = [folder for folder in sorted(package.iterdir()) if (folder / "__init__.py").is_file()]

@@ -106,10 +106,11 @@ def test_a_folder_that_is_no_build_folder_is_refused(project: Path) -> None:
         build_to_read(str(project / "golden"), project / "build")
 
 
-def test_a_savedmodel_is_refused_as_one(project: Path) -> None:
-    (project / "saved_model.pb").touch()
-    with pytest.raises(EdgeError, match="SavedModel", check=coded("EF-model-folder")):
-        build_to_read(str(project), project / "build")
+def test_a_savedmodel_that_holds_nothing_is_refused(project: Path) -> None:
+    (project / "empty").mkdir()
+    (project / "empty" / "saved_model.pb").touch()
+    with pytest.raises(EdgeError, match="no graph for serving", check=coded("EF-model-incomplete")):
+        build_to_read(str(project / "empty"), project / "build")
 
 
 @pytest.mark.parametrize("command", ["check", "report"])

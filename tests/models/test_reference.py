@@ -309,10 +309,10 @@ def test_a_model_that_is_not_there_has_no_key(own: ModelSpec) -> None:
         reference_key(own)
 
 
-def test_a_savedmodel_has_no_key_and_is_said_to_be_one(own: ModelSpec, trained: keras.Model) -> None:
+def test_a_folder_that_is_no_savedmodel_has_no_key(own: ModelSpec) -> None:
     own.model.unlink()
-    trained.export(own.model, verbose=False)
-    with pytest.raises(EdgeError, match=r"is a SavedModel; expected a \.keras file"):
+    own.model.mkdir()
+    with pytest.raises(EdgeError, match=r"is a folder without saved_model\.pb"):
         reference_key(own)
 
 

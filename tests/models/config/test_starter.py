@@ -82,27 +82,49 @@ def test_an_existing_config_is_not_replaced(save: Callable[..., Path]) -> None:
 
 
 def test_a_model_that_takes_no_image_gets_no_config(save: Callable[..., Path], tmp_path: Path) -> None:
-    model = save(keras.Sequential([keras.Input((20, 6)), layers.Flatten(), layers.Dense(3)]))
+    model = save(keras.Sequential([keras.Input((20, 6)), layers.LSTM(4), layers.Dense(3)]))
     with pytest.raises(EdgeError, match=r"\(None, 20, 6\)", check=coded("EF-model-input")):
         write_starter(model)
     assert [path.name for path in tmp_path.iterdir()] == ["pets.keras"]
 
 
-@pytest.mark.parametrize("shape", [(8, 6, 4), (8, 6, 2)])
-def test_a_model_of_other_channels_gets_no_config(save: Callable[..., Path], shape: tuple[int, int, int]) -> None:
-    with pytest.raises(EdgeError, check=coded("EF-model-input")):
+@pytest.mark.parametrize(
+    ("shape", "named"), [((8, 6, 4), "4 channels"), ((8, 6, 2), "2 channels"), ((3, 8, 6), r"channels first \(3, 8, 6\)")]
+)
+def test_a_model_of_other_channels_gets_no_config_but_a_reason(
+    save: Callable[..., Path], tmp_path: Path, shape: tuple[int, int, int], named: str
+) -> None:
+    with pytest.raises(EdgeError, match=named, check=coded("EF-model-input")):
         write_starter(save(network(shape)))
+    assert [path.name for path in tmp_path.iterdir()] == ["pets.keras"]
 
 
-def test_a_model_that_outputs_one_number_gets_no_config(save: Callable[..., Path]) -> None:
-    with pytest.raises(EdgeError, match=r"\(None, 1\)", check=coded("EF-model-output")):
-        write_starter(save(network(classes=1)))
+def test_a_model_with_weights_that_are_not_finite_gets_no_config(save: Callable[..., Path], tmp_path: Path) -> None:
+    model = network()
+    model.layers[-1].bias.assign([0.0, float("nan"), 0.0])
+    with pytest.raises(EdgeError, match="bias", check=coded("EF-model-not-finite")):
+        write_starter(save(model))
+    assert [path.name for path in tmp_path.iterdir()] == ["pets.keras"]
+
+
+def test_a_gray_image_without_a_channel_gets_a_config_of_one_channel(save: Callable[..., Path]) -> None:
+    model = keras.Sequential([keras.Input((28, 28)), layers.Flatten(), layers.Dense(3, activation="softmax")])
+    path, assumed = write_starter(save(model))
+    how = read_spec(path).preprocessing
+    assert (how.height, how.width, how.colour) == (28, 28, "gray")
+    assert assumed[0] == "the model takes (28, 28), images without a channel, and is given one: (28, 28, 1)"
+
+
+def test_a_model_that_outputs_one_number_between_minus_1_and_1_gets_no_config(save: Callable[..., Path]) -> None:
+    x = keras.Input((8, 6, 3))
+    with pytest.raises(EdgeError, match="one number", check=coded("EF-model-output")):
+        write_starter(save(keras.Model(x, layers.Dense(1, activation="tanh")(layers.Flatten()(x)))))
 
 
 def test_two_inputs_get_no_config(save: Callable[..., Path]) -> None:
     x, y = keras.Input((8, 6, 3)), keras.Input((8, 6, 3))
     model = keras.Model([x, y], layers.Dense(3)(layers.Flatten()(layers.Add()([x, y]))))
-    with pytest.raises(EdgeError, check=coded("EF-model-input")):
+    with pytest.raises(EdgeError, match="2 inputs", check=coded("EF-model-tensor-count")):
         write_starter(save(model))
 
 
@@ -110,3 +132,17 @@ def test_a_missing_model_gets_no_config(tmp_path: Path) -> None:
     with pytest.raises(EdgeError, match=r"none\.keras", check=coded("EF-model-missing")):
         write_starter(tmp_path / "none.keras")
     assert not list(tmp_path.iterdir())
+
+
+def test_the_labels_of_a_file_next_to_the_model_are_taken_where_their_number_fits(
+    save: Callable[..., Path], tmp_path: Path
+) -> None:
+    (tmp_path / "labels.txt").write_text("cat\ndog\nfish\n", encoding="utf-8")
+    path, assumed = write_starter(save(network()))
+    assert read_spec(path).labels == ("cat", "dog", "fish")
+    assert "labels are those of labels.txt, in this order" in assumed
+
+
+def test_a_file_of_another_number_of_labels_is_left_alone(save: Callable[..., Path], tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text("cat\ndog\n", encoding="utf-8")
+    assert read_spec(write_starter(save(network()))[0]).labels == ("0", "1", "2")

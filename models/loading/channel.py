@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model of gray images without a channel, (28, 28), taken as one of images with one channel, (28, 28, 1)."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from edgeferry.models.loading.loaded import Change, Loaded
+
+if TYPE_CHECKING:
+    import keras
+
+CODE: Final = "model-no-channel"
+# Batch, height and width.
+RANK: Final = 3
+# What may stand before the first layer that looks at more than one number at a time.
+ONE_BY_ONE: Final = (
+    "Add",
+    "Cast",
+    "Divide",
+    "Dropout",
+    "GaussianNoise",
+    "Multiply",
+    "Normalization",
+    "Rescaling",
+    "Subtract",
+    "TrueDivide",
+)
+# What makes an image of rows and columns; anything else, such as an LSTM, reads the rows as a sequence.
+OF_IMAGES: Final = ("ExpandDims", "Flatten", "Reshape")
+
+
+def with_channel(loaded: Loaded) -> Loaded:
+    """Return the model with a channel in its input where it takes images without one; any other as it is."""
+    import keras
+
+    model = loaded.model
+    if len(model.inputs) != 1 or len(shape := tuple(model.inputs[0].shape)) != RANK or None in shape[1:]:
+        return loaded
+    if first_layer(model) not in OF_IMAGES:
+        return loaded
+    image = keras.Input(batch_shape=(*shape, 1), dtype=model.inputs[0].dtype, name="image")
+    whole = keras.Model(image, model(keras.layers.Reshape(shape[1:])(image)), name=f"{model.name}_of_one_channel")
+    note = f"takes {shape[1:]}, images without a channel, and is given one: {(*shape[1:], 1)}"
+    return replace(loaded, model=whole, changes=(*loaded.changes, Change(CODE, note)))
+
+
+def first_layer(model: "keras.Model") -> str:
+    """Return the class of the first layer that does more than change each number by itself; '' after a branch."""
+    return next((name for name in _first_layers(model.inputs[0]) if name not in ONE_BY_ONE), "")
+
+
+def _first_layers(tensor: Any) -> Iterator[str]:
+    """Yield the classes of the layers after a tensor, inside of nested models, up to the first branch."""
+    import keras
+
+    while True:
+        operation, _, _ = tensor._keras_history  # noqa: SLF001 - Keras has no public way to walk a model's graph
+        nodes = [node for node in operation._outbound_nodes if any(tensor is each for each in node.input_tensors)]  # noqa: SLF001
+        # A Sequential calls its layers again whenever one is added; the last calls are those that count.
+        if len({id(node.operation) for node in nodes}) != 1:
+            return
+        after = nodes[-1].operation
+        if isinstance(after, keras.Model):
+            yield from _first_layers(after.inputs[0])
+            return
+        yield type(after).__name__
+        tensor = nodes[-1].output_tensors[0]

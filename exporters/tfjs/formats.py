@@ -21,6 +21,7 @@ from typing import Any, Final
 from edgeferry.exporters.format import Format, Written
 from edgeferry.exporters.graph.groups import notes_on, without_groups
 from edgeferry.exporters.graph.layers import lacks_operation
+from edgeferry.exporters.graph.rewrites.choices import CHOICES
 from edgeferry.exporters.graph.rewrites.exponentials import SPELLED
 from edgeferry.exporters.graph.rewritten import EVERYWHERE, rewritten
 from edgeferry.exporters.graph.source import INPUT, Source, without_loops
@@ -64,7 +65,7 @@ def write(source: Source, folder: Path, options: TfjsOptions, precision: str) ->
 
     converter = conversion()
     unrolled = without_loops(source)
-    ungrouped, groups = without_groups(rewritten(unrolled, *EVERYWHERE, SPELLED))
+    ungrouped, groups = without_groups(rewritten(unrolled, *EVERYWHERE, SPELLED, CHOICES))
     graph, signature = _optimized(converter, ungrouped)
     # Moves the weights out of the graph; before the graph is written, or both files would contain them.
     weights = converter.extract_weights(graph)

@@ -55,14 +55,16 @@ class Reading:
         yield "labels", replace(self, order=other.order)
 
 
-def alternatives(reading: Reading, *, resized: bool, reshaped: bool, rotated: bool) -> Iterator[Reading]:
+def alternatives(reading: Reading, *, resized: bool, reshaped: bool, rotated: bool, integers: bool = False) -> Iterator[Reading]:
     """Yield every reading that differs in one part; channel order and value range, which go together, count as one.
 
-    ``resized``, ``reshaped`` and ``rotated`` say whether any image is resized, changes its aspect, or has an EXIF rotation.
+    ``resized``, ``reshaped`` and ``rotated`` say whether any image is resized, changes its aspect, or has an EXIF rotation;
+    ``integers`` whether the model takes whole numbers, so that its range can only be that of pixels.
     """
     how = reading.how
+    tried = [(how.mean, how.std), normalisation_of_range(0, 255, how.channels)] if integers else list(normalisations(how))
     for colour in (how.colour, OTHER_ORDER.get(how.colour, how.colour)):
-        for mean, std in normalisations(how):
+        for mean, std in tried:
             yield replace(reading, how=replace(how, colour=colour, mean=mean, std=std))
     yield from (replace(reading, how=replace(how, resize=resize)) for resize in RESIZES if resized)
     yield from (replace(reading, how=replace(how, fit=fit)) for fit in FITS if reshaped)

@@ -48,11 +48,15 @@ Predict = Callable[[Any], Any]
 
 @dataclass(frozen=True)
 class Labelled:
-    """The golden images, the class of each, [count], and the probabilities the model gives them as the config stands."""
+    """The golden images, the class of each, [count], and the probabilities the model gives them as the config stands.
+
+    ``integers`` is true where the model takes whole numbers.
+    """
 
     images: ImageSet
     classes: "NDArray[np.int64]"
     probabilities: "NDArray[np.float32]"
+    integers: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,7 @@ class _Search:
     pictures: Pictures
     classes: "NDArray[np.int64]"
     labels: tuple[str, ...]
+    integers: bool = False
     scores: "dict[tuple[object, ...], NDArray[np.float32]]" = field(default_factory=dict)
     proposed: "dict[tuple[object, ...], tuple[int, ...] | None]" = field(default_factory=dict)
     tried: "set[tuple[object, ...]]" = field(default_factory=set)
@@ -128,7 +133,12 @@ def diagnose(spec: ModelSpec, predict: Predict, golden: Labelled, *, logits: boo
     start = Reading(spec.preprocessing)
     numbers = chosen_by_class(golden.classes, _most_tried(spec))
     search = _Search(
-        predict, logits, look_at(golden.images, numbers, spec.preprocessing), golden.classes[list(numbers)], spec.labels
+        predict,
+        logits,
+        look_at(golden.images, numbers, spec.preprocessing),
+        golden.classes[list(numbers)],
+        spec.labels,
+        golden.integers,
     )
     search.scores[start.how, start.turn] = golden.probabilities[list(numbers)]
     best = _without_needless(search, _best(search, start), start)
@@ -147,7 +157,8 @@ def _best(search: _Search, start: Reading) -> Reading:
     best = start
     for _ in range(ROUNDS):
         pictures = search.pictures
-        others = list(alternatives(best, resized=pictures.resized, reshaped=pictures.reshaped, rotated=pictures.rotated))
+        shown = {"resized": pictures.resized, "reshaped": pictures.reshaped, "rotated": pictures.rotated}
+        others = list(alternatives(best, **shown, integers=search.integers))
         pictures.prepare(others)
         others = [reading for reading in others if search.is_promising(reading, best)]
         trials = {reading: search.trial(reading) for reading in search.with_orders(others)}

@@ -136,7 +136,8 @@ def _judged(
     if data.classes is None:
         check_discriminates(probabilities, None, spec)
         return
-    golden = Labelled(data.golden.images, data.classes, probabilities)
+    takes_integers = str(classifier(spec).inputs[0].dtype) == "uint8"
+    golden = Labelled(data.golden.images, data.classes, probabilities, takes_integers)
     other = check_config(spec, predict, golden, logits=logits)
     check_discriminates(probabilities, data.classes, spec)
     right = int((probabilities.argmax(axis=1) == data.classes).sum())

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from edgeferry.exporters.graph import rewritten as rewriting
 from edgeferry.exporters.graph.fold import fold_constants
+from edgeferry.exporters.graph.rewrites.choices import CHOICES
 from edgeferry.exporters.graph.rewrites.exponentials import BOUNDED, SPELLED
 from edgeferry.exporters.graph.rewrites.integers import INTEGERS
 from edgeferry.exporters.graph.rewrites.moving import MOVING
@@ -111,6 +112,19 @@ def test_a_rewrite_computes_the_same_without_the_operation(name: str) -> None:
     found = _outputs(changed, images)
     assert found.shape == expected.shape
     assert np.abs(found - expected).max() <= LARGEST_DIFFERENCE * max(1.0, np.abs(expected).max())
+
+
+@pytest.mark.parametrize("smaller", ["a value", "the condition"])
+def test_all_that_a_choice_reads_has_one_shape(smaller: str) -> None:
+    graph = _graph(lambda x: tf.where(x > 0, x, 0.25) if smaller == "a value" else tf.where(x[:, :1, :1] > 0, x, -x))
+    changed, count = rewrite(graph, "scores", (CHOICES,))
+    assert count == 1
+    with tf.Graph().as_default() as whole:
+        tf.graph_util.import_graph_def(changed, name="")
+    (found,) = (each for each in whole.get_operations() if each.type == "SelectV2" and each.inputs[1].shape.rank == 4)
+    assert {tuple(each.shape.as_list()) for each in found.inputs} == {SHAPE}
+    images = np.random.default_rng(2).normal(0, 1.2, (3, *SHAPE[1:])).astype(np.float32)
+    assert np.array_equal(_outputs(changed, images), _outputs(graph, images))
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from PIL import Image
 from edgeferry.models.config.spec import ModelSpec, normalisation_of_range
 from edgeferry.models.diagnosis.check import check_config
 from edgeferry.models.diagnosis.pictures import chosen_by_class
+from edgeferry.models.diagnosis.readings import Reading, alternatives
 from edgeferry.models.diagnosis.search import Labelled
 from edgeferry.models.images import find_images, read_labels, read_pixels
 from edgeferry.models.preprocessing import Preprocessing, normalise
@@ -92,6 +93,14 @@ def test_what_chance_may_explain_is_a_warning(patterns: ModelSpec, predict: Call
 
 def test_a_right_config_is_not_doubted(patterns: ModelSpec, predict: Callable[[Any], np.ndarray]) -> None:
     assert checked(patterns, predict) is None
+
+
+def test_a_model_of_whole_numbers_has_the_range_of_pixels_alone() -> None:
+    how = replace(HOW, mean=(0.0,) * 3, std=(1.0,) * 3)
+    shown = {"resized": False, "reshaped": False, "rotated": False}
+    ranges = {(each.how.mean, each.how.std) for each in alternatives(Reading(how), **shown, integers=True)}
+    assert ranges == {(how.mean, how.std)}
+    assert len({each.how.mean for each in alternatives(Reading(how), **shown)}) > 1
 
 
 def test_a_model_that_nothing_puts_right_is_not_explained(patterns: ModelSpec) -> None:

@@ -213,7 +213,7 @@ def _shapes() -> Iterator[Network]:
         Embedding=lambda x: k.Embedding(8, 6)(_whole_numbers(x)),
         ReversibleEmbedding=lambda x: k.ReversibleEmbedding(8, 6)(_whole_numbers(x)),
         Discretization=lambda x: k.Embedding(4, 5)(k.Discretization(bin_boundaries=[-1.0, 0.0, 1.0])(x)),
-        CategoryEncoding=lambda x: k.CategoryEncoding(8, output_mode="multi_hot")(_whole_numbers(x)),
+        CategoryEncoding=lambda x: k.CategoryEncoding(8, output_mode="one_hot")(_whole_numbers(x)),
     )
 
 
@@ -325,7 +325,7 @@ def _augmentation() -> Iterator[Network]:
         yield from _of("image", **{name: lambda x, name=name, factor=factor: _small(_augment(name, factor)(x))})
     yield from _of(
         "image",
-        RandomShear=lambda x: _small(k.RandomShear(0.2, 0.2)(x)),
+        RandomShear=lambda x: _small(k.RandomShear((0.0, 0.2), (0.0, 0.2))(x)),
         RandomFlip=lambda x: _small(k.RandomFlip()(x)),
         RandomTranslation=lambda x: _small(k.RandomTranslation(0.1, 0.1)(x)),
         RandomColorJitter=lambda x: _small(k.RandomColorJitter(brightness_factor=0.1, value_range=(0, 1))(x)),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from edgeferry.exporters.graph.fold import constant_node, reachable
 from edgeferry.exporters.graph.layers import lacks_operation
 from edgeferry.exporters.graph.rewrites.exponentials import SPELLED
+from edgeferry.exporters.graph.rewrites.moving import MIRRORED
 from edgeferry.exporters.graph.rewrites.resizing import NEAREST
 from edgeferry.exporters.graph.rewrites.trigonometry import HYPERBOLIC
 from edgeferry.exporters.graph.rewritten import EVERYWHERE, rewritten
@@ -79,7 +80,7 @@ def prepared(source: Source) -> "GraphDef":
     """Return the graph for one image, from pixels (one scale for all channels) to probabilities, in coremltools' operations."""
     import numpy as np
 
-    graph = rewritten(without_loops(source), *EVERYWHERE, SPELLED, HYPERBOLIC, NEAREST).graph_of(1)
+    graph = rewritten(without_loops(source), *EVERYWHERE, SPELLED, HYPERBOLIC, NEAREST, MIRRORED).graph_of(1)
     std = source.spec.preprocessing.std
     if len(set(std)) > 1:
         _multiply_input(graph, np.float32(std[0]) / np.asarray(std, dtype=np.float32))

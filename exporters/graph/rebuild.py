@@ -33,7 +33,8 @@ def _kept(_node: "NodeDef", _inputs: list[Any]) -> Any:
 class Changes:
     """What happens to float values: ``arriving`` at a node (all of its inputs), and ``leaving`` it (each of its results).
 
-    ``replacing`` returns a tensor that is computed in place of a node with one result, or None where the node stays.
+    ``replacing`` returns the tensor that is computed in place of a node, a list of them where it has several results, or None
+    where the node stays.
     """
 
     arriving: "Callable[[NodeDef, Any], Any]" = _as_it_is
@@ -65,7 +66,7 @@ def rebuild(graph: "GraphDef", changes: Changes) -> Rebuilt:
             if replaced is None:
                 outputs = built.create_op(node.op, inputs, attrs=dict(node.attr), name=node.name).outputs
             else:
-                outputs = [replaced]
+                outputs = replaced if isinstance(replaced, list) else [replaced]
             results[node.name] = [_leaving(node, each, changes) for each in outputs]
     return Rebuilt(built, {name: each[0] for name, each in results.items() if each})
 

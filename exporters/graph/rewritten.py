@@ -5,10 +5,13 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Final
 
+from edgeferry.exporters.graph.rewrites.exponentials import BOUNDED
+from edgeferry.exporters.graph.rewrites.integers import INTEGERS
 from edgeferry.exporters.graph.rewrites.moving import MOVING
 from edgeferry.exporters.graph.rewrites.products import PRODUCTS
 from edgeferry.exporters.graph.rewrites.resizing import RESIZING
 from edgeferry.exporters.graph.rewrites.rewrite import Rewrites, rewrite
+from edgeferry.exporters.graph.rewrites.trigonometry import ARC, HYPERBOLIC
 from edgeferry.exporters.graph.run import running
 from edgeferry.exporters.graph.source import FOLD_TOLERANCE, Source
 from edgeferry.models.preprocessing import normalise
@@ -16,8 +19,10 @@ from edgeferry.models.reference import PIXELS, SCORES
 from edgeferry.models.softmax import probabilities_of
 from edgeferry.models.system.errors import EdgeError
 
-# What no format loses by.
+# What no format loses by; what TF Lite lacks besides, and what it lacks in integers.
 EVERYWHERE: Final = (PRODUCTS, RESIZING, MOVING)
+TFLITE: Final = (*EVERYWHERE, ARC, HYPERBOLIC)
+TFLITE_INTEGERS: Final = (*TFLITE, BOUNDED, INTEGERS)
 IMAGES_COMPARED: Final = 32
 
 

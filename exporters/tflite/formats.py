@@ -6,11 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from edgeferry.exporters.format import WITH_AUTHOR, Format, Written
 from edgeferry.exporters.graph.groups import notes_on, without_groups
-from edgeferry.exporters.graph.rewrites.exponentials import BOUNDED
-from edgeferry.exporters.graph.rewrites.integers import INTEGERS
-from edgeferry.exporters.graph.rewrites.trigonometry import ARC, HYPERBOLIC
-from edgeferry.exporters.graph.rewritten import EVERYWHERE, rewritten
-from edgeferry.exporters.graph.source import Source
+from edgeferry.exporters.graph.rewritten import TFLITE, TFLITE_INTEGERS, rewritten
+from edgeferry.exporters.graph.source import Source, without_loops
 from edgeferry.exporters.lint.lint import lint
 from edgeferry.exporters.options import NoOptions, option
 from edgeferry.exporters.readers.tflite import declared, read_graph
@@ -34,8 +31,6 @@ if TYPE_CHECKING:
 FILE: Final = "model.tflite"
 TOOLS: Final = ("tensorflow-cpu", "tensorflow", "keras", "flatbuffers")
 PER_TENSOR_FLAG: Final = "_experimental_disable_per_channel_quantization_for_dense_layers"
-# What TF Lite lacks.
-FLOATS: Final = (*EVERYWHERE, ARC, HYPERBOLIC)
 # The runtime that Coral boards have.
 BOARDS: Final = "tflite-2.5"
 # Operations that only convert between integers and floats.
@@ -46,14 +41,14 @@ VARIABLE_OPERATIONS: Final = frozenset({"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_V
 
 def float32(source: Source, folder: "Path") -> Written:
     """Write the model in float32."""
-    return _write(source, folder, converted(_converter(rewritten(source, *FLOATS)), source), {})
+    return _write(source, folder, converted(_converter(rewritten(source, *TFLITE)), source), {})
 
 
 def float16(source: Source, folder: "Path") -> Written:
     """Write weights in float16; a CPU computes in float32, a GPU may compute in float16."""
     import tensorflow as tf
 
-    converter = _converter(rewritten(source, *FLOATS))
+    converter = _converter(rewritten(source, *TFLITE))
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.target_spec.supported_types = [tf.float16]
     return _write(source, folder, converted(converter, source), {})
@@ -63,7 +58,7 @@ def dynamic(source: Source, folder: "Path") -> Written:
     """Write int8 weights, with activations quantized at run time: small, but slow where most layers are depthwise."""
     import tensorflow as tf
 
-    converter = _converter(rewritten(source, *FLOATS))
+    converter = _converter(rewritten(source, *TFLITE))
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     return _write(source, folder, converted(converter, source), {})
 
@@ -92,7 +87,7 @@ def int8(source: Source, folder: "Path", options: Int8Options = Int8Options()) -
 
     pixels = source.calibration
     integer = tf.dtypes.as_dtype(options.input_output)
-    ungrouped, groups = without_groups(rewritten(source, *FLOATS, BOUNDED, INTEGERS))
+    ungrouped, groups = without_groups(rewritten(without_loops(source), *TFLITE_INTEGERS))
     converter = _converter(ungrouped)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: _one_by_one(pixels, source)

@@ -43,6 +43,14 @@ def log1p(operation: Operation) -> Any:
     return tf.math.log(1.0 + operation.inputs[0])
 
 
+def reciprocal(operation: Operation) -> Any:
+    """Write a reciprocal as a division: Core ML adds 1e-4 to what it inverts.
+
+    y = Reciprocal(x)    becomes    y = 1 / x
+    """
+    return 1.0 / operation.inputs[0]
+
+
 def softplus(operation: Operation) -> Any:
     """Write log(1 + exp(x)) so that no value overflows.
 
@@ -88,7 +96,9 @@ def elu(operation: Operation) -> Any:
 
 
 # What ONNX, Core ML or TensorFlow.js lack.
-SPELLED: Final = Rewrites("activations in simpler ones", {"Erfc": erfc, "Expm1": expm1, "Log1p": log1p, "Softsign": softsign})
+SPELLED: Final = Rewrites(
+    "activations in simpler ones", {"Erfc": erfc, "Expm1": expm1, "Log1p": log1p, "Reciprocal": reciprocal, "Softsign": softsign}
+)
 BOUNDED: Final = Rewrites(
     "exponentials of bounded range", {"Expm1": expm1, "Log1p": log1p, "Softplus": softplus, "Selu": selu, "Elu": elu}
 )

@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+# Batch and numbers.
+VECTOR: Final = 2
+
+
 def negation(operation: Operation) -> Any:
     """Write a negation as a product; within exact GELU it stays, since TF Lite fuses that as it is.
 
@@ -52,6 +56,23 @@ def truth(operation: Operation) -> Any:
     return tf.where(x, 1.0, 0.0) if is_truth else None
 
 
+def split(operation: Operation) -> Any:
+    """Write the split of a vector, as recurrent layers have it, as slices; that of an image has integers.
+
+    a, b = Split(x, 2)    becomes    a = Slice(x, first half), b = Slice(x, second half)
+    """
+    import tensorflow as tf
+
+    axis, value = operation.constant(0), operation.inputs[1]
+    count = operation.node.attr["num_split"].i
+    if axis is None or value.shape.rank != VECTOR or not value.shape[int(axis)]:
+        return None
+    at, size = int(axis) % value.shape.rank, value.shape[int(axis)] // count
+    sizes = [size if each == at else -1 for each in range(value.shape.rank)]
+    begins = [[number * size if each == at else 0 for each in range(value.shape.rank)] for number in range(count)]
+    return [tf.slice(value, begin, sizes) for begin in begins]
+
+
 def minimum(operation: Operation) -> Any:
     """Write the lesser of a value and a constant so that the value keeps its own range, where others read the value too.
 
@@ -91,6 +112,7 @@ INTEGERS: Final = Rewrites(
     "forms with an integer implementation",
     {
         "Neg": negation,
+        "Split": split,
         "Square": square,
         "SquaredDifference": squared_difference,
         "Cast": truth,

@@ -59,6 +59,16 @@ def stated(operation: Operation) -> Any:
     return tf.reshape(value, stated) if stated.count(-1) == 1 and 0 not in stated else None
 
 
+def sure(operation: Operation) -> Any:
+    """Leave out an assertion of a shape, which has been checked when the graph was made.
+
+    y = EnsureShape(x)    becomes    y = x
+    """
+    import tensorflow as tf
+
+    return tf.identity(operation.inputs[0])
+
+
 def filled(operation: Operation) -> Any:
     """Write zeros or ones of a value's shape as one number, where all that read them stretch a number to that shape.
 
@@ -71,9 +81,41 @@ def filled(operation: Operation) -> Any:
     return tf.constant(1 if operation.node.op == "OnesLike" else 0, operation.inputs[0].dtype)
 
 
+def mirrored(operation: Operation) -> Any:
+    """Write padding that repeats the border as single rows: coremltools pads as if the border were not repeated.
+
+    y = MirrorPad(x, [[0, 0], [1, 2]], SYMMETRIC)    becomes    y = Concat(x[:, :1], x, x[:, -1:], x[:, -2:-1])
+    """
+    import tensorflow as tf
+
+    padded, widths = operation.inputs[0], operation.constant(1)
+    if operation.node.attr["mode"].s != b"SYMMETRIC" or widths is None:
+        return None
+    for axis, (before, after) in enumerate(widths.tolist()):
+        size = padded.shape[axis]
+        if not before and not after:
+            continue
+        if size is None:
+            return None
+        rows = [*range(before - 1, -1, -1), *range(size - 1, size - 1 - after, -1)]
+        single = [_row(padded, row, axis) for row in rows]
+        padded = tf.concat([*single[:before], padded, *single[before:]], axis)
+    return padded
+
+
+def _row(value: Any, row: int, axis: int) -> Any:
+    import tensorflow as tf
+
+    rank = value.shape.rank
+    return tf.slice(
+        value, [row if each == axis else 0 for each in range(rank)], [1 if each == axis else -1 for each in range(rank)]
+    )
+
+
 # A SelectV2 has the condition's shape, at least.
 STRETCHING: Final = ("SelectV2",)
 MOVING: Final = Rewrites(
     "rolls as slices, shapes as constants, zeros as one number, pixels as floats",
-    {"Cast": whole_pixels, "Roll": roll, "Reshape": stated, "ZerosLike": filled, "OnesLike": filled},
+    {"Cast": whole_pixels, "EnsureShape": sure, "Roll": roll, "Reshape": stated, "ZerosLike": filled, "OnesLike": filled},
 )
+MIRRORED: Final = Rewrites("repeated borders as rows", {"MirrorPad": mirrored})

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from edgeferry.exporters.graph.fold import LINEAR, constant_node, copy_of, fold_batchnorm, node_of, reachable, value_of
 from edgeferry.exporters.graph.groups import split_groups
 from edgeferry.exporters.graph.rebuild import Changes, rebuild, run
+from edgeferry.exporters.graph.rewritten import TFLITE_INTEGERS, rewritten
 from edgeferry.exporters.graph.simulation import activations
 from edgeferry.exporters.graph.simulation.integers import integer_graph
 from edgeferry.exporters.graph.simulation.rounding import scales_of, to_float16, to_palette, to_range, to_steps
@@ -42,7 +43,8 @@ def simulate(source: Source, precision: str, pixels: "NDArray[np.uint8]") -> "ND
     """
     import numpy as np
 
-    graph = _simplified(source)
+    written = rewritten(without_loops(source), *TFLITE_INTEGERS) if precision in INTEGER_PRECISIONS else without_loops(source)
+    graph = _simplified(written)
     if precision not in PALETTES:
         return _probabilities(SIMULATIONS[precision](graph, source), source, pixels)
     # Each palette is a draw, and the difference it makes varies by a factor of two: one in the middle is kept.
@@ -62,8 +64,8 @@ def _probabilities(simulated: "Simulated", source: Source, pixels: "NDArray[np.u
 
 
 def _simplified(source: Source) -> "GraphDef":
-    """Return the graph for any batch size as converters simplify it: without loops, grouped convolutions, batch normalization."""
-    graph = without_loops(source).graph_of(None)
+    """Return the graph for any batch size as converters simplify it: without grouped convolutions and batch normalization."""
+    graph = source.graph_of(None)
     folded = graph if source.folding in {"folded", "nothing to fold"} else fold_batchnorm(graph, source.output)[0]
     split = split_groups(folded, source.output)[0]
     _multiply_by_reciprocals(split)
@@ -185,5 +187,7 @@ SIMULATIONS: Final[dict[str, "Callable[[GraphDef, Source], Simulated]"]] = {
     "uint16-weights": _uint16_weights,
     "int8-weights": _compressed(_per_channel),
 }
+# Those whose operations are written in forms that have integers.
+INTEGER_PRECISIONS: Final = ("int8", "int8-dense-per-channel")
 # Bits of each index into a palette.
 PALETTES: Final = {"palettized-6": 6, "palettized-4": 4}

@@ -14,7 +14,7 @@ from edgeferry.exporters.graph.fold import fold_constants
 from edgeferry.exporters.graph.rewrites.choices import CHOICES
 from edgeferry.exporters.graph.rewrites.exponentials import BOUNDED, SPELLED
 from edgeferry.exporters.graph.rewrites.integers import INTEGERS
-from edgeferry.exporters.graph.rewrites.moving import MOVING
+from edgeferry.exporters.graph.rewrites.moving import MIRRORED, MOVING
 from edgeferry.exporters.graph.rewrites.products import PRODUCTS
 from edgeferry.exporters.graph.rewrites.resizing import NEAREST, RESIZING
 from edgeferry.exporters.graph.rewrites.rewrite import Rewrites, rewrite
@@ -54,7 +54,11 @@ CASES: Final[dict[str, tuple[Rewrites, str, Callable[[Any], Any]]]] = {
     "zeros in a choice": (MOVING, "ZerosLike", lambda x: tf.where(x > 0, x, tf.zeros_like(x))),
     "ones in a choice": (MOVING, "OnesLike", lambda x: tf.where(x > 0, x, tf.ones_like(x))),
     "whole pixels": (MOVING, "Cast", lambda x: tf.cast(tf.cast(x, tf.uint8), tf.float32) / 255),
+    "an assertion": (MOVING, "EnsureShape", lambda x: tf.ensure_shape(2.0 * x, SHAPE)),
     "a computed shape": (MOVING, "Pack", lambda x: tf.reshape(x, [tf.shape(x)[0], 48, 4])),
+    "repeated borders": (MIRRORED, "MirrorPad", lambda x: tf.pad(x, [[0, 0], [1, 2], [0, 3], [0, 0]], mode="SYMMETRIC")),
+    "a reciprocal": (SPELLED, "Reciprocal", lambda x: tf.math.reciprocal(1.0 + tf.abs(x))),
+    "a split": (INTEGERS, "Split", lambda x: tf.concat(tf.split(x[:, 0, :, 0], 4, axis=-1)[::-1], 1)),
     "erfc": (SPELLED, "Erfc", tf.math.erfc),
     "expm1": (SPELLED, "Expm1", tf.math.expm1),
     "log1p": (SPELLED, "Log1p", lambda x: tf.math.log1p(tf.abs(x))),
@@ -134,12 +138,23 @@ def test_all_that_a_choice_reads_has_one_shape(smaller: str) -> None:
         (INTEGERS, lambda x: tf.minimum(x, 0.5)),
         (INTEGERS, lambda x: 0.5 * x * tf.math.erfc(-x * 0.7071)),
         (INTEGERS, lambda x: tf.cast(tf.cast(x, tf.int32) * 2, tf.float32)),
+        (INTEGERS, lambda x: tf.concat(tf.split(x, 2, axis=3)[::-1], 3)),
         (MOVING, lambda x: x + tf.zeros_like(x)),
         (MOVING, lambda x: tf.roll(x, 1, 0)),
         (RESIZING, lambda x: tf.image.resize(x, (9, 5))),
         (PRODUCTS, lambda x: tf.einsum("bijk->bkij", x)),
     ],
-    ids=["whole factor", "a limit", "exact GELU", "numbers", "zeros added", "along the batch", "bilinear", "one operand"],
+    ids=[
+        "whole factor",
+        "a limit",
+        "exact GELU",
+        "numbers",
+        "a split image",
+        "zeros added",
+        "along the batch",
+        "bilinear",
+        "one operand",
+    ],
 )
 def test_what_needs_no_rewrite_stays(family: Rewrites, make: Callable[[Any], Any]) -> None:
     graph = _graph(make)

@@ -52,7 +52,8 @@ class Outcome:
     """What became of a network in a format, and why: the code of the error and what is lacking, or the verdict's reason.
 
     'exact': every image is within the tolerance of float32. 'within': the verdict passed, as 8 bits explain it. 'beyond': the
-    verdict failed. 'refused': the export was refused with an error that has a code. 'error': it was not.
+    verdict failed, or the file did not run. 'not run': no runtime here runs it. 'refused': the export was refused with an error
+    that has a code. 'error': it ended without one.
     """
 
     state: str
@@ -166,11 +167,17 @@ def named_cells(name: str) -> tuple[str, dict[str, tuple[str, str]]]:
 def _outcome(source: Source, build: Path, name: str) -> Outcome:
     try:
         write_source(source, build, name, {"tools": {}, "options": {}, "tolerance": {}})
-        return _judged(source, build, name)
     except EdgeError as error:
         return Outcome("refused", _plainly(error, source))
-    except Exception as error:  # noqa: BLE001 - what a user would see as an error of the converter or the runtime
+    except Exception as error:  # noqa: BLE001 - what a user would see as an error of the converter
         return Outcome("error", f"{type(error).__name__}: {str(error).strip().splitlines()[-1][:200]}")
+    try:
+        return _judged(source, build, name)
+    except EdgeError as error:
+        # The runtime that stands in for Core ML has not every operation.
+        return Outcome("not run", _plainly(error, source))
+    except Exception as error:  # noqa: BLE001 - a row that failed
+        return Outcome("beyond", f"it does not run: {type(error).__name__}: {str(error).strip().splitlines()[-1][:200]}")
 
 
 def _plainly(error: EdgeError, source: Source) -> str:

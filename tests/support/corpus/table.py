@@ -12,7 +12,7 @@ from edgeferry.models.system.places import ROOT
 TABLE: Final = ROOT / "docs" / "coverage.json"
 PAGE: Final = ROOT / "docs" / "coverage.md"
 # The better comes first.
-STATES: Final = ("exact", "within", "beyond", "refused", "error")
+STATES: Final = ("exact", "within", "not run", "beyond", "refused", "error")
 FIRST: Final = """\
 # Layers
 
@@ -24,7 +24,8 @@ is judged on 100 other digits as `edgeferry check` judges it. Augmentation layer
 
 - **exact**: within the tolerance of float32 (99 % of the images within 1e-3, all of the same class).
 - **within**: in integers, within the tolerance of int8, and no more than 8 bits explain.
-- **beyond**: the file is written, but differs by more than its tolerance: `edgeferry check` fails it.
+- **beyond**: the file is written, but differs by more than its tolerance, or does not run: `edgeferry check` fails it.
+- **not run**: the file is written, but edgeferry's evaluator of ML Programs, which stands in for Core ML, lacks the operation.
 - **refused**: no file is written; the error names the layer, the operation and what to do.
 """
 
@@ -63,5 +64,5 @@ def _page(table: Mapping[str, Cells]) -> Iterator[str]:
 
 
 def _cell(state: str, why: str) -> str:
-    plain = why.partition(": ")[2] if state == "refused" else why if state == "error" else ""
+    plain = {"refused": why.partition(": ")[2], "not run": why.partition(": ")[2], "error": why}.get(state, "")
     return f"{state}: {plain}".replace("|", "\\|") if plain else state

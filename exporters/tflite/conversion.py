@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A run of TensorFlow's converter, with its dumps turned into a refusal that names the layer."""
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from edgeferry.exporters.graph.layers import lacks_operation
@@ -16,10 +17,19 @@ def converted(converter: Any, source: Source) -> bytes:
     Raises:
         EdgeError: TF Lite lacks an operation of the model; names it and its layer.
     """
+    return refusing(converter.convert, source)
+
+
+def refusing(convert: Callable[[], bytes], source: Source) -> bytes:
+    """Return what a conversion writes.
+
+    Raises:
+        EdgeError: TF Lite lacks an operation of the model; names it and its layer.
+    """
     from tensorflow.lite.python.convert_phase import ConverterError
 
     try:
-        file: bytes = converter.convert()
+        file = convert()
     except ConverterError as error:
         raise _refusal(error, source) from error
     return file

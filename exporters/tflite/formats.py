@@ -2,6 +2,7 @@
 """TF Lite files: float32, float16 weights, dynamic range, and full integer."""
 
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from edgeferry.exporters.format import WITH_AUTHOR, Format, Written
@@ -12,7 +13,8 @@ from edgeferry.exporters.lint.lint import lint
 from edgeferry.exporters.options import NoOptions, option
 from edgeferry.exporters.readers.tflite import declared, read_graph
 from edgeferry.exporters.readers.tflite_graph import Graph
-from edgeferry.exporters.tflite.conversion import converted
+from edgeferry.exporters.tflite.calibration import calibrated
+from edgeferry.exporters.tflite.conversion import converted, refusing
 from edgeferry.exporters.tflite.metadata import with_metadata
 from edgeferry.exporters.tflite.rewrite import dense_as_convolution
 from edgeferry.models.artifact import Tolerance
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
 
 FILE: Final = "model.tflite"
 TOOLS: Final = ("tensorflow-cpu", "tensorflow", "keras", "flatbuffers")
-PER_TENSOR_FLAG: Final = "_experimental_disable_per_channel_quantization_for_dense_layers"
 # The runtime that Coral boards have.
 BOARDS: Final = "tflite-2.5"
 # Operations that only convert between integers and floats.
@@ -90,19 +91,12 @@ def int8(source: Source, folder: "Path", options: Int8Options = Int8Options()) -
     ungrouped, groups = without_groups(rewritten(without_loops(source), *TFLITE_INTEGERS))
     converter = _converter(ungrouped)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = lambda: _one_by_one(pixels, source)
+    converter.representative_dataset = lambda: ([image] for image in islice(_one_by_one(pixels, source), 1))
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = integer
-    if options.dense == "per-tensor":
-        if not hasattr(converter, PER_TENSOR_FLAG):
-            raise EdgeError(
-                "EF-tensorflow-version",
-                f"TensorFlow {tf.__version__} has no {PER_TENSOR_FLAG}; use 2.21, or "
-                "set dense = 'convolution' in [export.tflite-int8].",
-            )
-        setattr(converter, PER_TENSOR_FLAG, True)
     recorded = {"calibration_images": len(pixels), "input_output": options.input_output, "dense": options.dense}
-    file = converted(converter, source)
+    images = _one_by_one(pixels, source)
+    file = refusing(lambda: calibrated(converter, images, dense_per_channel=options.dense != "per-tensor"), source)
     written = _write(source, folder, dense_as_convolution(file) if options.dense == "convolution" else file, recorded)
     graph = read_graph(folder / FILE)
     _refuse_float(graph)
@@ -123,10 +117,10 @@ def _converter(source: Source) -> Any:
     return tf.lite.TFLiteConverter.from_concrete_functions([source.function(1)])
 
 
-def _one_by_one(pixels: "NDArray[np.uint8]", source: Source) -> "Iterator[list[NDArray[np.float32]]]":
+def _one_by_one(pixels: "NDArray[np.uint8]", source: Source) -> "Iterator[NDArray[np.float32]]":
     for at in range(0, len(pixels), BATCH):
         for image in normalise(pixels[at : at + BATCH], source.spec.preprocessing):
-            yield [image[None]]
+            yield image[None]
 
 
 def _write(source: Source, folder: "Path", converted: bytes, options: dict[str, Any]) -> Written:

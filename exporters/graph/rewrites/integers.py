@@ -10,6 +10,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+# The function of each comparison, and the number next to 0 with which it says the same of 0.
+COMPARISONS: Final = {
+    "Greater": ("greater", 1e-6),
+    "GreaterEqual": ("greater_equal", -1e-6),
+    "Less": ("less", -1e-6),
+    "LessEqual": ("less_equal", 1e-6),
+}
 # Batch and numbers.
 VECTOR: Final = 2
 
@@ -54,6 +61,20 @@ def truth(operation: Operation) -> Any:
     (x,) = operation.inputs
     is_truth = x.dtype == tf.bool and operation.node.attr["DstT"].type == tf.float32.as_datatype_enum
     return tf.where(x, 1.0, 0.0) if is_truth else None
+
+
+def comparison(operation: Operation) -> Any:
+    """Compare with next to nothing in place of 0, which TF Lite's converter gives a scale of 0, and so no meaning.
+
+    y = Greater(x, 0)    becomes    y = Greater(x, 1e-6)
+    """
+    import tensorflow as tf
+
+    x, zero = operation.inputs[0], operation.constant(1)
+    if zero is None or zero.any() or zero.dtype != "float32":
+        return None
+    compare, nearly = COMPARISONS[operation.node.op]
+    return getattr(tf, compare)(x, tf.constant(nearly, tf.float32))
 
 
 def split(operation: Operation) -> Any:
@@ -113,6 +134,7 @@ INTEGERS: Final = Rewrites(
     {
         "Neg": negation,
         "Split": split,
+        **dict.fromkeys(COMPARISONS, comparison),
         "Square": square,
         "SquaredDifference": squared_difference,
         "Cast": truth,

@@ -7,7 +7,7 @@ sums are as exact as they need to be.
 
 from typing import TYPE_CHECKING, Any, Final
 
-from edgeferry.exporters.graph.fold import ADDITIONS, LINEAR, constant_node, copy_of, node_of, value_of
+from edgeferry.exporters.graph.fold import LINEAR, constant_node, copy_of, node_of, value_of
 from edgeferry.exporters.graph.rebuild import Changes, rebuild, run
 from edgeferry.exporters.graph.simulation.activations import STEPS, to_input_range, to_range
 from edgeferry.exporters.graph.simulation.patterns import computed_within
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     Ranges = dict[str, tuple[float, float]]
 
-# Operations whose result may take the memory of an input that nothing else reads.
-IN_PLACE: Final = (*ADDITIONS, "Sub", "Mul")
 # Results whose range TF Lite fixes, whatever calibration shows.
 FIXED: Final = {"Softmax": (0.0, 255 / 256), "Sigmoid": (0.0, 255 / 256), "Tanh": (-1.0, 127 / 128)}
 
@@ -80,9 +78,6 @@ def _constrained(ranges: "Ranges", structure: Structure) -> "Ranges":
     """Return the ranges as TF Lite has them: some fixed, some of an operation's input, some of the concatenation they end in."""
     found = dict(ranges)
     for node in structure.graph.node:
-        if node.name in found and (shared := _overwritten(node, structure)) in found:
-            found[shared] = _union(ranges[node.name], found[shared])
-    for node in structure.graph.node:
         if node.name not in found:
             continue
         if node.op in FIXED:
@@ -95,19 +90,6 @@ def _constrained(ranges: "Ranges", structure: Structure) -> "Ranges":
             parts = [structure.maker(name) for name in node.input[:-1]]
             found |= {part: found[node.name] for part in parts if part in found and structure.nodes[part].op not in FIXED}
     return found
-
-
-def _overwritten(node: "NodeDef", structure: Structure) -> str:
-    """Return the value that TF Lite's calibration observes together with a node's: its result is written over it in place."""
-    if node.op in IN_PLACE:
-        for name in node.input:
-            if len(structure.readers[node_of(name)]) == 1 and structure.nodes[node_of(name)].op != "Const":
-                return node_of(name)
-    return ""
-
-
-def _union(one: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
-    return min(one[0], other[0]), max(one[1], other[1])
 
 
 def _constant(

@@ -13,7 +13,7 @@ from edgeferry.exporters.graph import rewritten as rewriting
 from edgeferry.exporters.graph.fold import fold_constants
 from edgeferry.exporters.graph.rewrites.choices import CHOICES
 from edgeferry.exporters.graph.rewrites.exponentials import BOUNDED, SPELLED
-from edgeferry.exporters.graph.rewrites.integers import INTEGERS
+from edgeferry.exporters.graph.rewrites.integers import COMPARISONS, INTEGERS
 from edgeferry.exporters.graph.rewrites.moving import MIRRORED, MOVING
 from edgeferry.exporters.graph.rewrites.products import PRODUCTS
 from edgeferry.exporters.graph.rewrites.resizing import NEAREST, RESIZING
@@ -116,6 +116,16 @@ def test_a_rewrite_computes_the_same_without_the_operation(name: str) -> None:
     found = _outputs(changed, images)
     assert found.shape == expected.shape
     assert np.abs(found - expected).max() <= LARGEST_DIFFERENCE * max(1.0, np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", COMPARISONS)
+def test_a_comparison_with_zero_says_the_same_of_numbers_next_to_it(name: str) -> None:
+    graph = _graph(lambda x: tf.cast(getattr(tf, COMPARISONS[name][0])(x, 0.0), tf.float32))
+    changed, _ = rewrite(graph, "scores", (Rewrites("comparisons", {name: INTEGERS.of[name]}),))
+    images = np.resize(np.float32([0.0, -0.0, 1e-3, -1e-3, 2.0, -2.0]), (2, *SHAPE[1:]))
+    assert np.array_equal(_outputs(changed, images), _outputs(graph, images))
+    (compared,) = (node for node in changed.node if node.op == name)
+    assert any(node.name == compared.input[1] and tf.make_ndarray(node.attr["value"].tensor) != 0 for node in changed.node)
 
 
 @pytest.mark.parametrize("smaller", ["a value", "the condition"])

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ranges that a full-integer file is quantized in, observed tensor by tensor.
+
+TensorFlow's own calibration observes memory, not tensors: where a result is written over an operand in place, the operand's range
+becomes that of the result, and 8 bits are spent on values that it never takes (exp(x) - 1, before x is added, in an ELU). Here
+every tensor keeps its memory while it is observed.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from edgeferry.exporters.readers.tflite import IDENTIFIER
+from edgeferry.exporters.readers.tflite_schema import tflite_schema
+from edgeferry.models.system.cores import cores_allowed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Ranges = dict[int, tuple[float, float]]
+
+
+def calibrated(converter: Any, images: "Iterable[NDArray[np.float32]]", *, dense_per_channel: bool) -> bytes:
+    """Return the full-integer file of a converter's model; ``images`` are float32, [1, height, width, channels].
+
+    The converter is set to write full integers, with any representative image: ranges are observed here.
+    """
+    from tensorflow.lite.python.convert import mlir_quantize
+
+    converter._experimental_calibrate_only = True  # noqa: SLF001 - the only way to what lies between conversion and quantization
+    in_float = bytes(converter.convert())
+    file: bytes = mlir_quantize(
+        with_ranges(in_float, observed(in_float, images)),
+        input_data_type=converter.inference_input_type,
+        output_data_type=converter.inference_output_type,
+        disable_per_channel_for_dense_layers=not dense_per_channel,
+    )
+    return file
+
+
+def observed(model: bytes, images: "Iterable[NDArray[np.float32]]") -> "Ranges":
+    """Return the least and greatest value over all images of each tensor that varies, by its number."""
+    import numpy as np
+    import tensorflow as tf
+
+    interpreter = tf.lite.Interpreter(
+        model_content=model,
+        num_threads=cores_allowed(),
+        experimental_op_resolver_type=tf.lite.experimental.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        experimental_preserve_all_tensors=True,
+    )
+    interpreter.allocate_tensors()
+    place = interpreter.get_input_details()[0]["index"]
+    varying = _varying(model)
+    found: Ranges = {}
+    for image in images:
+        interpreter.set_tensor(place, image)
+        interpreter.invoke()
+        for number in varying:
+            values = interpreter.tensor(number)()
+            low, high = found.get(number, (np.inf, -np.inf))
+            found[number] = (min(low, float(values.min())), max(high, float(values.max())))
+            del values
+    return found
+
+
+def _varying(model: bytes) -> list[int]:
+    """Return the numbers of the float tensors that operations compute, and of the input."""
+    schema = tflite_schema()
+    graph = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(bytearray(model), 0)).subgraphs[0]
+    numbers = {int(number) for operator in graph.operators for number in operator.outputs} | {int(each) for each in graph.inputs}
+    return sorted(each for each in numbers if graph.tensors[each].type == schema.TensorType.FLOAT32)
+
+
+def with_ranges(model: bytes, ranges: "Ranges") -> bytes:
+    """Return a float file with the ranges that its tensors are to be quantized in."""
+    import flatbuffers
+
+    schema = tflite_schema()
+    tree = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(bytearray(model), 0))
+    for number, (low, high) in ranges.items():
+        tensor = tree.subgraphs[0].tensors[number]
+        tensor.quantization = tensor.quantization or schema.QuantizationParametersT()
+        tensor.quantization.min, tensor.quantization.max = [low], [high]
+    builder = flatbuffers.Builder(len(model) + 4096)
+    builder.Finish(tree.Pack(builder), IDENTIFIER)
+    return bytes(builder.Output())

@@ -17,6 +17,8 @@ COMPARISONS: Final = {
     "Less": ("less", -1e-6),
     "LessEqual": ("less_equal", 1e-6),
 }
+# The next number after 1: a product with 1 itself would be left out.
+NOT_QUITE_ONE: Final = 1.0000001
 # Batch and numbers.
 VECTOR: Final = 2
 
@@ -102,7 +104,7 @@ def minimum(operation: Operation) -> Any:
     import tensorflow as tf
 
     found = _limited(operation)
-    return None if found is None else found[0] - tf.nn.relu(found[0] - found[1])
+    return _apart(operation, 0) if found is None else found[0] - tf.nn.relu(found[0] - found[1])
 
 
 def maximum(operation: Operation) -> Any:
@@ -114,9 +116,33 @@ def maximum(operation: Operation) -> Any:
 
     found = _limited(operation)
     if found is None:
-        return None
+        return _apart(operation, 0)
     value, limit = found
     return tf.nn.relu(value) if not limit.any() else tf.nn.relu(value - limit) + limit
+
+
+def choice(operation: Operation) -> Any:
+    """Write a choice so that values that others read too keep their own range: TF Lite gives what it chooses from the result's.
+
+    y = SelectV2(condition, a, b)    becomes    y = SelectV2(condition, a * 1.0000001, b), where another operation reads a
+    """
+    return _apart(operation, 1)
+
+
+def _apart(operation: Operation, first: int) -> Any:
+    """Return the operation with a copy of each float value, from an input on, that varies and that others read too; or None."""
+    import tensorflow as tf
+
+    inputs = list(operation.inputs)
+    for number in range(first, len(inputs)):
+        is_shared = len(operation.graph.of_value(operation.node.input[number])) > 1
+        if is_shared and operation.constant(number) is None and inputs[number].dtype == tf.float32:
+            inputs[number] *= NOT_QUITE_ONE
+    if all(new is old for new, old in zip(inputs, operation.inputs, strict=True)):
+        return None
+    if operation.node.op == "SelectV2":
+        return tf.raw_ops.SelectV2(condition=inputs[0], t=inputs[1], e=inputs[2])
+    return (tf.minimum if operation.node.op == "Minimum" else tf.maximum)(*inputs)
 
 
 def _limited(operation: Operation) -> "tuple[Any, NDArray[np.float32]] | None":
@@ -134,6 +160,7 @@ INTEGERS: Final = Rewrites(
     {
         "Neg": negation,
         "Split": split,
+        "SelectV2": choice,
         **dict.fromkeys(COMPARISONS, comparison),
         "Square": square,
         "SquaredDifference": squared_difference,

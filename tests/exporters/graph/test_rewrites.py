@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from edgeferry.exporters.graph import rewritten as rewriting
-from edgeferry.exporters.graph.fold import fold_constants
+from edgeferry.exporters.graph.fold import fold_constants, reachable
 from edgeferry.exporters.graph.rewrites.choices import CHOICES
 from edgeferry.exporters.graph.rewrites.exponentials import BOUNDED, SPELLED
 from edgeferry.exporters.graph.rewrites.integers import COMPARISONS, INTEGERS
@@ -116,6 +116,34 @@ def test_a_rewrite_computes_the_same_without_the_operation(name: str) -> None:
     found = _outputs(changed, images)
     assert found.shape == expected.shape
     assert np.abs(found - expected).max() <= LARGEST_DIFFERENCE * max(1.0, np.abs(expected).max())
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda x: tf.where(x > 0.5, tf.sin(x), 1.0) + tf.sin(x),
+        lambda x: tf.maximum(tf.sin(x), tf.cos(x)) * tf.sin(x),
+        lambda x: tf.minimum(tf.sin(x), tf.cos(x)) * tf.sin(x),
+    ],
+    ids=["a choice", "the greater", "the lesser"],
+)
+def test_a_value_that_others_read_keeps_its_range_beside_a_choice(make: Callable[[Any], Any]) -> None:
+    graph = fold_shared(_graph(make))
+    changed, count = rewrite(graph, "scores", (INTEGERS,))
+    assert count == 1
+    (chosen,) = (node for node in changed.node if node.op in {"SelectV2", "Maximum", "Minimum"})
+    makers = {node.name: node.op for node in changed.node}
+    assert [makers[name] for name in chosen.input].count("Sin") == 0
+    images = np.random.default_rng(2).normal(0, 1.2, (3, *SHAPE[1:])).astype(np.float32)
+    assert np.abs(_outputs(changed, images) - _outputs(graph, images)).max() <= LARGEST_DIFFERENCE
+
+
+def fold_shared(graph: Any) -> Any:
+    """Return a graph in which the two sines of one value are one."""
+    one, *others = [node.name for node in graph.node if node.op == "Sin"]
+    for node in graph.node:
+        node.input[:] = [one if name in others else name for name in node.input]
+    return reachable(graph, "scores")
 
 
 @pytest.mark.parametrize("name", COMPARISONS)

@@ -174,6 +174,8 @@ def _colour_classifier(images: Path, spec: ModelSpec) -> "keras.Model":
     import keras
     from keras import layers
 
+    # The names of layers count on from those of other networks of this process.
+    keras.utils.clear_session()
     keras.utils.set_random_seed(3)
     how, found = spec.preprocessing, find_images(images)
     model = keras.Sequential(

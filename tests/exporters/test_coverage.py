@@ -26,6 +26,8 @@ WATCHED: Final = (
     "GroupNormalization",
     "celu",
     "soft_shrink",
+    "LSTM",
+    "Maximum",
     "ops.roll",
     "RandomHue",
 )

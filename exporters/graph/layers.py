@@ -20,7 +20,7 @@ def layer_of(node: str, layers: Collection[str]) -> str:
 
 
 def lacks_operation(source: Source, code: str, lacking: str, operation: str, node: str) -> EdgeError:
-    """Return the refusal of an operation that a format lacks; ``lacking`` says who, such as 'TF Lite has no Atan'."""
+    """Return the refusal of an operation that a format lacks; ``lacking`` says who, such as 'TF Lite does not have'."""
     # With sublayers: a nested model has layers of its own.
     within = classifier(source.spec)._flatten_layers(include_self=False)  # noqa: SLF001 - Keras has no public way to list them
     layer = layer_of(node, {each.name for each in within})

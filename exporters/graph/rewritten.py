@@ -26,7 +26,8 @@ TFLITE_INTEGERS: Final = (*TFLITE, BOUNDED, INTEGERS)
 IMAGES_COMPARED: Final = 32
 
 
-@lru_cache(maxsize=8)
+# Formats of one kind follow one another, and each classifier kept is a copy of all weights.
+@lru_cache(maxsize=2)
 def rewritten(source: Source, *families: Rewrites) -> Source:
     """Return the classifier with the rewrites of some families, or the source itself where none applies.
 

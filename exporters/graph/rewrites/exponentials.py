@@ -44,11 +44,16 @@ def log1p(operation: Operation) -> Any:
 
 
 def reciprocal(operation: Operation) -> Any:
-    """Write a reciprocal as a division: Core ML adds 1e-4 to what it inverts.
+    """Write a reciprocal as a division of 2: coremltools makes any division of 1 an inverse, and adds 1e-4 to what it inverts.
 
-    y = Reciprocal(x)    becomes    y = 1 / x
+    y = Reciprocal(x)    becomes    y = 2 / x * 0.5
+    y = 1 / x            becomes    y = 2 / x * 0.5
     """
-    return 1.0 / operation.inputs[0]
+    if operation.node.op == "RealDiv":
+        numerator = operation.constant(0)
+        if numerator is None or not operation.is_float or (numerator != 1).any():
+            return None
+    return 2.0 / operation.inputs[-1] * 0.5
 
 
 def softplus(operation: Operation) -> Any:
@@ -97,7 +102,8 @@ def elu(operation: Operation) -> Any:
 
 # What ONNX, Core ML or TensorFlow.js lack.
 SPELLED: Final = Rewrites(
-    "activations in simpler ones", {"Erfc": erfc, "Expm1": expm1, "Log1p": log1p, "Reciprocal": reciprocal, "Softsign": softsign}
+    "activations in simpler ones",
+    {"Erfc": erfc, "Expm1": expm1, "Log1p": log1p, "RealDiv": reciprocal, "Reciprocal": reciprocal, "Softsign": softsign},
 )
 BOUNDED: Final = Rewrites(
     "exponentials of bounded range", {"Expm1": expm1, "Log1p": log1p, "Softplus": softplus, "Selu": selu, "Elu": elu}

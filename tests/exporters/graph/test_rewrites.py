@@ -199,6 +199,16 @@ def test_what_needs_no_rewrite_stays(family: Rewrites, make: Callable[[Any], Any
     assert rewrite(graph, "scores", (family,)) == (graph, 0)
 
 
+def test_one_divided_by_a_value_is_no_inverse_of_core_ml() -> None:
+    graph = _graph(lambda x: 1.0 / (1.0 + tf.abs(x)))
+    changed, count = rewrite(graph, "scores", (SPELLED,))
+    assert count == 1
+    images = np.random.default_rng(2).normal(0, 1.2, (3, *SHAPE[1:])).astype(np.float32)
+    # A power of two changes no digit.
+    assert np.array_equal(_outputs(changed, images), _outputs(graph, images))
+    assert rewrite(_graph(lambda x: 3.0 / (1.0 + tf.abs(x))), "scores", (SPELLED,))[1] == 0
+
+
 def test_a_rewrite_that_changes_predictions_is_refused(digits_source: Source) -> None:
     wrong = Rewrites("spoiled", {"Relu6": lambda operation: tf.nn.relu(operation.inputs[0]) * 1.01})
     with pytest.raises(EdgeError, match="spoiled", check=lambda error: error.code == "EF-rewrite-differs"):

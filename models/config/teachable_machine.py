@@ -53,8 +53,12 @@ def is_archive(path: Path) -> bool:
     """Return whether a path is a zip file that is no Keras model itself."""
     if path.suffix != ZIP or not path.is_file() or not zipfile.is_zipfile(path):
         return False
-    with zipfile.ZipFile(path) as file:
-        return "config.json" not in file.namelist()
+    try:
+        with zipfile.ZipFile(path) as file:
+            return "config.json" not in file.namelist()
+    except (zipfile.BadZipFile, OSError):
+        # Unpacking it says what is wrong.
+        return True
 
 
 def _member(archive: Path, file: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:

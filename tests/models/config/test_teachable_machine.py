@@ -117,3 +117,13 @@ def test_the_zip_file_as_downloaded_gets_a_config_with_its_labels_and_its_prepro
     (tmp_path / "my" / "golden").mkdir()
     assert find_config(str(path), notes.append) == spec
     assert spec.model.name == teachable_machine.MODEL
+
+
+def test_a_zip_file_with_a_damaged_list_of_its_files_is_refused_as_damaged(tmp_path: Path) -> None:
+    path = archive(tmp_path / "my.zip", keras_model_h5=b"model", labels_txt=b"0 a\n1 b\n")
+    whole = path.read_bytes()
+    at = whole.index(b"PK\x01\x02")
+    path.write_bytes(whole[:at] + b"XXXX" + whole[at + 4 :])
+    assert zipfile.is_zipfile(path)
+    with pytest.raises(EdgeError, check=coded("EF-model-damaged")):
+        find_config(str(path), lambda _: None)

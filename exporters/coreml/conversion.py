@@ -53,9 +53,10 @@ def _float16(source: Source, target: str) -> Any:
 def _convert(source: Source, precision: str, target: str) -> Any:
     import coremltools as ct
 
+    function = function_of(prepared(source), PROBABILITIES)
     try:
         return ct.convert(
-            [function_of(prepared(source), PROBABILITIES)],
+            [function],
             source="tensorflow",
             convert_to="mlprogram",
             inputs=[_image_type(source)],

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
     Scores = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
-# Probes fill a golden set up to so many images, and are at most MOST: a mean over some 400 images is steady (docs/parity.md),
-# and each one is run on every target.
+# Probes fill a golden set up to so many images, and are at most MOST: a mean over some 400 images is steady (docs/parity.md).
 ENOUGH: Final = 480
 MOST: Final = 360
+# Each one runs on every target, so that there are fewer where they are large: 100 of 224 x 224 pixels.
+MOST_PIXELS: Final = 100 * 224 * 224
 SEED: Final = 20
 # The strengths tried of each kind of change: the other image's share, the contrast that is left, noise in pixel values.
 BLENDS: Final = (0.35, 0.5)
@@ -26,9 +27,9 @@ CONTRASTS: Final = (0.7, 0.45)
 NOISES: Final = (12.0, 28.0)
 
 
-def probe_count(golden: int) -> int:
-    """Return how many probes a golden set of so many images needs."""
-    return max(0, min(MOST, ENOUGH - golden))
+def probe_count(golden: int, size: int) -> int:
+    """Return how many probes a golden set of so many images, of ``size`` pixels each, needs."""
+    return max(0, min(MOST, MOST_PIXELS // size, ENOUGH - golden))
 
 
 def make_probes(
@@ -41,7 +42,7 @@ def make_probes(
     """
     import numpy as np
 
-    if not probe_count(len(pixels)):
+    if not probe_count(len(pixels), _size(pixels)):
         return pixels[:0], scores[:0]
     weak, strong = (np.stack(list(_changed(pixels, scores.argmax(axis=1), strength))) for strength in (0, 1))
     of_weak, of_strong = predict(weak), predict(strong)
@@ -50,12 +51,16 @@ def make_probes(
     return np.where(use.reshape(shape), strong, weak), np.where(use[:, None], of_strong, of_weak)
 
 
+def _size(pixels: "NDArray[np.uint8]") -> int:
+    return int(pixels.shape[1] * pixels.shape[2])
+
+
 def _changed(pixels: "NDArray[np.uint8]", classes: "NDArray[np.int64]", strength: int) -> "Iterator[NDArray[np.uint8]]":
     """Yield every probe at one strength; the same images and partners are drawn for each strength."""
     import numpy as np
 
     rng = np.random.default_rng(SEED)
-    for number in range(probe_count(len(pixels))):
+    for number in range(probe_count(len(pixels), _size(pixels))):
         at = int(rng.integers(len(pixels)))
         others = np.flatnonzero(classes != classes[at])
         image, partner = pixels[at].astype(np.float32), pixels[int(rng.choice(others)) if len(others) else at]

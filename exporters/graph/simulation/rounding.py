@@ -33,11 +33,12 @@ def scales_of(values: "NDArray[np.float32]", channels: tuple[int, ...]) -> "NDAr
 
 
 def to_steps(values: "NDArray[np.float32]", scales: "NDArray[np.float32]") -> "NDArray[np.float32]":
-    """Return values rounded to whole multiples, -127 to 127, of scales that broadcast."""
+    """Return values rounded to whole multiples, -127 to 127, of scales that broadcast; zeros where a scale is too small to store."""
     import numpy as np
 
-    steps: NDArray[np.float32] = np.clip(np.rint(values / scales), -MOST_STEPS, MOST_STEPS) * scales
-    return steps
+    steps = np.rint(np.divide(values, scales, out=np.zeros_like(values), where=scales > 0))
+    rounded: NDArray[np.float32] = np.clip(steps, -MOST_STEPS, MOST_STEPS) * scales
+    return rounded
 
 
 def to_range(values: "NDArray[np.float32]", bits: int, *, with_zero: bool = False) -> "NDArray[np.float32]":

@@ -46,3 +46,8 @@ def test_a_palette_has_few_values_and_is_closer_than_equal_steps() -> None:
 def test_a_palette_with_room_for_every_value_changes_none() -> None:
     values = to_float16(np.asarray([[0.1, -2, 3, 0.1]], np.float32))
     assert np.array_equal(to_palette(values, 4), values)
+
+
+def test_weights_whose_scale_float16_cannot_hold_are_zero() -> None:
+    weights = np.full((1, 1, 1, 2), 1e-9, np.float32)
+    assert not to_steps(weights, to_float16(scales_of(weights, (3,)))).any()

@@ -23,7 +23,11 @@ def golden() -> Any:
 
 @pytest.mark.parametrize(("golden", "probes"), [(10, MOST), (120, 360), (360, ENOUGH - 360), (480, 0), (100_000, 0)])
 def test_small_golden_sets_get_probes_and_large_ones_none(golden: int, probes: int) -> None:
-    assert probe_count(golden) == probes
+    assert probe_count(golden, 32 * 32) == probes
+
+
+def test_large_images_get_fewer_probes() -> None:
+    assert (probe_count(100, 224 * 224), probe_count(100, 4096 * 4096)) == (100, 0)
 
 
 def test_probes_are_less_certain_than_golden_images(golden: Any) -> None:

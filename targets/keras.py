@@ -88,6 +88,7 @@ TARGETS = (
         missing=needs("tensorflow"),
         run=_run,
         versions=versions(*DISTRIBUTIONS, "keras", "numpy"),
+        side_by_side=True,
         open=_open,
     ),
     Target(

@@ -32,6 +32,7 @@ TARGETS = (
         versions=dict,
         by_default=False,
         judged=False,
+        side_by_side=True,
         open=_open,
     ),
 )

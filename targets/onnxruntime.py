@@ -207,6 +207,7 @@ TARGETS = (
         missing=needs("onnxruntime"),
         run=_run,
         versions=versions(*DISTRIBUTIONS, "numpy"),
+        side_by_side=True,
         open=_open,
         profile=_profile,
         arena=_arena_bytes,

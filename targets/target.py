@@ -33,7 +33,8 @@ class Job:
     calls; the very first call is timed separately. Where ``settle_s`` is not 0, warm-up goes on for that many seconds, and then
     until the times are stable: just-in-time compilers make a runtime faster for a second. ``reference`` is the reference's folder
     where the run is to be judged: then some images also run in batches, and an endpoint is sent whole files. Where only some
-    images can run, its order says which.
+    images can run, its order says which. ``asks_for_quiet`` is true where other jobs run at the same time, so that it asks for a
+    quiet machine (``edgeferry.targets.quiet``) before it times.
     """
 
     folder: Path
@@ -45,6 +46,7 @@ class Job:
     accelerator: str | None = None
     settle_s: float = 0.0
     reference: Path | None = None
+    asks_for_quiet: bool = False
 
     @property
     def artifact(self) -> Artifact:
@@ -135,6 +137,9 @@ class Target:
     cannot run here and what installs it, or None; it is cheap and imports no framework. ``run(job)`` is called in a child
     process. ``versions()`` returns what its results depend on. A target that is not ``by_default`` is opt-in (``--target NAME``).
 
+    ``side_by_side`` is true where a job may run beside others: it computes on as many cores as the job has threads, and asks for
+    a quiet machine before it times. Others, GPUs among them, whose software renderers use every core, run alone and last.
+
     ``judged`` is false where outputs are no predictions, so that no table of latencies lists the target. ``computes_integers`` is
     true for the one target whose integers compiled files are compared with. ``downloads`` is true where a run fetches what is not
     installed.
@@ -153,6 +158,7 @@ class Target:
     versions: Callable[[], Mapping[str, str]]
     by_default: bool = True
     judged: bool = True
+    side_by_side: bool = False
     computes_integers: bool = False
     downloads: bool = False
     open: Callable[[Job], Session] | None = None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 from edgeferry.models.golden.order import read_order
 from edgeferry.models.preprocessing import normalise
 from edgeferry.models.system.errors import EdgeError
+from edgeferry.targets.quiet import quiet
 from edgeferry.targets.target import BatchedScores, Job, Run, Session
 
 if TYPE_CHECKING:
@@ -57,11 +58,12 @@ def predict_and_time(ready: Callable[[Image], Callable[[], Output]], images: Seq
     first_ms, _ = timed(ready(images[0]))
     outputs = [ready(image)() for image in images]
     inference = ready(images[0])
-    for _ in range(job.warmup):
-        inference()
-    if job.settle_s:
-        warm_up(inference, job.settle_s)
-    return Measured(outputs, first_ms, tuple(timed(inference)[0] for _ in range(job.rounds)))
+    with quiet(job.work, asks=job.asks_for_quiet):
+        for _ in range(job.warmup):
+            inference()
+        if job.settle_s:
+            warm_up(inference, job.settle_s)
+        return Measured(outputs, first_ms, tuple(timed(inference)[0] for _ in range(job.rounds)))
 
 
 def warm_up(infer: Callable[[], object], least_s: float = 0.0) -> float:

@@ -30,6 +30,7 @@ class Bench:
     """One model's artifacts and what they are compared with.
 
     ``reuse`` uses earlier results of the same files and code; ``formats`` names those to check, empty for all that were exported.
+    ``targets_named`` is true where the user named the targets.
     ``child`` is the process that runs them, where it is to be used again; without it every target has one of its own.
     """
 
@@ -41,6 +42,7 @@ class Bench:
     digests: Digests
     exports: Exports
     formats: tuple[str, ...] = ()
+    targets_named: bool = False
     child: Child | None = None
 
     @property

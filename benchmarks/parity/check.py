@@ -48,7 +48,7 @@ def checked(spec: ModelSpec | None, place: Path, asked: Scope, step: Step, *, re
     refuse_unknown_scope(spec, asked)
     own = None if spec is None else set_by_config(spec)
     bench = open_bench(place, choose(asked.targets or None), step, reuse=reuse, tolerances=own)
-    bench = replace(bench, formats=asked.formats)
+    bench = replace(bench, formats=asked.formats, targets_named=bool(asked.targets))
     if spec is not None and not reuse:
         _refuse_changed(spec, bench.reference)
     rows = run_all(bench)

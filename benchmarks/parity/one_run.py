@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One artifact on one target: run in a child process, judged, and kept the moment the result is there."""
+"""One artifact on one target: run in a child process, and judged."""
 
 import shutil
 import statistics
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -13,13 +13,14 @@ from edgeferry.benchmarks.parity.judging.exercised import also_judged, exercised
 from edgeferry.benchmarks.parity.judging.expected import Expected, images_to_run, read_expected
 from edgeferry.benchmarks.parity.judging.integers import MOST_STEPS, compare, expected_integers
 from edgeferry.benchmarks.parity.judging.verdict import judge
+from edgeferry.benchmarks.parity.lanes import Lane
 from edgeferry.benchmarks.parity.outcome import Verdict
-from edgeferry.benchmarks.parity.results import RUNS, keep_row
+from edgeferry.benchmarks.parity.results import RUNS
 from edgeferry.benchmarks.parity.rows import Row
 from edgeferry.benchmarks.report.words import times
 from edgeferry.models.artifact import Artifact
 from edgeferry.models.reference import PIXELS, REFERENCE, Reference, calibration_findings
-from edgeferry.models.system.child import Child, ChildError
+from edgeferry.models.system.child import ChildError
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.files import explain_disk_errors
 from edgeferry.models.yardstick import problem_of, read_yardstick
@@ -30,35 +31,46 @@ JOB_TIMEOUT_S: Final = 900.0
 FEW: Final = 8
 
 
-def run_one(bench: Bench, artifact: Artifact, target: Target, key: str, child: Child) -> Row:
-    """Return the row of an artifact on a target; ``key`` names the result, so that it can be used again."""
+@dataclass(frozen=True)
+class Ran:
+    """The row of an artifact on a target, its raw latencies, and whether the same artifact there would give it again."""
+
+    row: Row
+    latencies_ms: tuple[float, ...] = ()
+    is_lasting: bool = True
+
+
+def run_one(bench: Bench, artifact: Artifact, target: Target, lane: Lane) -> Ran:
+    """Return what became of an artifact on a target, run in a lane."""
     work = bench.build / RUNS / target.name / artifact.format
     with explain_disk_errors(work):
         work.mkdir(parents=True, exist_ok=True)
-    job = Job(bench.build / artifact.format, images_to_run(bench.build), work, reference=bench.build / REFERENCE)
+    job = Job(
+        bench.build / artifact.format,
+        images_to_run(bench.build),
+        work,
+        reference=bench.build / REFERENCE,
+        asks_for_quiet=lane.is_shared,
+    )
     log = work / "run.log"
     log.unlink(missing_ok=True)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     blank = replace(blank_row(bench, artifact, (artifact.format, target.name), Verdict("failed", "")), checked=now)
-    latencies: tuple[float, ...] = ()
     try:
-        run = child.call(run_job, target.name, job, log=log, timeout_s=JOB_TIMEOUT_S)
-        latencies = run.latencies_ms
-        row = _judged(bench, blank, run, artifact)
+        run = lane.call(run_job, target.name, job, work=work, log=log, timeout_s=JOB_TIMEOUT_S)
+        with lane.floor.still:
+            ran = Ran(_judged(bench, blank, run, artifact), run.latencies_ms)
     except Absent as error:
-        row = replace(blank, verdict=Verdict("not run", str(error), error.code))
         # What is absent may be back by the next time.
-        key = ""
+        ran = Ran(replace(blank, verdict=Verdict("not run", str(error), error.code)), is_lasting=False)
     except Unsupported as error:
-        row = replace(blank, verdict=Verdict("unsupported", str(error), error.code))
+        ran = Ran(replace(blank, verdict=Verdict("unsupported", str(error), error.code)))
     except (EdgeError, ChildError) as error:
         code = error.code if isinstance(error, EdgeError) else None
-        row = replace(blank, verdict=Verdict("failed", f"it did not run: {error}", code))
         # An accident may have passed by the next time: kept as a line, never used again.
-        key = ""
+        ran = Ran(replace(blank, verdict=Verdict("failed", f"it did not run: {error}", code)), is_lasting=False)
     tidy(work, log)
-    keep_row(bench.build, key, row, latencies)
-    return row
+    return ran
 
 
 def tidy(work: Path, log: Path) -> None:

@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every artifact on every target that reads it: what has to run, and the rows of all."""
 
+import time
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from itertools import count, groupby
+from itertools import count
 
 from edgeferry.benchmarks.parity.bench import Bench, blank_row, exported, key_of, target_digest
+from edgeferry.benchmarks.parity.gpus import SoftwareGpus, is_full_precision
 from edgeferry.benchmarks.parity.judging.provenance.kept import known_checks, with_weights
-from edgeferry.benchmarks.parity.one_run import run_one
+from edgeferry.benchmarks.parity.lanes import Lane, SideBySide, lane_count
+from edgeferry.benchmarks.parity.one_run import Ran, run_one
 from edgeferry.benchmarks.parity.outcome import Verdict
-from edgeferry.benchmarks.parity.results import known_rows
+from edgeferry.benchmarks.parity.results import keep_row, known_rows
 from edgeferry.benchmarks.parity.rows import NO_TARGET, Row
 from edgeferry.models.artifact import Artifact
-from edgeferry.models.system.child import Child
 from edgeferry.models.system.closure import CodeDigests
 from edgeferry.targets.target import Target, targets
 
@@ -55,6 +56,9 @@ def run_all(bench: Bench) -> tuple[Row, ...]:
 def _plan(bench: Bench, artifacts: dict[str, Artifact]) -> list[_Planned]:
     """Return every artifact on every target that reads it, by target."""
     known = known_rows(bench.build) if bench.reuse else {}
+    if bench.targets_named:
+        # What software-rendered GPUs were spared, they run where they are named.
+        known = {key: row for key, row in known.items() if row.outcome != "not run"}
     code = CodeDigests(bench.digests.sha256)
     return [each for target in bench.targets for each in _plan_target(bench, target, artifacts, known, code)]
 
@@ -76,14 +80,33 @@ def _plan_target(
 
 
 def _carried_out(bench: Bench, plan: list[_Planned]) -> Iterator[Row]:
-    """Yield the row of everything planned; those of one target share a child process."""
-    numbers, total = count(1), sum(each.row is None for each in plan)
-    for _, group in groupby(plan, key=lambda each: each.target.name):
-        with nullcontext(bench.child) if bench.child is not None else Child() as child:
-            for each in group:
-                if each.row is None:
-                    bench.step(f"checking {each.artifact.format} on {each.target.name}", next(numbers), total)
-                yield each.row or run_one(bench, each.artifact, each.target, each.key, child)
+    """Yield the row of everything planned, each kept as soon as it is there: those known, those side by side, those alone."""
+    gpus = SoftwareGpus(bench.build)
+    for each in plan:
+        if each.row is not None:
+            gpus.record(each.target, each.artifact, each.row)
+            yield each.row
+    waiting = [each for each in plan if each.row is None]
+    numbers = count(1)
+
+    def run(each: _Planned, lane: Lane) -> tuple[_Planned, Ran]:
+        number, target, artifact = next(numbers), each.target, each.artifact
+        if not bench.targets_named and (why := gpus.why_not(target, artifact)):
+            return each, Ran(blank_row(bench, artifact, (artifact.format, target.name), why))
+        bench.step(f"checking {artifact.format} on {target.name}", number, len(waiting))
+        begun = time.monotonic()
+        ran = run_one(bench, artifact, target, lane)
+        gpus.record(target, artifact, ran.row, time.monotonic() - begun)
+        return each, ran
+
+    beside = [each for each in waiting if each.target.side_by_side]
+    alone = sorted(
+        (each for each in waiting if not each.target.side_by_side), key=lambda each: not is_full_precision(each.artifact)
+    )
+    for lanes, some in ((lane_count(), beside), (1, alone)):
+        for each, ran in SideBySide(lanes, lambda each: each.target.name, run, bench.child).results(some):
+            keep_row(bench.build, each.key if ran.is_lasting else "", ran.row, ran.latencies_ms)
+            yield ran.row
 
 
 def _settled(bench: Bench, artifact: Artifact | None, rows: list[Row]) -> list[Row]:

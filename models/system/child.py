@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -21,6 +22,8 @@ from edgeferry.models.system.subprocesses import how_it_ended, kill_group
 
 # An idle process ends at once when its pipe closes; this is the time its libraries get for their own clean-up.
 GRACE_S: Final = 5.0
+# How long a process that is attended to waits for it.
+ATTEND_S: Final = 0.01
 
 
 class ChildError(Exception):
@@ -42,15 +45,39 @@ class Child:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.stop()
 
+    @property
+    def pid(self) -> int | None:
+        """Return the number of its process, which is also that of its process group, or None where there is none."""
+        return None if self._process is None else self._process.pid
+
+    def is_busy(self) -> bool:
+        """Return whether its process runs a function that has not returned yet."""
+        return self._pipe is not None and self._process is not None and self._process.is_alive() and not self._pipe.poll()
+
+    def start(self) -> None:
+        """Start its process, if there is none."""
+        self._start()
+
+    def kill(self) -> None:
+        """Kill its process and every process that it started; a call that waits for it, in another thread, then ends."""
+        if (pid := self.pid) is not None:
+            kill_group(pid)
+
     def call(
-        self, function: Callable[..., Any], *arguments: Any, log: Path, timeout_s: float = 1800.0, with_state: bool = False
+        self,
+        function: Callable[..., Any],
+        *arguments: Any,
+        log: Path,
+        timeout_s: float = 1800.0,
+        with_state: bool = False,
+        attend: Callable[[], None] | None = None,
     ) -> Any:
         """Return ``function(*arguments)``, run in the child; everything it prints is appended to ``log``.
 
         The function, its arguments and its result must be picklable. What is not, such as a loaded model, stays in the child:
         with ``with_state`` the function is called as ``function(state, *arguments)``, where ``state`` is a dict that lives as
         long as the process, so what one call puts there a later call finds. It is a local variable of the child's loop, so no
-        module needs a global for it.
+        module needs a global for it. ``attend`` is called again and again while the function runs.
 
         Raises:
             EdgeError: the function raised it.
@@ -60,7 +87,7 @@ class Child:
         self._idle = False
         try:
             pipe.send((function, arguments, log, with_state))
-            if not pipe.poll(timeout_s):
+            if not _answered(pipe, timeout_s, attend):
                 self.stop()
                 raise ChildError(f"took longer than {timeout_s:g} s and was ended; see {log}")
             outcome, value = pipe.recv()
@@ -104,6 +131,17 @@ class Child:
             status = self._process.exitcode or 0
         self.stop()
         return how_it_ended(status)
+
+
+def _answered(pipe: Connection, timeout_s: float, attend: Callable[[], None] | None) -> bool:
+    if attend is None:
+        return pipe.poll(timeout_s)
+    last = time.monotonic() + timeout_s
+    while time.monotonic() < last:
+        if pipe.poll(ATTEND_S):
+            return True
+        attend()
+    return False
 
 
 def call_quietly(function: Callable[..., Any], *arguments: Any) -> Any:

@@ -6,8 +6,8 @@
 
 Python 3.7 and numpy 1.16 are enough; it needs a TF Lite runtime and imports nothing else. job.json holds ``model``, ``images``
 (.npy, [count, height, width, channels], normalised float32 or the file's integers), ``warmup``, ``rounds``, ``threads``, the
-paths of ``scores`` (.npy, raw outputs) and ``result`` (JSON), and may hold ``settle_s``, seconds of further warm-up, and
-``delegate``, {library, options}. The result holds ``error``, {kind, message}, where the job failed; the status is then 2.
+paths of ``scores`` (.npy, raw outputs) and ``result`` (JSON), and may hold ``settle_s``, seconds of further warm-up,
+``delegate``, {library, options}, ``asks_for_quiet`` (targets/quiet.py). A failed job holds ``error``, {kind, message}; status 2.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class JobError(Exception):
 
 def main(arguments: list[str]) -> int:
     """Run the command and return the exit status."""
-    command = {"attach": attach, "predict": predict}.get(arguments[0])
-    return command(*arguments[1:]) if command else supervise(*arguments)
+    commands = {"attach": attach, "predict": predict}
+    return commands[arguments[0]](*arguments[1:]) if arguments[0] in commands else supervise(*arguments)
 
 
 def supervise(job_file: str, asked_by: str = "") -> int:
@@ -62,7 +62,7 @@ def supervise(job_file: str, asked_by: str = "") -> int:
     status = ended.returncode
     if status not in (0, FAILED):
         how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
-        result["error"] = {"kind": "crashed", "message": f"{how} while {result.get('stage', 'starting')}"}
+        result["error"] = {"kind": "crashed", "message": how + " while " + result.get("stage", "starting")}
     if result["error"] is not None:
         result["said"] = said.strip().splitlines()[-4:]
     write_json(Path(job["result"]), result)
@@ -116,8 +116,7 @@ def run(job: Facts, result: Facts, begin: Callable[[str], None]) -> None:
     """Run all images, time the first, and put each fact into ``result`` as soon as it is known."""
     begin("loading the runtime")
     with suppress(ImportError):
-        # So that the memory counted is that of the runtime and the file.
-        import numpy as np  # noqa: F401
+        import numpy as np  # noqa: F401 - so that the memory counted is that of the runtime and the file
     before = memory_bytes("VmRSS")
     package, runtime = load_runtime()
     result["environment"] = {**environment(package), "measured": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
@@ -135,8 +134,8 @@ def run(job: Facts, result: Facts, begin: Callable[[str], None]) -> None:
         result["delegate"]["verified"] = f"it took {CUSTOM_OPERATION.decode()}, which nothing else runs"
     begin("predicting")
     measure(job, interpreter, result)
-    peak = memory_bytes("VmHWM")
-    result["memory_bytes"] = None if before is None or peak is None else max(peak - before, 0)
+    peak = memory_bytes("VmHWM") or 0
+    result["memory_bytes"] = None if before is None else max(peak - before, 0)
     result["scores_sha256"] = sha256_of(Path(job["scores"]))
 
 
@@ -162,25 +161,27 @@ def measure(job: Facts, interpreter: Any, result: Facts) -> None:
         put(at)
         scores.append(invoke())
     put(0)
+    if job.get("asks_for_quiet"):
+        Path("quiet.wanted").touch()
+        while not Path("quiet.granted").exists():
+            time.sleep(0.005)
     for _ in range(job["warmup"]):
         invoke()
-    if job.get("settle_s"):
-        settle(invoke, job["settle_s"])
+    settle(invoke, job.get("settle_s", 0))
     result["latencies_ms"] = [timed(invoke) for _ in range(job["rounds"])]
     np.save(job["scores"], np.concatenate(scores))
 
 
 def memory_bytes(name: str) -> Any:
     """Return this process's memory as Linux reports it, VmRSS at present, VmHWM the highest ever; None elsewhere."""
-    status = Path("/proc/self/status")
-    lines = status.read_text(encoding="utf-8").splitlines() if status.exists() else []
+    lines = Path("/proc/self/status").read_text().splitlines() if sys.platform == "linux" else []
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(name)), None)
 
 
 def settle(call: Callable[[], Any], least_s: float) -> None:
-    """Call for ``least_s`` seconds, then on while ten calls take less than the ten before, for 5 more seconds at most."""
+    """Call for ``least_s`` seconds, then on while ten calls take less than the ten before, for 5 more; not at all for 0 s."""
     begun, last = time.perf_counter(), float("inf")
-    while True:
+    while least_s:
         times = [timed(call)]
         while len(times) < 10 and time.perf_counter() - begun < least_s + 5:
             times.append(timed(call))
@@ -219,8 +220,7 @@ def load_delegate(wanted: Facts, model: Path, runtime: Any, result: Facts, begin
     loading_ms, path = (time.perf_counter() - start) * 1000, mapped(wanted["library"])
     if path is None and Path("/proc/self/maps").exists():
         raise JobError("delegate refused", wanted["library"] + " is not loaded in the process")
-    library = {"library": path, "sha256": sha256_of(Path(path))} if path else {}
-    result["delegate"] = {"loading_ms": loading_ms, **library}
+    result["delegate"] = {"loading_ms": loading_ms, **({"library": path, "sha256": sha256_of(Path(path))} if path else {})}
     return delegate
 
 
@@ -251,8 +251,8 @@ def quantized(values: Any, tensor: Facts) -> Any:
 def described(tensor: Facts) -> Facts:
     """Return a tensor as the file declares it, ready for JSON."""
     shape, (scale, zero_point) = [int(size) for size in tensor["shape"]], tensor["quantization"]
-    quantization = [float(scale), int(zero_point)]
-    return {"name": tensor["name"], "shape": shape, "dtype": tensor["dtype"].__name__, "quantization": quantization}
+    dtype, quantization = tensor["dtype"].__name__, [float(scale), int(zero_point)]
+    return {"name": tensor["name"], "shape": shape, "dtype": dtype, "quantization": quantization}
 
 
 def environment(runtime: Any) -> Facts:
@@ -260,15 +260,15 @@ def environment(runtime: Any) -> Facts:
     import numpy as np
 
     versions = {name: getattr(runtime, f"__{name}__", "unknown") for name in ("version", "git_version")}
-    here = {"python": platform.python_version(), "numpy": np.__version__, "system": platform.platform()}
-    return {"runtime": runtime.__name__, **versions, **here}
+    here = {"runtime": runtime.__name__, "numpy": np.__version__, "python": platform.python_version()}
+    return {**here, **versions, "system": platform.platform()}
 
 
 def mapped(library: str) -> str | None:
     """Return the path of a library that this process has loaded, or None."""
     maps, stem = Path("/proc/self/maps"), Path(library).name.split(".so")[0]
-    lines = maps.read_text(encoding="utf-8", errors="replace").splitlines() if maps.exists() else []
-    paths = [Path(line.split(None, 5)[-1]) for line in lines if stem in line]
+    text = maps.read_text(encoding="utf-8", errors="replace") if maps.exists() else ""
+    paths = [Path(line.split(None, 5)[-1]) for line in text.splitlines() if stem in line]
     return next((str(path) for path in paths if path.name.startswith(stem)), None)
 
 

@@ -143,6 +143,7 @@ def run_on_device(job: Job, python: Path, **options: Any) -> dict[str, Any]:
     np.save(job.work / "images.npy", normalise(job.images(), job.artifact.preprocessing))
     files = {"model": str(job.main_file.resolve()), "images": "images.npy", "scores": SCORES, "result": "result.json"}
     how = {"warmup": job.warmup, "settle_s": job.settle_s, "rounds": job.rounds, "threads": job.threads, **options}
+    how["asks_for_quiet"] = job.asks_for_quiet
     write_json(job.work / "job.json", {**files, **how})
     (job.work / "result.json").unlink(missing_ok=True)
     # Made absolute without following links: a virtual environment's Python is a link.
@@ -190,6 +191,7 @@ def _target(name: str, summary: str, reads: str, environment: _Environment) -> T
         missing=environment.missing,
         run=environment.run,
         versions=environment.versions,
+        side_by_side=True,
     )
 
 

@@ -127,6 +127,7 @@ TARGETS = (
         missing=_missing,
         run=_run,
         versions=versions(CARRIER, "numpy", "protobuf", "scipy"),
+        side_by_side=True,
         open=_open,
     ),
 )

@@ -43,6 +43,7 @@ TARGETS = (
         versions=versions("ai-edge-litert", "numpy"),
         by_default=False,
         computes_integers=True,
+        side_by_side=True,
         open=_open,
         arena=_arena_bytes,
     ),

@@ -87,6 +87,7 @@ TARGETS = (
         missing=needs("ai_edge_litert"),
         run=_run,
         versions=versions(DISTRIBUTION, "numpy"),
+        side_by_side=True,
         open=_open,
         profile=profile,
         arena=arena_bytes,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from edgeferry.models.system.packages import versions_of
 from edgeferry.targets.host.installed import file_identity, needs
+from edgeferry.targets.quiet import ask, release
 from edgeferry.targets.target import Job, Run, Target, Unsupported
 from edgeferry.targets.web.javascript import SCORES, TFJS, WEB, Engine, describe_job, read_report
 
@@ -103,6 +104,8 @@ def run_in(browser: Browser, flags: tuple[str, ...], engine: Engine, backend: st
 
     described = describe_job(job, engine, backend)
     with page_server(folders_of(job), largest_post(job)) as server, browser.page(flags) as page:
+        page.expose_function("askForQuiet", partial(ask, job.work))
+        page.expose_function("releaseQuiet", partial(release, job.work))
         page.goto(f"{server.address}web/client/page.html")
         report: dict[str, Any] = page.evaluate("job => runInPage(job)", described)
         return read_report(job, report, lambda: server.posted[SCORES])
@@ -118,8 +121,11 @@ def largest_post(job: Job) -> int:
     return len(job.images()) * len(job.artifact.labels) * FLOAT_BYTES * 2
 
 
-def page_target(browser: Browser, run: Callable[..., Run], engine: Engine, backend: str, *, by_default: bool) -> Target:
-    """Return the target of an engine on one of its backends in a browser; ``run`` runs a job there."""
+def page_target(
+    browser: Browser, run: Callable[..., Run], place: tuple[Engine, str], *, by_default: bool, side_by_side: bool = False
+) -> Target:
+    """Return the target of a place, an engine on one of its backends, in a browser; ``run`` runs a job there."""
+    engine, backend = place
     in_the_browser = backend if engine is TFJS else f"{engine.name}-{backend}"
     return Target(
         name=f"{browser.name}-{in_the_browser}",
@@ -129,4 +135,5 @@ def page_target(browser: Browser, run: Callable[..., Run], engine: Engine, backe
         run=partial(run, engine=engine, backend=backend),
         versions=lambda: {**engine.versions(), **browser.versions()},
         by_default=by_default,
+        side_by_side=side_by_side,
     )

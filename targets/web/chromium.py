@@ -32,7 +32,7 @@ def _run(job: Job, engine: Engine, backend: str) -> Run:
 BACKENDS: Final = {TFJS: ("wasm", "webgl", "webgpu", "cpu"), ORT: ("wasm", "webgpu"), LITERT: ("wasm", "webgpu")}
 TARGETS = tuple(
     # "cpu" takes up to a second per image: TensorFlow.js's fallback, which nobody ships.
-    page_target(CHROMIUM, _run, engine, backend, by_default=backend != "cpu")
+    page_target(CHROMIUM, _run, (engine, backend), by_default=backend != "cpu", side_by_side=backend in {"wasm", "cpu"})
     for engine, backends in BACKENDS.items()
     for backend in backends
 )

@@ -91,5 +91,7 @@ def _report(server: "PageServer", profile: Path) -> Mapping[str, object]:
 
 BACKENDS: Final = {TFJS: ("wasm", "webgl", "webgpu"), ORT: ("wasm",), LITERT: ("wasm",)}
 TARGETS = tuple(
-    page_target(FIREFOX, _run, engine, backend, by_default=False) for engine, backends in BACKENDS.items() for backend in backends
+    page_target(FIREFOX, _run, (engine, backend), by_default=False)
+    for engine, backends in BACKENDS.items()
+    for backend in backends
 )

@@ -96,6 +96,7 @@ def describe_job(job: Job, engine: Engine, backend: str) -> dict[str, Any]:
         "warmup": job.warmup,
         "settle_s": job.settle_s,
         "rounds": job.rounds,
+        "asks_for_quiet": job.asks_for_quiet,
         "threads": job.threads,
     }
 

@@ -47,6 +47,7 @@ TARGETS = tuple(
         versions=_versions,
         # Up to a second per image: TensorFlow.js's fallback, which nobody ships.
         by_default=backend != "cpu",
+        side_by_side=True,
     )
     for backend, summary in BACKENDS.items()
 )

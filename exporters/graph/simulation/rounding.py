@@ -33,7 +33,7 @@ def scales_of(values: "NDArray[np.float32]", channels: tuple[int, ...]) -> "NDAr
 
 
 def to_steps(values: "NDArray[np.float32]", scales: "NDArray[np.float32]") -> "NDArray[np.float32]":
-    """Return values rounded to whole multiples, -127 to 127, of scales that broadcast; zeros where a scale is too small to store."""
+    """Return values rounded to whole multiples, -127 to 127, of scales that broadcast; zeros where a scale is zero."""
     import numpy as np
 
     steps = np.rint(np.divide(values, scales, out=np.zeros_like(values), where=scales > 0))

@@ -11,7 +11,8 @@ const require = createRequire(import.meta.url);
 async function main(jobFile) {
   const job = JSON.parse(fs.readFileSync(jobFile, 'utf8'));
   const read = async (name) => bytesOf(path.join(job.folder, name));
-  const { scores, report } = await runJob(tfjsEngine(libraries(job)), job, read, new Float32Array(bytesOf(job.images)));
+  const images = new Float32Array(bytesOf(job.images));
+  const { scores, report } = await runJob(tfjsEngine(libraries(job)), job, read, images, { ask, release });
   if (scores) {
     fs.writeFileSync(job.scores, scores);
   }
@@ -25,6 +26,18 @@ function libraries(job) {
     converter: require('@tensorflow/tfjs-converter'),
     [job.backend]: require(`@tensorflow/tfjs-backend-${job.backend}`),
   };
+}
+
+/** Asks for a quiet machine as targets/quiet.py says. */
+async function ask() {
+  fs.writeFileSync('quiet.wanted', '');
+  while (!fs.existsSync('quiet.granted')) {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
+function release() {
+  fs.unlinkSync('quiet.wanted');
 }
 
 /** Returns a file's bytes as an ArrayBuffer of their own; Node's small buffers share one. */

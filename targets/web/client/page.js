@@ -15,7 +15,10 @@ const ARRAYS = { float32: Float32Array, uint8: Uint8Array };
 window.runInPage = async (job) => {
   const images = new ARRAYS[job.dtype](await bytesOf(`../../work/${job.images}`));
   const engine = await ENGINES[job.engine](job);
-  const { scores, report } = await runJob(engine, job, (name) => bytesOf(`../../artifact/${name}`), images);
+  const { scores, report } = await runJob(engine, job, (name) => bytesOf(`../../artifact/${name}`), images, {
+    ask: window.askForQuiet,
+    release: window.releaseQuiet,
+  });
   if (scores) {
     await post(`../../${job.scores}`, scores);
   }

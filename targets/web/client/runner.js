@@ -10,13 +10,14 @@ export class Unsupported extends Error {}
  * `engine(job)` resolves to `load`, and `load(read)` to {labels, gpu, ready, facts}. `ready(images, count = 1)` returns
  * {predict, release}, where `predict` is what is timed: it resolves to the images' rows when these are in host memory. `gpu` and `facts()` describe what ran.
  * `read(name)` resolves to the bytes of one of the artifact's files; `images` is a typed array of job.shape, as the model takes
- * them. Where the place cannot run the job, the report is {unsupported: why} and there are no scores.
+ * them. Where the place cannot run the job, the report is {unsupported: why} and there are no scores. Where job.asks_for_quiet,
+ * `quiet.ask()` resolves when nothing else computes on this machine, and `quiet.release()` ends that.
  */
-export async function runJob(engine, job, read, images) {
+export async function runJob(engine, job, read, images, quiet) {
   try {
     const [startMs, load] = await timed(() => engine(job));
     const [loadMs, model] = await timed(() => load(read));
-    const { scores, times } = await predictAndTime(model, model.gpu.software_gpu ? fewer(job) : job, images);
+    const { scores, times } = await predictAndTime(model, model.gpu.software_gpu ? fewer(job) : job, images, quiet);
     const environment = { start_ms: startMs, ...(await model.facts()), ...model.gpu };
     return { scores, report: { labels: model.labels, load_ms: loadMs, ...times, environment } };
   } catch (error) {
@@ -60,7 +61,7 @@ function fewer(job) {
   return { ...job, limited: true, batches, warmup: 0, settle_s: 0, rounds: Math.min(job.rounds, 1) };
 }
 
-async function predictAndTime(model, job, images) {
+async function predictAndTime(model, job, images, quiet) {
   const [count, ...shape] = job.shape;
   const size = shape.reduce((product, length) => product * length, 1);
   const ready = (at) => model.ready(images.slice(at * size, (at + 1) * size));
@@ -82,10 +83,16 @@ async function predictAndTime(model, job, images) {
     const together = joined(batch.map((at) => images.subarray(at * size, (at + 1) * size)));
     rows.push(await inBatch(model, together, batch.length));
   }
+  if (job.asks_for_quiet) {
+    await quiet.ask();
+  }
   await warmUp(one.predict, job);
   const latenciesMs = [];
   for (let round = 0; round < job.rounds; round += 1) {
     latenciesMs.push((await timed(one.predict))[0]);
+  }
+  if (job.asks_for_quiet) {
+    await quiet.release();
   }
   one.release();
   const times = { image_indices: indices, batches: job.batches, first_ms: firstMs, latencies_ms: latenciesMs };

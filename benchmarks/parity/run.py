@@ -8,6 +8,7 @@ from itertools import count
 
 from edgeferry.benchmarks.parity.bench import Bench, blank_row, exported, key_of, target_digest
 from edgeferry.benchmarks.parity.gpus import SoftwareGpus, is_full_precision
+from edgeferry.benchmarks.parity.judging.expected import images_to_run
 from edgeferry.benchmarks.parity.judging.provenance.kept import known_checks, with_weights
 from edgeferry.benchmarks.parity.lanes import Lane, SideBySide, lane_count
 from edgeferry.benchmarks.parity.one_run import Ran, run_one
@@ -87,6 +88,9 @@ def _carried_out(bench: Bench, plan: list[_Planned]) -> Iterator[Row]:
             gpus.record(each.target, each.artifact, each.row)
             yield each.row
     waiting = [each for each in plan if each.row is None]
+    if waiting:
+        # Written before jobs that read it run side by side.
+        images_to_run(bench.build)
     numbers = count(1)
 
     def run(each: _Planned, lane: Lane) -> tuple[_Planned, Ran]:

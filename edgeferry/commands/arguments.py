@@ -23,6 +23,18 @@ Model = Annotated[
         show_default=False,
     ),
 ]
+ModelFile = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="A Keras file (.keras, .h5), a SavedModel folder, or Teachable Machine's .zip.",
+        show_default=False,
+    ),
+]
+Images = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="A folder of photographs, one folder per label; train/ and val/ are taken as such."),
+]
 Checked = Annotated[
     str,
     typer.Argument(
@@ -66,6 +78,22 @@ def config_of(model: str) -> "ModelSpec":
     from edgeferry.models.config.locate import find_config
 
     return find_config(model, note)
+
+
+def config_to_export(model: str, required: "list[str] | None" = None) -> "ModelSpec":
+    """Return the config of the model a user names; where there was none, end with status 0: a starter is what was made.
+
+    Not so where results are required: there are none.
+    """
+    from edgeferry.models.config.locate import StarterError
+
+    try:
+        return config_of(model)
+    except StarterError as written:
+        if required:
+            raise
+        note(str(written))
+        raise typer.Exit from None
 
 
 def build_to_read(model: str, build: Path) -> "tuple[ModelSpec | None, Path]":

@@ -2,6 +2,7 @@
 """Finds the config of the model that a user names, by whichever of its files."""
 
 import difflib
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -17,13 +18,18 @@ CONFIG: Final = ".toml"
 EXPECTED: Final = "expected a model's config (.toml), a Keras file saved with model.save('my.keras'), or a SavedModel folder"
 
 
+class StarterError(EdgeError):
+    """A starter config was written, and nothing else can be done before somebody adds images to it."""
+
+
 def find_config(model: str, note: Callable[[str], None]) -> ModelSpec:
     """Return the config of a TOML file, or of the one next to a Keras file; a starter is written where there is none.
 
     ``note`` is called with each line a user should read: the file that was written, and what it assumes.
 
     Raises:
-        EdgeError: nothing is named, there is no such file, it is of another kind, or the starter still needs images.
+        EdgeError: nothing is named, there is no such file, or it is of another kind.
+        StarterError: the starter still needs images.
     """
     if not model.strip():
         raise EdgeError("EF-model-unnamed", "MODEL is empty; name a config or a Keras file, such as MODEL=path/to/my.keras.")
@@ -84,13 +90,13 @@ def _started(model: Path, note: Callable[[str], None]) -> ModelSpec:
     from edgeferry.models.system.child import call_quietly
 
     path, assumed = call_quietly(write_starter, model)
-    for line in (f"wrote {path}, a starter config", *(f"assumed: {each}" for each in assumed)):
-        note(line)
+    for each in assumed:
+        note(f"assumed: {each}")
     spec = _noted(read_spec(path), note)
     if not spec.golden.exists():
-        raise EdgeError(
-            "EF-golden-missing",
-            f"{path} names golden images at {spec.golden}, which do not exist. "
-            f"Add labelled images there, edit {path.name}, and run again.",
+        raise StarterError(
+            "EF-starter-written",
+            f"starter written: {path}. Add labelled images at {spec.golden} and edit it, or write one that works with `edgeferry "
+            f"init {shlex.quote(str(model))} --images FOLDER --force`, where FOLDER holds photographs, one folder per label.",
         )
     return spec

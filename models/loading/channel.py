@@ -47,22 +47,38 @@ def with_channel(loaded: Loaded) -> Loaded:
 
 def first_layer(model: "keras.Model") -> str:
     """Return the class of the first layer that does more than change each number by itself; '' after a branch."""
-    return next((name for name in _first_layers(model.inputs[0]) if name not in ONE_BY_ONE), "")
+    names = (type(operation).__name__ for _, steps in first_steps(model) for operation, _ in steps)
+    return next((name for name in names if name not in ONE_BY_ONE), "")
 
 
-def _first_layers(tensor: Any) -> Iterator[str]:
-    """Yield the classes of the layers after a tensor, inside of nested models, up to the first branch."""
+def first_steps(model: "keras.Model") -> Iterator[tuple[Any, list[tuple[Any, Any]]]]:
+    """Yield the operations after a model's input up to the first branch, those of nested models apart.
+
+    Each time the tensor they start from, and the operations with their outputs.
+    """
     import keras
 
+    start = tensor = model.inputs[0]
+    steps: list[tuple[Any, Any]] = []
+    # The last output of each nested model that is being walked, and the tensor after that model.
+    around: list[tuple[Any, Any]] = []
     while True:
+        while around and tensor is around[-1][0]:
+            yield start, steps
+            start = tensor = around.pop()[1]
+            steps = []
         operation, _, _ = tensor._keras_history  # noqa: SLF001 - Keras has no public way to walk a model's graph
         nodes = [node for node in operation._outbound_nodes if any(tensor is each for each in node.input_tensors)]  # noqa: SLF001
         # A Sequential calls its layers again whenever one is added; the last calls are those that count.
         if len({id(node.operation) for node in nodes}) != 1:
+            yield start, steps
             return
-        after = nodes[-1].operation
+        after, behind = nodes[-1].operation, nodes[-1].output_tensors[0]
         if isinstance(after, keras.Model):
-            yield from _first_layers(after.inputs[0])
-            return
-        yield type(after).__name__
-        tensor = nodes[-1].output_tensors[0]
+            yield start, steps
+            around.append((after.outputs[0], behind))
+            start = tensor = after.inputs[0]
+            steps = []
+        else:
+            tensor = behind
+            steps.append((after, tensor))

@@ -63,7 +63,7 @@ def read_list(table: Path, suffixes: Sequence[str]) -> tuple[tuple[Path, ...], t
 def write_list(table: Path, files: Iterable[Path], labels: Sequence[str] | None) -> None:
     """Write a list of images, by their places relative to it unless these would lead up to the root of all files."""
     folder = table.parent.resolve()
-    names = [_name(file, folder) for file in files]
+    names = [place_of(file, folder) for file in files]
     text = io.StringIO(newline="")
     lines = csv.writer(text, lineterminator="\n")
     if labels is None:
@@ -82,7 +82,8 @@ def can_be_listed(file: Path) -> bool:
     return all(part == part.strip() for part in (file.name, file.parts[0]))
 
 
-def _name(file: Path, folder: Path) -> str:
+def place_of(file: Path, folder: Path) -> str:
+    """Return where a file is, relative to a folder unless that would lead up to the root of all files."""
     if Path(os.path.commonpath([file, folder])) == Path(file.anchor):
         return str(file)
     return Path(os.path.relpath(file, folder)).as_posix()

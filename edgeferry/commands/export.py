@@ -47,8 +47,13 @@ def add_to(app: typer.Typer) -> None:
         app.command(name, cls=HelpCommand, rich_help_panel=PANEL)(function)
 
 
-def export_all(
-    model: Model, build: Build = BUILD, formats: Formats = None, targets: Targets = None, required: Required = None
+def export_all(  # noqa: PLR0913, PLR0917 - an argument per option
+    model: Model,
+    images: Images = None,
+    build: Build = BUILD,
+    formats: Formats = None,
+    targets: Targets = None,
+    required: Required = None,
 ) -> None:
     """Export a model to every format and check every artifact.
 
@@ -61,7 +66,7 @@ def export_all(
     from edgeferry.models.reference import REFERENCE, findings_in
 
     with report_errors():
-        spec = config_to_export(model, required)
+        spec = config_to_export(model, build, images, required)
         place = model_build(build, spec.name)
         asked = Scope(tuple(formats or ()), tuple(targets or ()), tuple(required or ()))
         refuse_unknown_scope(spec, asked)
@@ -75,7 +80,7 @@ def export_all(
     _finish(found, place)
 
 
-def export(model: Model, build: Build = BUILD, formats: Formats = None) -> None:
+def export(model: Model, images: Images = None, build: Build = BUILD, formats: Formats = None) -> None:
     """Export a model, without checking its artifacts.
 
     Artifacts that are up to date are kept. Status 1: an export failed.
@@ -84,7 +89,7 @@ def export(model: Model, build: Build = BUILD, formats: Formats = None) -> None:
     from edgeferry.models.reference import REFERENCE, findings_in
 
     with report_errors():
-        spec = config_to_export(model)
+        spec = config_to_export(model, build, images)
         place = model_build(build, spec.name)
         with progress() as step:
             exports = export_formats(spec, place, tuple(formats or ()) or None, step)

@@ -3,7 +3,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -116,6 +116,11 @@ def toml_text(text: str) -> str:
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
+def toml_list(texts: Iterable[str]) -> str:
+    """Return texts as TOML writes a list of them."""
+    return f"[{', '.join(map(toml_text, texts))}]"
+
+
 def line_of(text: str) -> str:
     """Return a text that may stand in a comment: on one line, without control characters."""
     return "".join(character if character.isprintable() else "?" for character in text)
@@ -145,7 +150,7 @@ def _labels(path: Path, classes: int) -> str:
     if len(_lines_of(path.with_name(LABELS))) == classes:
         return json.dumps(LABELS)
     if classes <= MOST_IN_A_LIST:
-        return "[" + ", ".join(f'"{number}"' for number in range(classes)) + "]"
+        return toml_list(map(str, range(classes)))
     file = path.with_suffix(".labels.txt")
     if not file.exists():
         write_whole(file, "".join(f"{number}\n" for number in range(classes)))

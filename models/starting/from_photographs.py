@@ -2,7 +2,6 @@
 """Writes a config that works from a model and a folder of photographs, and says what it assumes and from what."""
 
 import hashlib
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,11 +16,12 @@ from edgeferry.models.config.starter import (
     preparation_of,
     refuse_existing,
     starter_text,
+    toml_list,
     toml_name,
     toml_text,
 )
 from edgeferry.models.diagnosis.readings import input_lines
-from edgeferry.models.image_lists import write_list
+from edgeferry.models.image_lists import place_of, write_list
 from edgeferry.models.images import ImageSet, read_labels_if_any
 from edgeferry.models.keras_loader import load
 from edgeferry.models.loading.facts import check_classifier
@@ -180,7 +180,7 @@ def _about_images(split: _Split, beside: Path) -> Iterator[str]:
         ("calibration", split.calibration, parts or split.photographs),
     ):
         kinds = "without labels" if photographs.labels is None else f"of {len({label for _, label in chosen})} labels"
-        where = os.path.relpath(photographs.folder, beside)
+        where = place_of(photographs.folder, beside.resolve())
         yield f"{name} images are {len(chosen)} {kinds}, of {len(photographs.files)} in {where}"
     if parts is None:
         yield "golden images may be among those that the model was trained on: their accuracy is then better than on new ones"
@@ -206,8 +206,8 @@ def _write(places: _Places, spec: ModelSpec, names: ClassNames, split: _Split, l
 def _labels(places: _Places, spec: ModelSpec, names: ClassNames) -> str:
     """Return the value of model.labels: a list, or for more than some dozens a file of them."""
     if len(spec.labels) <= MOST_IN_A_LIST:
-        return f"[{', '.join(map(toml_text, spec.labels))}]"
+        return toml_list(spec.labels)
     if names.file is not None and names.labels == spec.labels:
-        return toml_text(Path(os.path.relpath(names.file.resolve(), places.config.parent.resolve())).as_posix())
+        return toml_text(place_of(names.file.resolve(), places.config.parent.resolve()))
     write_json(places.labels, list(spec.labels))
     return toml_text(places.labels.name)

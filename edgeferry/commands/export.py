@@ -29,6 +29,8 @@ from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.terminal import model_build, progress, report_errors
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from edgeferry.benchmarks.parity.rows import Report
 
 PANEL = "Export and check"
@@ -36,14 +38,15 @@ PANEL = "Export and check"
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands."""
-    for name, function in {
+    commands: dict[str, Callable[..., None]] = {
         "export-all": export_all,
         "export": export,
         "check": check,
         "report": report,
         "init": init,
         "validate": validate,
-    }.items():
+    }
+    for name, function in commands.items():
         app.command(name, cls=HelpCommand, rich_help_panel=PANEL)(function)
 
 

@@ -19,7 +19,7 @@ from edgeferry.models.system.registry import closest
 CONFIG: Final = ".toml"
 # The example that the repository contains.
 DIGITS: Final = ROOT / "models" / "digits.toml"
-NAME: Final = re.compile(r"[A-Za-z0-9_]+")
+NAME: Final = re.compile(r"[A-Za-z0-9_-]+")
 EXPECTED: Final = "expected a model's config (.toml), a Keras file saved with model.save('my.keras'), or a SavedModel folder"
 
 

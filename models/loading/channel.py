@@ -67,13 +67,11 @@ def first_steps(model: "keras.Model") -> Iterator[tuple[Any, list[tuple[Any, Any
             yield start, steps
             start = tensor = around.pop()[1]
             steps = []
-        operation, _, _ = tensor._keras_history  # noqa: SLF001 - Keras has no public way to walk a model's graph
-        nodes = [node for node in operation._outbound_nodes if any(tensor is each for each in node.input_tensors)]  # noqa: SLF001
-        # A Sequential calls its layers again whenever one is added; the last calls are those that count.
-        if len({id(node.operation) for node in nodes}) != 1:
+        node = _only_node(tensor)
+        if node is None:
             yield start, steps
             return
-        after, behind = nodes[-1].operation, nodes[-1].output_tensors[0]
+        after, behind = node.operation, node.output_tensors[0]
         if isinstance(after, keras.Model):
             yield start, steps
             around.append((after.outputs[0], behind))
@@ -82,3 +80,24 @@ def first_steps(model: "keras.Model") -> Iterator[tuple[Any, list[tuple[Any, Any
         else:
             tensor = behind
             steps.append((after, tensor))
+
+
+def _only_node(tensor: Any) -> Any:
+    """Return the one operation that a tensor goes to, with its outputs; None where there are several or none.
+
+    Channels that are taken apart and stacked again, as Keras reverses them, count as the stacking alone.
+    """
+    nodes = _nodes_after(tensor)
+    if len({id(node.operation) for node in nodes}) == 1:
+        return nodes[-1]
+    if not nodes or any(type(node.operation).__name__ != "GetItem" for node in nodes):
+        return None
+    behind = [after for node in nodes for after in _nodes_after(node.output_tensors[0])]
+    is_stacked = len({id(node.operation) for node in behind}) == 1 and type(behind[0].operation).__name__ == "Stack"
+    return behind[0] if is_stacked else None
+
+
+def _nodes_after(tensor: Any) -> list[Any]:
+    operation, _, _ = tensor._keras_history  # noqa: SLF001 - Keras has no public way to walk a model's graph
+    # A Sequential calls its layers again whenever one is added; the last calls are those that count.
+    return [node for node in operation._outbound_nodes if any(tensor is each for each in node.input_tensors)]  # noqa: SLF001

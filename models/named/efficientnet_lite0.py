@@ -90,7 +90,7 @@ def load_weights(model: "keras.Model", weights: "dict[str, NDArray[np.generic]]"
     """
     left = {name for name in weights if not name.endswith("num_batches_tracked")}
     for layer in model.layers:
-        names = list(_names(layer))
+        names = list(weight_names(layer))
         wanted = [tuple(weight.shape) for weight in layer.weights]
         found = [_as_in_keras(weights[name], layer) if name in weights else None for name in names]
         if [None if each is None else each.shape for each in found] != wanted:
@@ -101,7 +101,7 @@ def load_weights(model: "keras.Model", weights: "dict[str, NDArray[np.generic]]"
         raise EdgeError("EF-weights-damaged", f"{len(left)} weights belong to no layer, {min(left)} among them.")
 
 
-def _names(layer: Any) -> Iterator[str]:
+def weight_names(layer: Any) -> Iterator[str]:
     """Yield the names in PyTorch of a layer's weights, in Keras's order."""
     parts = {
         "BatchNormalization": ("weight", "bias", "running_mean", "running_var"),

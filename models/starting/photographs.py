@@ -50,14 +50,14 @@ def find_photographs(folder: Path) -> Photographs:
         raise EdgeError("EF-photographs-missing", f"{folder} {found}; expected a folder of photographs, one folder per label.")
     place = _descended(folder)
     parts = _parts(place)
-    found = _photographs(place) if parts is None else replace(_photographs(parts[0]), calibration=_photographs(parts[1]))
-    if found.labels is not None and len(found.names) < 2:
+    photographs = _photographs(place) if parts is None else replace(_photographs(parts[0]), calibration=_photographs(parts[1]))
+    if photographs.labels is not None and len(photographs.names) < 2:
         raise EdgeError(
             "EF-photographs-one-label",
-            f"{found.folder}: all {len(found.files)} photographs have one label, {found.names[0]!r}; expected one folder per "
-            "label, at least two of them.",
+            f"{photographs.folder}: all {len(photographs.files)} photographs have one label, {photographs.names[0]!r}; expected "
+            "one folder per label, at least two of them.",
         )
-    return found
+    return photographs
 
 
 def _descended(folder: Path) -> Path:

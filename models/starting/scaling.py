@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# What may stand before and between layers that scale: it moves pixels, or drops channels' order, but keeps their values.
-KEEPS_VALUES: Final = ("CenterCrop", "GetItem", "Identity", "Resizing")
+# What may stand before and between layers that scale: it moves pixels or channels, but keeps their values.
+KEEPS_VALUES: Final = ("CenterCrop", "GetItem", "Identity", "Resizing", "Stack")
 # A network's first layer takes values about 0 with a spread of 1 to some units; or, as Caffe's, pixels less their mean.
 LEAST_SPAN: Final = 0.9
 MOST_SPAN: Final = 10.0

@@ -163,7 +163,8 @@ def init(
     with report_errors():
         if labels is not None and images is None:
             raise EdgeError("EF-init-labels", "--labels needs --images; without images, name the file in the starter config.")
-        place = Path(model).expanduser().absolute()
+        named = Path(model).expanduser()
+        place = named.parent.resolve() / named.name
         place = unpacked(place) if is_archive(place) else place
         if images is None:
             path, assumed = call_quietly(partial(write_starter, place, replaces=force))

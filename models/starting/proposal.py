@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 # The value ranges are tried on so many photographs.
 MOST_TRIED: Final = 100
+GUESS: Final = "the range is a guess, which no check can find wrong: photographs in one folder per label would show the right one"
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def proposed(
     seen: list[str] = []
     if classes is None:
         output_kind(keras_scores(predict, read_pixels(images, spec.preprocessing), spec), spec)
-        return Proposal(spec)
+        return Proposal(spec, () if is_known else (GUESS,))
     if not is_known:
         spec, words = _with_best_scaling(spec, predict, images, classes)
         seen.append(words)

@@ -125,3 +125,4 @@ def test_photographs_without_labels_make_a_config_without_accuracy(model: Path, 
     path, lines = write_config(model, flat)
     assert find_images(read_spec(path).golden).labels is None
     assert any("unknown, since the photographs have no labels" in line for line in lines)
+    assert any("the range is a guess" in line for line in lines)

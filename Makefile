@@ -2,6 +2,7 @@
 # Every target does its own set-up; `make help` lists them.
 
 MODEL ?= models/digits.toml
+IMAGES ?=
 BUILD ?= build
 ARGS ?=
 
@@ -28,8 +29,8 @@ setup-gpu: install ## put ONNX Runtime for NVIDIA GPUs in the place of the CPU's
 
 setup-old-runtimes: install $(OLD_RUNTIMES:=/installed) ## set up TF Lite 2.5 and 2.7, as boards have them
 
-export-all: install ## export MODEL to every format, check every artifact, print one table
-	@$(EDGEFERRY) export-all "$(MODEL)" --build "$(BUILD)" $(ARGS)
+export-all: install ## export MODEL (a file or a name) to every format, check every artifact, print one table; IMAGES=photos/ writes its config
+	@$(EDGEFERRY) export-all "$(MODEL)" $(if $(IMAGES),--images "$(IMAGES)") --build "$(BUILD)" $(ARGS)
 
 parity: install ## check the artifacts of MODEL again
 	@$(EDGEFERRY) check "$(MODEL)" --build "$(BUILD)" $(ARGS)

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Labelled images, and the exact tensors that the config turns them into."""
 
-import csv
 import difflib
 import os
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from edgeferry.models.config.labels import UTF_8
+from edgeferry.models.image_lists import LIST, read_list, rows_of
 from edgeferry.models.preprocessing import Preprocessing, opened, pixels_of
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.files import Sha256, digest, digest_of_files, files_below, sha256_of
@@ -37,12 +37,11 @@ UNREAD: Final = {
 # The EXIF tag of how an image is rotated.
 ORIENTATION: Final = 0x0112
 LABELS_FILE: Final = "labels.csv"
-HEADER: Final = ["file", "label"]
 
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images in a folder or an .npz file, and the label of each where they have one.
+    """Images in a folder, of a list (.csv) or in an .npz file, and the label of each where they have one.
 
     ``files`` is empty for an .npz file; ``labels`` is None where the images have none.
     """
@@ -52,22 +51,30 @@ class ImageSet:
     labels: tuple[str, ...] | None
     digest: str
 
+    def name(self, number: int) -> str:
+        """Return the file of an image, relative to the folder of all or of their list, or its number in an .npz file."""
+        if not self.files:
+            return f"image {number}"
+        return Path(os.path.relpath(self.files[number], self.path.parent if self.path.suffix == LIST else self.path)).as_posix()
+
 
 def find_images(path: Path, sha256: Sha256 = sha256_of) -> ImageSet:
     """Return the images at ``path``, none of them decoded.
 
-    A folder holds one folder per label, or images and a ``labels.csv`` (file,label), or images alone; an .npz file holds
-    ``images`` (uint8, [count, height, width, channels]) and may hold ``labels`` (texts or class numbers). ``sha256`` returns the
-    digest of a file.
+    A folder holds one folder per label, or images and a ``labels.csv`` (file,label), or images alone; a list (.csv) names images
+    that are anywhere (file,label or file alone); an .npz file holds ``images`` (uint8, [count, height, width, channels]) and may
+    hold ``labels`` (texts or class numbers). ``sha256`` returns the digest of a file.
 
     Raises:
         EdgeError: there is nothing at that place, or no image in it, or a line of labels.csv is wrong.
     """
     if path.is_file() and path.suffix == ".npz":
         return ImageSet(path, (), None, sha256(path))
+    if path.is_file() and path.suffix == LIST:
+        return _listed(path, sha256)
     if not path.is_dir():
-        found = "is neither a folder nor an .npz file" if path.exists() else "does not exist"
-        raise EdgeError("EF-images-missing", f"{path} {found}; expected images: a folder, or an .npz file.")
+        found = "is neither a folder nor a .csv or .npz file" if path.exists() else "does not exist"
+        raise EdgeError("EF-images-missing", f"{path} {found}; expected images: a folder, a list (.csv), or an .npz file.")
     below = files_below(path)
     files = tuple(file for file in below if file.suffix.lower() in SUFFIXES)
     if not files:
@@ -75,8 +82,20 @@ def find_images(path: Path, sha256: Sha256 = sha256_of) -> ImageSet:
         raise EdgeError("EF-images-missing", f"{path} holds no image; looked for {', '.join(SUFFIXES)} at any depth.{others}")
     listed = [file for file in below if file == path / LABELS_FILE]
     labels = _labels_listed(listed[0], files) if listed else _labels_by_folder(path, files)
-    try:
+    with _explained():
         return ImageSet(path, files, labels, digest([digest_of_files([*files, *listed], path, sha256), labels]))
+
+
+def _listed(path: Path, sha256: Sha256) -> ImageSet:
+    files, labels = read_list(path, SUFFIXES)
+    with _explained():
+        return ImageSet(path, files, labels, digest([[sha256(path), *map(sha256, files)], labels]))
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise EdgeError("EF-image-unreadable", f"{error.filename}: cannot be read: {error.strerror}.") from None
 
@@ -97,7 +116,7 @@ def _labels_by_folder(path: Path, files: Sequence[Path]) -> tuple[str, ...] | No
 def _labels_listed(table: Path, files: Sequence[Path]) -> tuple[str, ...]:
     names = [file.relative_to(table.parent).as_posix() for file in files]
     known, label_of = set(names), dict[str, str]()
-    for number, row in _rows(table):
+    for number, row in rows_of(table):
         if len(row) != 2:
             raise EdgeError("EF-labels-csv", f"{table}, line {number}: has {len(row)} fields; expected 'file,label'.")
         name, label = row
@@ -110,17 +129,6 @@ def _labels_listed(table: Path, files: Sequence[Path]) -> tuple[str, ...]:
     if missing:
         raise EdgeError("EF-labels-csv", f"{table} has no line for {missing[0]} ({len(missing)} images lack one).")
     return tuple(label_of[name] for name in names)
-
-
-def _rows(table: Path) -> list[tuple[int, list[str]]]:
-    """Return line numbers and fields; a first line 'file,label' and empty lines left out."""
-    try:
-        with table.open(newline="", encoding=UTF_8) as text:
-            lines = csv.reader(text, strict=True)
-            rows = [(lines.line_num, [field.strip() for field in row]) for row in lines if row]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise EdgeError("EF-labels-csv", f"{table}: not a table of 'file,label' lines in UTF-8: {error}.") from None
-    return rows[1:] if rows and rows[0][1] == HEADER else rows
 
 
 def read_pixels(images: ImageSet, how: Preprocessing) -> "NDArray[np.uint8]":
@@ -207,6 +215,8 @@ def _names(images: ImageSet, labels: Sequence[str]) -> list[str] | None:
     if not images.files:
         given = _arrays(images.path)[1]
         return None if given is None else [_name(label, labels) for label in given.tolist()]
+    if images.path.suffix == LIST:
+        return None if images.labels is None else list(images.labels)
     beside = [file.name for file in images.files if file.parent == images.path]
     if images.labels is None and len(beside) < len(images.files):
         raise EdgeError(

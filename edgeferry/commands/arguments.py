@@ -19,8 +19,24 @@ Model = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="The model's config (.toml), its Keras file (.keras, .h5), its SavedModel folder, or Teachable Machine's .zip.",
+        help="The model's config (.toml), its Keras file (.keras, .h5), its SavedModel folder, or Teachable Machine's .zip; "
+        "or a name: digits, efficientnet_lite0, fashion_mnist, or a network of keras.applications.",
         show_default=False,
+    ),
+]
+ModelFile = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="A Keras file (.keras, .h5), a SavedModel folder, or Teachable Machine's .zip.",
+        show_default=False,
+    ),
+]
+Images = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="Where there is no config yet: a folder of photographs, one folder per label, or without labels, to write it from.",
     ),
 ]
 Checked = Annotated[
@@ -61,11 +77,27 @@ def note_findings(findings: "tuple[AuditFinding, ...]", *, notes: bool = False) 
             note(f"{'warning: ' if each.severity == 'warning' else ''}{each.sentence} ({each.code})")
 
 
-def config_of(model: str) -> "ModelSpec":
-    """Return the config of the model a user names; what a starter config assumes is printed on stderr."""
+def config_of(model: str, build: Path = BUILD, images: Path | None = None) -> "ModelSpec":
+    """Return the config of the model a user names; what is assumed in one that is written now is printed on stderr."""
     from edgeferry.models.config.locate import find_config
 
-    return find_config(model, note)
+    return find_config(model, note, build, images)
+
+
+def config_to_export(model: str, build: Path, images: Path | None = None, required: "list[str] | None" = None) -> "ModelSpec":
+    """Return the config of the model a user names; where there was none, end with status 0: a starter is what was made.
+
+    Not so where results are required: there are none.
+    """
+    from edgeferry.models.config.locate import StarterError
+
+    try:
+        return config_of(model, build, images)
+    except StarterError as written:
+        if required:
+            raise
+        note(str(written))
+        raise typer.Exit from None
 
 
 def build_to_read(model: str, build: Path) -> "tuple[ModelSpec | None, Path]":
@@ -86,7 +118,7 @@ def build_to_read(model: str, build: Path) -> "tuple[ModelSpec | None, Path]":
                 "then name build/<model.name>.",
             )
     else:
-        spec = config_of(model)
+        spec = config_of(model, build)
         place = model_build(build, spec.name)
     _refuse_older(place)
     if spec is not None:

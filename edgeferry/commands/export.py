@@ -2,8 +2,9 @@
 """The commands that export a model, check its artifacts and report."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -12,11 +13,14 @@ from edgeferry.commands.arguments import (
     Build,
     Checked,
     Formats,
+    Images,
     Model,
+    ModelFile,
     Required,
     Targets,
     build_to_read,
     config_of,
+    config_to_export,
     note,
     note_findings,
 )
@@ -25,6 +29,8 @@ from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.terminal import model_build, progress, report_errors
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from edgeferry.benchmarks.parity.rows import Report
 
 PANEL = "Export and check"
@@ -32,19 +38,25 @@ PANEL = "Export and check"
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands."""
-    for name, function in {
+    commands: dict[str, Callable[..., None]] = {
         "export-all": export_all,
         "export": export,
         "check": check,
         "report": report,
         "init": init,
         "validate": validate,
-    }.items():
+    }
+    for name, function in commands.items():
         app.command(name, cls=HelpCommand, rich_help_panel=PANEL)(function)
 
 
-def export_all(
-    model: Model, build: Build = BUILD, formats: Formats = None, targets: Targets = None, required: Required = None
+def export_all(  # noqa: PLR0913, PLR0917 - an argument per option
+    model: Model,
+    images: Images = None,
+    build: Build = BUILD,
+    formats: Formats = None,
+    targets: Targets = None,
+    required: Required = None,
 ) -> None:
     """Export a model to every format and check every artifact.
 
@@ -57,7 +69,7 @@ def export_all(
     from edgeferry.models.reference import REFERENCE, findings_in
 
     with report_errors():
-        spec = config_of(model)
+        spec = config_to_export(model, build, images, required)
         place = model_build(build, spec.name)
         asked = Scope(tuple(formats or ()), tuple(targets or ()), tuple(required or ()))
         refuse_unknown_scope(spec, asked)
@@ -71,7 +83,7 @@ def export_all(
     _finish(found, place)
 
 
-def export(model: Model, build: Build = BUILD, formats: Formats = None) -> None:
+def export(model: Model, images: Images = None, build: Build = BUILD, formats: Formats = None) -> None:
     """Export a model, without checking its artifacts.
 
     Artifacts that are up to date are kept. Status 1: an export failed.
@@ -80,7 +92,7 @@ def export(model: Model, build: Build = BUILD, formats: Formats = None) -> None:
     from edgeferry.models.reference import REFERENCE, findings_in
 
     with report_errors():
-        spec = config_of(model)
+        spec = config_to_export(model, build, images)
         place = model_build(build, spec.name)
         with progress() as step:
             exports = export_formats(spec, place, tuple(formats or ()) or None, step)
@@ -124,21 +136,56 @@ def report(model: Checked, build: Build = BUILD) -> None:
     _finish(last, place, again=True)
 
 
-def init(model: Model) -> None:
-    """Write a starter config next to a model.
+def init(
+    model: ModelFile,
+    images: Images = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The model's labels in its order: one per line ('0 cat' too), or JSON. Default: those of the images' folders.",
+        ),
+    ] = None,
+    *,
+    force: Annotated[bool, typer.Option("--force", help="Replace a config that is there.")] = False,
+) -> None:
+    """Write a config next to a model.
 
-    Prints what the config assumes: edit those lines before the first export. An existing config is not replaced.
+    With --images the config works as it is: labels are those of the folders, golden and calibration images are chosen, and how
+    images are prepared is read off the model or found by what it predicts for them. Without, it is a starter to edit. What is
+    assumed is printed, and stands in the config.
     """
     from edgeferry.models.config.starter import write_starter
     from edgeferry.models.config.teachable_machine import is_archive, unpacked
+    from edgeferry.models.starting.from_photographs import write_config
     from edgeferry.models.system.child import call_quietly
 
     with report_errors():
-        place = Path(model).expanduser().absolute()
-        path, assumed = call_quietly(write_starter, unpacked(place) if is_archive(place) else place)
-        typer.echo(f"wrote {path}")
-        for note in assumed:
-            typer.echo(f"  assumed: {note}")
+        if labels is not None and images is None:
+            raise EdgeError("EF-init-labels", "--labels needs --images; without images, name the file in the starter config.")
+        named = Path(model).expanduser()
+        place = named.parent.resolve() / named.name
+        place = unpacked(place) if is_archive(place) else place
+        if images is None:
+            path, assumed = call_quietly(partial(write_starter, place, replaces=force))
+            _note_starter(
+                path, assumed, f"edit it, or write one that works with `edgeferry init {model} --images FOLDER --force`"
+            )
+            return
+        with progress() as step:
+            step(f"looking at the photographs in {images}, and at what the model predicts for them")
+            folder = images.expanduser().resolve()
+            path, assumed = call_quietly(
+                partial(write_config, place, folder, labels and labels.expanduser().absolute(), replaces=force)
+            )
+        _note_starter(path, assumed, f"next: edgeferry export-all {path}")
+
+
+def _note_starter(path: Path, assumed: tuple[str, ...], next_: str) -> None:
+    typer.echo(f"starter written: {path}")
+    for each in assumed:
+        typer.echo(f"  assumed: {each}")
+    typer.echo(next_)
 
 
 def validate(model: Model) -> None:

@@ -99,7 +99,7 @@ def sustain(  # noqa: PLR0913, PLR0917 - an argument per option
     from edgeferry.targets.target import choose
 
     with report_errors():
-        place = model_build(build, config_of(model).name)
+        place = model_build(build, config_of(model, build).name)
         with progress() as step:
             found = run_sustained(Selection(place, (form,), choose((target,))), minutes, threads, step)
         written = sustained.write_sustained(found, place) if found.seconds else None
@@ -144,7 +144,7 @@ def bench(  # noqa: PLR0913, PLR0917 - an argument per option
     from edgeferry.targets.target import choose
 
     with report_errors():
-        place = model_build(build, config_of(model).name)
+        place = model_build(build, config_of(model, build).name)
         selection = Selection(place, tuple(formats or ()), choose(tuple(targets or ()) or None), parse_baseline(baseline))
         with progress() as step:
             found = measure(selection, BenchPlan(launches, percentile, tuple(threads or (1,)), costs), step)

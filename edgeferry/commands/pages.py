@@ -36,7 +36,7 @@ def demo(
 
     from edgeferry.targets.web.serve import demo as served
 
-    with report_errors(), served(config_of(model), build, form, port) as address:
+    with report_errors(), served(config_of(model, build), build, form, port) as address:
         typer.echo(f"{address}\nCtrl-C ends it.")
         if open_:
             webbrowser.open(address)

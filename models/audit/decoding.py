@@ -40,12 +40,7 @@ class Decoded:
 
     def name(self, number: int) -> str:
         """Return the file of an image, relative to the folder, or its number in an .npz file."""
-        return name_of(self.images, number)
-
-
-def name_of(images: ImageSet, number: int) -> str:
-    """Return the file of an image, relative to the folder, or its number in an .npz file."""
-    return images.files[number].relative_to(images.path).as_posix() if images.files else f"image {number}"
+        return self.images.name(number)
 
 
 def write_pixels(images: ImageSet, how: Preprocessing, path: Path) -> Decoded:
@@ -115,5 +110,5 @@ def _one_error(images: ImageSet, found: list[tuple[int, EdgeError]]) -> EdgeErro
     first = found[0][1]
     if len(found) == 1:
         return first
-    names = some_of([name_of(images, number) for number, _ in found], 20)
+    names = some_of([images.name(number) for number, _ in found], 20)
     return EdgeError(first.code, f"{images.path}: {len(found)} files cannot be used: {names}. The first: {first}")

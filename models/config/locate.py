@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Finds the config of the model that a user names, by whichever of its files."""
 
-import difflib
+import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -12,37 +13,78 @@ from edgeferry.models.config.teachable_machine import is_archive, unpacked
 from edgeferry.models.loading.file_check import HDF5_SUFFIXES, SAVED_MODEL, ZIP_SUFFIXES
 from edgeferry.models.reference import REFERENCE
 from edgeferry.models.system.errors import EdgeError
+from edgeferry.models.system.places import ROOT
+from edgeferry.models.system.registry import closest
 
 CONFIG: Final = ".toml"
+# The example that the repository contains.
+DIGITS: Final = ROOT / "models" / "digits.toml"
+NAME: Final = re.compile(r"[A-Za-z0-9_-]+")
 EXPECTED: Final = "expected a model's config (.toml), a Keras file saved with model.save('my.keras'), or a SavedModel folder"
 
 
-def find_config(model: str, note: Callable[[str], None]) -> ModelSpec:
-    """Return the config of a TOML file, or of the one next to a Keras file; a starter is written where there is none.
+class StarterError(EdgeError):
+    """A starter config was written, and nothing else can be done before somebody adds images to it."""
 
-    ``note`` is called with each line a user should read: the file that was written, and what it assumes.
+
+def find_config(model: str, note: Callable[[str], None], build: Path = Path("build"), images: Path | None = None) -> ModelSpec:
+    """Return the config of a TOML file, of the one next to a Keras file, or of a model known by name, which is made in ``build``.
+
+    Where there is none, one is written: for the photographs in the folder ``images``, else a starter. ``note`` is called with
+    each line a user should read: the file that was written, and what it assumes.
 
     Raises:
-        EdgeError: nothing is named, there is no such file, it is of another kind, or the starter still needs images.
+        EdgeError: nothing is named, there is no such file, it is of another kind, or its config names other images.
+        StarterError: the starter still needs images.
     """
     if not model.strip():
         raise EdgeError("EF-model-unnamed", "MODEL is empty; name a config or a Keras file, such as MODEL=path/to/my.keras.")
     path = Path(model).expanduser()
     place = path.absolute()
     saved = (place / SAVED_MODEL).is_file()
-    if place.is_dir() and not saved:
-        raise EdgeError("EF-model-folder", f"{place} is {_kind_of(place)}; {EXPECTED}.")
-    if place.suffix == CONFIG and place.exists():
-        return _noted(read_spec(place), note)
+    if (place.is_dir() and not saved) or not place.exists():
+        if (spec := _known_by_name(model, note, build, images)) is not None:
+            return spec
+        if place.is_dir():
+            raise EdgeError("EF-model-folder", f"{place} is {_kind_of(place)}; {EXPECTED}.")
     if is_archive(place):
         place = unpacked(place)
         note(f"the model and the labels of {path.name} are in {place.parent}")
-    config = config_beside(place)
-    if (saved or place.suffix in {*ZIP_SUFFIXES, *HDF5_SUFFIXES}) and config.is_file():
-        return _noted(read_spec(config), note)
+    if (config := _config_there(place)) is not None:
+        return _with_images(_noted(read_spec(config), note), images)
     if not place.exists():
         raise EdgeError("EF-model-missing", f"{place}: there is no such file{_hint(path)}; {EXPECTED}.")
-    return _started(place, note)
+    return _started(place, note) if images is None else _from_photographs(place, images, note)
+
+
+def _config_there(place: Path) -> Path | None:
+    """Return the config that a path is, or that is next to a model of that path; None where there is none."""
+    if place.suffix == CONFIG and place.exists():
+        return place
+    config = config_beside(place)
+    is_model = (place / SAVED_MODEL).is_file() or place.suffix in {*ZIP_SUFFIXES, *HDF5_SUFFIXES}
+    return config if is_model and config.is_file() else None
+
+
+def _known_by_name(model: str, note: Callable[[str], None], build: Path, images: Path | None) -> ModelSpec | None:
+    from edgeferry.models.named.named import config_of_named, named_models
+
+    if model == DIGITS.stem:
+        return _with_images(read_spec(DIGITS), images)
+    known = named_models().get(model)
+    return None if known is None else config_of_named(known, build.absolute(), images, note)
+
+
+def _with_images(spec: ModelSpec, images: Path | None) -> ModelSpec:
+    from edgeferry.models.named.named import with_these_images
+
+    return with_these_images(spec, images)
+
+
+def _from_photographs(model: Path, images: Path, note: Callable[[str], None]) -> ModelSpec:
+    from edgeferry.models.named.named import config_of_photographs
+
+    return config_of_photographs(model, images, note)
 
 
 def config_of_same_name(spec: ModelSpec, recorded: object) -> Path | None:
@@ -74,9 +116,17 @@ def _kind_of(folder: Path) -> str:
 def _hint(path: Path) -> str:
     """Return what may be wrong with the name of a missing file: another name there, or the folder it is relative to."""
     there = [each.name for each in path.absolute().parent.glob("*") if each.suffix in {CONFIG, *ZIP_SUFFIXES, *HDF5_SUFFIXES}]
-    close = difflib.get_close_matches(path.name, there, 1)
-    meant = f", did you mean {close[0]}?" if close else ""
+    names = _names() if NAME.fullmatch(str(path)) else []
+    close = closest(path.name, [*there, *names])
+    meant = f", did you mean {close}?" if close else f"; known by name are {some_of(names, 4)}" if names else ""
     return meant if path.is_absolute() else f" (a relative path starts at {Path.cwd()}){meant}"
+
+
+def _names() -> list[str]:
+    from edgeferry.models.named.named import named_models
+
+    # Those with a data set or weights of their own first.
+    return [DIGITS.stem, *sorted(named_models(), key=lambda name: (not name.islower(), name))]
 
 
 def _started(model: Path, note: Callable[[str], None]) -> ModelSpec:
@@ -84,13 +134,13 @@ def _started(model: Path, note: Callable[[str], None]) -> ModelSpec:
     from edgeferry.models.system.child import call_quietly
 
     path, assumed = call_quietly(write_starter, model)
-    for line in (f"wrote {path}, a starter config", *(f"assumed: {each}" for each in assumed)):
-        note(line)
+    for each in assumed:
+        note(f"assumed: {each}")
     spec = _noted(read_spec(path), note)
     if not spec.golden.exists():
-        raise EdgeError(
-            "EF-golden-missing",
-            f"{path} names golden images at {spec.golden}, which do not exist. "
-            f"Add labelled images there, edit {path.name}, and run again.",
+        raise StarterError(
+            "EF-starter-written",
+            f"starter written: {path}. Add labelled images at {spec.golden} and edit it, or write one that works with `edgeferry "
+            f"init {shlex.quote(str(model))} --images FOLDER --force`, where FOLDER holds photographs, one folder per label.",
         )
     return spec

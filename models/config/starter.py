@@ -3,18 +3,20 @@
 
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from edgeferry.models.config.labels import UTF_8, without_numbers
-from edgeferry.models.config.spec import config_beside
+from edgeferry.models.config.spec import ModelSpec, config_beside, normalisation_of_range
 from edgeferry.models.config.teachable_machine import LABELS, MODEL
+from edgeferry.models.diagnosis.readings import input_lines
 from edgeferry.models.keras_loader import load
 from edgeferry.models.loading.facts import check_classifier
 from edgeferry.models.loading.file_check import check_file
 from edgeferry.models.loading.loaded import Loaded
+from edgeferry.models.preprocessing import Preprocessing
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.files import write_whole
 
@@ -26,8 +28,8 @@ THEIRS: Final = "what Teachable Machine's own example does"
 
 
 @dataclass(frozen=True)
-class _Images:
-    """How images are assumed to become the input, and why."""
+class Preparation:
+    """How images are assumed to become the input, and why; ``is_known`` where the file is of a kind that fixes it."""
 
     range: str = "[0, 255]"
     why_range: str = "right where the model scales pixels itself (a Rescaling layer), else often [0, 1] or [-1, 1]"
@@ -35,48 +37,104 @@ class _Images:
     why_resize: str = "(image_dataset_from_directory, keras.layers.Resizing): set it to what the training used"
     fit: str = "stretch"
     why_fit: str = "set it to what the training used"
+    is_known: bool = False
+
+    def normalisation(self, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Return mean and std of the range for so many channels."""
+        low, high = json.loads(self.range)
+        return normalisation_of_range(low, high, channels)
 
 
-def write_starter(model: Path) -> tuple[Path, tuple[str, ...]]:
+def write_starter(model: Path, *, replaces: bool = False) -> tuple[Path, tuple[str, ...]]:
     """Return the TOML file that was written next to a model, and what it assumes.
+
+    ``replaces`` says whether one that is there is replaced.
 
     Raises:
         EdgeError: the model cannot be loaded or is no image classifier, or the TOML file exists already.
     """
     check_file(model)
     path = config_beside(model)
-    if path.exists():
-        raise EdgeError("EF-config-exists", f"{path} exists already and was not changed; remove it to get a new one.")
+    refuse_existing([] if replaces else [path])
     loaded = load(model)
     check_classifier(loaded, model)
-    images = _images(model)
-    assumed = tuple(_assumed(loaded, model, images))
+    prepared = preparation_of(model)
+    assumed = tuple(_assumed(loaded, model, prepared))
     height, width, channels = (size or UNKNOWN_SIZE for size in loaded.model.inputs[0].shape[1:])
-    notes = "".join(f"# Assumed: {note}.\n" for note in assumed)
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", model.stem).lstrip("._-") or "model"
-    labels = _labels(path, _classes(loaded))
-    output = 'output = "logits"\n' if loaded.single_logit else ""
-    write_whole(
-        path,
-        f"# The config of {model.name}. Every key is described in docs/config.md.\n{notes}"
-        f'[model]\nname = "{name}"\nfile = {json.dumps(model.name, ensure_ascii=False)}\nlabels = {labels}\n'
-        f"{output}\n"
-        f'[input]\nshape = [{height}, {width}, {channels}]\ncolour = "{"gray" if channels == 1 else "rgb"}"\n'
-        f'range = {images.range}\nresize = "{images.resize}"\nfit = "{images.fit}"\n\n'
-        '[data]\ngolden = "golden"\ncalibration = "calibration"\n',
+    colour = "gray" if channels == 1 else "rgb"
+    spec = ModelSpec(
+        name=toml_name(model),
+        path=path,
+        model=model,
+        labels=(),
+        preprocessing=Preprocessing(height, width, colour, *prepared.normalisation(channels), prepared.resize, prepared.fit),
+        golden=path.with_name("golden"),
+        calibration=path.with_name("calibration"),
+        output="logits" if loaded.single_logit else "auto",
     )
+    labels = _labels(path, _classes(loaded))
+    write_whole(path, starter_text(spec, labels, assumed))
     return path, assumed
+
+
+def refuse_existing(paths: Sequence[Path]) -> None:
+    """Refuse to write over files.
+
+    Raises:
+        EdgeError: one of them exists.
+    """
+    if path := next((path for path in paths if path.exists()), None):
+        raise EdgeError(
+            "EF-config-exists", f"{path} exists already and was not changed; remove it to get a new one, or add --force."
+        )
+
+
+def starter_text(spec: ModelSpec, labels: str, assumed: Sequence[str]) -> str:
+    """Return the text of a config; ``labels`` is the TOML of model.labels, ``assumed`` become comments."""
+    how = spec.preprocessing
+    notes = "".join(f"# Assumed: {line_of(note)}.\n" for note in assumed)
+    output = 'output = "logits"\n' if spec.output == "logits" else ""
+    scaling = input_lines(how, replace(how, mean=(), std=()))
+    data = [("golden", spec.golden), ("calibration", spec.calibration)]
+    return (
+        f"# The config of {line_of(spec.model.name)}. Every key is described in docs/config.md.\n{notes}"
+        f'[model]\nname = "{spec.name}"\nfile = {toml_text(spec.model.name)}\nlabels = {labels}\n'
+        f"{output}\n"
+        f'[input]\nshape = [{how.height}, {how.width}, {how.channels}]\ncolour = "{how.colour}"\n'
+        f'{"".join(f"{line}{chr(10)}" for line in scaling)}resize = "{how.resize}"\nfit = "{how.fit}"\n\n'
+        f"[data]\n{''.join(f'{key} = {toml_text(path.name)}{chr(10)}' for key, path in data if path)}"
+    )
+
+
+def toml_name(model: Path) -> str:
+    """Return the value of model.name for a model: its file's name as far as it can name a folder."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", model.stem).lstrip("._-") or "model"
+
+
+def toml_text(text: str) -> str:
+    """Return a text as TOML writes it."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def toml_list(texts: Iterable[str]) -> str:
+    """Return texts as TOML writes a list of them."""
+    return f"[{', '.join(map(toml_text, texts))}]"
+
+
+def line_of(text: str) -> str:
+    """Return a text that may stand in a comment: on one line, without control characters."""
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _classes(loaded: Loaded) -> int:
     return int(loaded.model.outputs[0].shape[1])
 
 
-def _images(model: Path) -> _Images:
+def preparation_of(model: Path) -> Preparation:
     """Return how images are assumed to be prepared: as Teachable Machine does for its own file next to its own labels."""
     if model.name == MODEL and without_numbers(_lines_of(model.with_name(LABELS))):
-        return _Images("[-1, 1]", THEIRS, "lanczos", f"(Pillow): {THEIRS}", "crop", THEIRS)
-    return _Images()
+        return Preparation("[-1, 1]", THEIRS, "lanczos", f"(Pillow): {THEIRS}", "crop", THEIRS, is_known=True)
+    return Preparation()
 
 
 def _lines_of(labels: Path) -> list[str]:
@@ -92,14 +150,14 @@ def _labels(path: Path, classes: int) -> str:
     if len(_lines_of(path.with_name(LABELS))) == classes:
         return json.dumps(LABELS)
     if classes <= MOST_IN_A_LIST:
-        return "[" + ", ".join(f'"{number}"' for number in range(classes)) + "]"
+        return toml_list(map(str, range(classes)))
     file = path.with_suffix(".labels.txt")
     if not file.exists():
         write_whole(file, "".join(f"{number}\n" for number in range(classes)))
     return json.dumps(file.name, ensure_ascii=False)
 
 
-def _assumed(loaded: Loaded, model: Path, images: _Images) -> Iterator[str]:
+def _assumed(loaded: Loaded, model: Path, images: Preparation) -> Iterator[str]:
     """Yield what a starter assumes of a model, line by line; what was changed in the model on loading comes first."""
     height, width, channels = loaded.model.inputs[0].shape[1:]
     yield from (f"the model {change.sentence}" for change in loaded.changes)

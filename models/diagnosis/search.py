@@ -91,7 +91,7 @@ class _Search:
         key = (reading.how, reading.turn)
         self.tried.add(key)
         if key not in self.scores:
-            self.scores[key] = _predicted(self.predict, self.pictures.inputs(reading), logits=self.logits)
+            self.scores[key] = predicted(self.predict, self.pictures.inputs(reading), logits=self.logits)
         return self.scores[key]
 
     def trial(self, reading: Reading) -> Trial:
@@ -106,7 +106,7 @@ class _Search:
         if not far_above_chance(known, chance(classes, len(self.labels))):
             return True
         self.tried.add((reading.how, reading.turn))
-        some = _predicted(self.predict, self.pictures.inputs(reading)[::SCREENED], logits=self.logits)
+        some = predicted(self.predict, self.pictures.inputs(reading)[::SCREENED], logits=self.logits)
         behind = int(known.right.sum()) - int(trial_of(some, classes).right.sum())
         return behind < max(LEAST_IMAGES, HOPELESS * len(classes))
 
@@ -206,11 +206,11 @@ def _on_all(search: _Search, golden: Labelled, reading: Reading) -> Trial:
     for start in range(0, count, step):
         numbers = tuple(range(start, min(start + step, count)))
         some = replace(search.pictures, numbers=numbers, kept={})
-        found.append(_predicted(search.predict, some.inputs(reading), logits=search.logits))
+        found.append(predicted(search.predict, some.inputs(reading), logits=search.logits))
     return trial_of(np.concatenate(found), outputs_of(golden.classes, reading.order))
 
 
-def _predicted(predict: Predict, inputs: "NDArray[np.float32]", *, logits: bool) -> "NDArray[np.float32]":
+def predicted(predict: Predict, inputs: "NDArray[np.float32]", *, logits: bool) -> "NDArray[np.float32]":
     """Return probabilities, where a wrong reading may make them NaN those of no class."""
     import numpy as np
 

@@ -47,22 +47,57 @@ def with_channel(loaded: Loaded) -> Loaded:
 
 def first_layer(model: "keras.Model") -> str:
     """Return the class of the first layer that does more than change each number by itself; '' after a branch."""
-    return next((name for name in _first_layers(model.inputs[0]) if name not in ONE_BY_ONE), "")
+    names = (type(operation).__name__ for _, steps in first_steps(model) for operation, _ in steps)
+    return next((name for name in names if name not in ONE_BY_ONE), "")
 
 
-def _first_layers(tensor: Any) -> Iterator[str]:
-    """Yield the classes of the layers after a tensor, inside of nested models, up to the first branch."""
+def first_steps(model: "keras.Model") -> Iterator[tuple[Any, list[tuple[Any, Any]]]]:
+    """Yield the operations after a model's input up to the first branch, those of nested models apart.
+
+    Each time the tensor they start from, and the operations with their outputs.
+    """
     import keras
 
+    start = tensor = model.inputs[0]
+    steps: list[tuple[Any, Any]] = []
+    # The last output of each nested model that is being walked, and the tensor after that model.
+    around: list[tuple[Any, Any]] = []
     while True:
-        operation, _, _ = tensor._keras_history  # noqa: SLF001 - Keras has no public way to walk a model's graph
-        nodes = [node for node in operation._outbound_nodes if any(tensor is each for each in node.input_tensors)]  # noqa: SLF001
-        # A Sequential calls its layers again whenever one is added; the last calls are those that count.
-        if len({id(node.operation) for node in nodes}) != 1:
+        while around and tensor is around[-1][0]:
+            yield start, steps
+            start = tensor = around.pop()[1]
+            steps = []
+        node = _only_node(tensor)
+        if node is None:
+            yield start, steps
             return
-        after = nodes[-1].operation
+        after, behind = node.operation, node.output_tensors[0]
         if isinstance(after, keras.Model):
-            yield from _first_layers(after.inputs[0])
-            return
-        yield type(after).__name__
-        tensor = nodes[-1].output_tensors[0]
+            yield start, steps
+            around.append((after.outputs[0], behind))
+            start = tensor = after.inputs[0]
+            steps = []
+        else:
+            tensor = behind
+            steps.append((after, tensor))
+
+
+def _only_node(tensor: Any) -> Any:
+    """Return the one operation that a tensor goes to, with its outputs; None where there are several or none.
+
+    Channels that are taken apart and stacked again, as Keras reverses them, count as the stacking alone.
+    """
+    nodes = _nodes_after(tensor)
+    if len({id(node.operation) for node in nodes}) == 1:
+        return nodes[-1]
+    if not nodes or any(type(node.operation).__name__ != "GetItem" for node in nodes):
+        return None
+    behind = [after for node in nodes for after in _nodes_after(node.output_tensors[0])]
+    is_stacked = len({id(node.operation) for node in behind}) == 1 and type(behind[0].operation).__name__ == "Stack"
+    return behind[0] if is_stacked else None
+
+
+def _nodes_after(tensor: Any) -> list[Any]:
+    operation, _, _ = tensor._keras_history  # noqa: SLF001 - Keras has no public way to walk a model's graph
+    # A Sequential calls its layers again whenever one is added; the last calls are those that count.
+    return [node for node in operation._outbound_nodes if any(tensor is each for each in node.input_tensors)]  # noqa: SLF001

@@ -49,3 +49,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, there, 1)
     hint = f"; did you mean {close[0]!r}? There are" if close else "; there are"
     return f"{hint} {', '.join(there)}" if there else "; there are none"
+
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is closest to one, where one is close."""
+    return next(iter(difflib.get_close_matches(name, list(known), 1)), None)

@@ -41,5 +41,5 @@ def test_a_starter_lists_what_it_assumes(colours: ModelSpec, tmp_path: Path) -> 
     (tmp_path / "mine.keras").write_bytes(colours.model.read_bytes())
     done = command("init", tmp_path / "mine.keras")
     assert done.returncode == 0
-    assert f"wrote {tmp_path / 'mine.toml'}" in done.stdout
+    assert f"starter written: {tmp_path / 'mine.toml'}" in done.stdout
     assert done.stdout.count("assumed: ") >= 3

@@ -224,14 +224,31 @@ def test_an_unknown_target_is_refused_by_name(digits: Any, few: Path) -> None:
     assert "litert" in done.stderr
 
 
-def test_a_bare_keras_file_gets_a_starter_config_and_a_message_about_missing_images(digits: Any, tmp_path: Path) -> None:
+def test_a_bare_keras_file_gets_a_starter_config_which_is_success(digits: Any, tmp_path: Path) -> None:
     shutil.copy(digits.model, tmp_path / "mine.keras")
     done = _run("export-all", "mine.keras", cwd=tmp_path)
-    assert done.returncode == 2
+    assert done.returncode == 0
     assert (tmp_path / "mine.toml").is_file()
     assert "assumed: input.range is [0, 255]" in done.stderr
-    assert str(tmp_path / "golden") in done.stderr
-    assert done.stderr.endswith(" [EF-golden-missing]\n")
+    assert f"starter written: {tmp_path / 'mine.toml'}" in done.stderr
+    assert f"edgeferry init {tmp_path / 'mine.keras'} --images FOLDER" in done.stderr
+
+
+def test_a_starter_is_no_success_where_results_are_required(digits: Any, tmp_path: Path) -> None:
+    shutil.copy(digits.model, tmp_path / "mine.keras")
+    done = _run("export-all", "mine.keras", "--require", "tflite-float32", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.endswith(" [EF-starter-written]\n")
+
+
+def test_a_bare_keras_file_and_photographs_are_exported_and_pass_in_two_commands(digits: Any, tmp_path: Path) -> None:
+    shutil.copy(digits.model, tmp_path / "mine.keras")
+    done = _run("init", "mine.keras", "--images", digits.golden, cwd=tmp_path)
+    assert done.returncode == 0
+    assert f"starter written: {tmp_path / 'mine.toml'}" in done.stdout
+    done = _run("export-all", "mine.keras", *ONE, cwd=tmp_path)
+    assert done.returncode == 0
+    assert "1 passed, 0 failed" in done.stdout
 
 
 def test_a_bare_keras_file_with_images_next_to_it_is_exported(digits: Any, tmp_path: Path) -> None:

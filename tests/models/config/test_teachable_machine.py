@@ -105,7 +105,7 @@ def test_the_zip_file_as_downloaded_gets_a_config_with_its_labels_and_its_prepro
     write_hdf5(tmp_path / "m.h5", model, {"dense": {"dense/kernel:0": np.ones((3, 2), np.float32)}})
     path = archive(tmp_path / "my.zip", keras_model_h5=(tmp_path / "m.h5").read_bytes(), labels_txt=b"0 cat\n1 dog\n")
     notes: list[str] = []
-    with pytest.raises(EdgeError, check=coded("EF-golden-missing")):
+    with pytest.raises(EdgeError, check=coded("EF-starter-written")):
         find_config(str(path), notes.append)
     spec = read_spec(tmp_path / "my" / "keras_model.toml")
     assert spec.labels == ("cat", "dog")

@@ -95,7 +95,7 @@ def test_a_folder_s_digest_follows_its_weights(tmp_path: Path, config_for: Calla
 def test_a_starter_is_written_next_to_the_folder(tmp_path: Path) -> None:
     by_keras(tmp_path / "pets.v2", network())
     notes: list[str] = []
-    with pytest.raises(EdgeError, check=coded("EF-golden-missing")):
+    with pytest.raises(EdgeError, check=coded("EF-starter-written")):
         find_config(str(tmp_path / "pets.v2"), notes.append)
     (tmp_path / "golden").mkdir()
     spec = find_config(str(tmp_path / "pets.v2"), notes.append)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from edgeferry.exporters.graph.fold import node_of
 from edgeferry.exporters.graph.run import session_of
 from edgeferry.exporters.graph.source import INPUT
-from edgeferry.models.golden.scores import BATCH
-from edgeferry.models.preprocessing import normalise
+from edgeferry.models.preprocessing import batch_of, normalise
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,9 +72,10 @@ def rebuild(graph: "GraphDef", changes: Changes) -> Rebuilt:
 
 def run(rebuilt: Rebuilt, fetched: Any, pixels: "NDArray[np.uint8]", how: "Preprocessing") -> Iterator[Any]:
     """Yield what is fetched for each batch of images, normalised."""
+    size = batch_of(pixels)
     with session_of(rebuilt.graph) as session:
-        for at in range(0, len(pixels), BATCH):
-            yield session.run(fetched, {f"{INPUT}:0": normalise(pixels[at : at + BATCH], how)})
+        for at in range(0, len(pixels), size):
+            yield session.run(fetched, {f"{INPUT}:0": normalise(pixels[at : at + size], how)})
 
 
 def _arriving(node: "NodeDef", tensor: Any, changes: Changes) -> Any:

@@ -37,9 +37,11 @@ BATCH: Final = 32
 MOST_IMAGES: Final = 200
 LEAST_TRIED: Final = 64
 MOST_PIXELS: Final = 5_000_000
-# A reading that is right on this share fewer of every third image is not tried on the others.
-SCREENED: Final = 3
+# A reading that is right on this share fewer of every ninth image, and then of every third, or on as many fewer as are no
+# accident, is not tried on the others.
+SCREENED: Final = (9, 3)
 HOPELESS: Final = 0.1
+LEAST_BEHIND: Final = 3
 # Range and order, then fit, then filter, then labels: more is not put right in one go.
 ROUNDS: Final = 4
 
@@ -98,17 +100,21 @@ class _Search:
         return trial_of(self.probabilities(reading), outputs_of(self.classes, reading.order))
 
     def is_promising(self, reading: Reading, best: Reading) -> bool:
-        """Say whether a reading is not clearly worse than another on every third image; most are, and need no more."""
+        """Say whether a reading is not clearly worse than another on a few images; most are, and need no more."""
         if (reading.how, reading.turn) in self.scores:
             return True
-        classes = outputs_of(self.classes, best.order)[::SCREENED]
-        known = trial_of(self.probabilities(best)[::SCREENED], classes)
+        self.tried.add((reading.how, reading.turn))
+        return all(self._keeps_up(reading, best, step) for step in SCREENED)
+
+    def _keeps_up(self, reading: Reading, best: Reading, step: int) -> bool:
+        """Say whether a reading is not clearly worse than another, that is better than guessing, on every so many images."""
+        classes = outputs_of(self.classes, best.order)[::step]
+        known = trial_of(self.probabilities(best)[::step], classes)
         if not far_above_chance(known, chance(classes, len(self.labels))):
             return True
-        self.tried.add((reading.how, reading.turn))
-        some = predicted(self.predict, self.pictures.inputs(reading)[::SCREENED], logits=self.logits)
+        some = predicted(self.predict, self.pictures.inputs(reading)[::step], logits=self.logits)
         behind = int(known.right.sum()) - int(trial_of(some, classes).right.sum())
-        return behind < max(LEAST_IMAGES, HOPELESS * len(classes))
+        return behind < max(LEAST_BEHIND, HOPELESS * len(classes))
 
     def with_orders(self, readings: Iterable[Reading]) -> list[Reading]:
         """Return the readings, each followed by itself with the order of labels its predictions speak for."""

@@ -116,8 +116,8 @@ def _uint16_weights(graph: "GraphDef", _source: Source) -> "Simulated":
 
 
 def _with_weights(graph: "GraphDef", stored: "Stored") -> "Simulated":
-    """Return the simulation of a format that stores weights in fewer bits and computes in float32."""
-    return _stored(graph, stored), _in_float32(graph)
+    """Return the simulation of a format that stores weights in fewer bits; next to that, rounding in float32 changes nothing."""
+    return _stored(graph, stored), Changes()
 
 
 def _compressed(compress: "Stored") -> "Callable[[GraphDef, Source], Simulated]":

@@ -5,6 +5,7 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,11 @@ Record = TypeVar("Record")
 # Returns the sha256 of a file's bytes, in hex: sha256_of, or one that remembers.
 Sha256 = Callable[[Path], str]
 
+# How the names end of what is being written, and of what is being replaced.
+PARTIAL: Final = ".partial"
+# The log of a format that is being written.
+UNFINISHED_LOG: Final = ".log"
+OLD: Final = ".old"
 FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 REFUSED: Final = (*FULL, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG)
 
@@ -61,8 +67,32 @@ def modules_below(package: Path) -> list[Path]:
 
 
 def partial_of(path: Path) -> Path:
-    """Return the temporary name of a file or folder while it is being written."""
-    return path.with_name(f".{path.name}.partial")
+    """Return a temporary name for a file or folder while it is being written, another one at every call."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL}")
+
+
+def sweep(folder: Path) -> None:
+    """Remove below a folder what writers left that were killed, and put back what they had only moved aside.
+
+    Nobody else may be writing there.
+    """
+    for root, folders, names in os.walk(folder):
+        for name in (*folders, *names):
+            path = Path(root, name)
+            if not name.startswith("."):
+                continue
+            if name.endswith(OLD) and not (whole := path.with_name(name.removeprefix(".").removesuffix(OLD))).exists():
+                path.rename(whole)
+            elif name.endswith((PARTIAL, OLD, UNFINISHED_LOG)):
+                _remove(path)
+        folders[:] = [name for name in folders if not name.startswith(".")]
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, data: bytes | str) -> None:
@@ -146,7 +176,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def _swap(partial: Path, path: Path) -> None:
-    old = path.with_name(f".{path.name}.old")
+    old = path.with_name(f".{path.name}{OLD}")
     shutil.rmtree(old, ignore_errors=True)
     if path.exists():
         path.rename(old)

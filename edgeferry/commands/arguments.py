@@ -62,6 +62,9 @@ Required = Annotated[
         help="A result that has to pass, or the command ends with status 1; repeat for several.",
     ),
 ]
+Wait = Annotated[
+    bool, typer.Option("--wait", help="Wait while another run uses the build folder. Default: end with status 2 at once.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

@@ -23,6 +23,7 @@ class Exit(IntEnum):
     NOTHING = 2
     DEFECT = 3
     INTERRUPTED = 130
+    TERMINATED = 143
 
 
 class Step(Protocol):

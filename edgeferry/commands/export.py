@@ -28,6 +28,7 @@ from edgeferry.commands.arguments import (
 from edgeferry.commands.help import HelpCommand
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.terminal import model_build, progress, report_errors
+from edgeferry.models.system.text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,7 +105,7 @@ def export(model: Model, images: Images = None, build: Build = BUILD, formats: F
             exports = export_formats(spec, place, tuple(formats or ()) or None, step)
         note_findings(findings_in(place / REFERENCE))
         for each in exports:
-            typer.echo(f"{each.format}: {each.state}, {each.reason}")
+            typer.echo(plain(f"{each.format}: {each.state}, {each.reason}"))
         if any(each.state == "failed" for each in exports):
             raise typer.Exit(1)
 
@@ -202,7 +203,7 @@ def init(
 def _note_starter(path: Path, assumed: tuple[str, ...], next_: str) -> None:
     typer.echo(f"starter written: {path}")
     for each in assumed:
-        typer.echo(f"  assumed: {each}")
+        typer.echo(plain(f"  assumed: {each}"))
     typer.echo(next_)
 
 
@@ -224,7 +225,8 @@ def validate(model: Model) -> None:
         known = made.accuracy is not None
         right = f"the model is right on {made.accuracy:.1%} of" if known else "the model's accuracy is unknown, no labels on"
         fits = "the config fits the model" if known else "whether the config fits the model is unknown"
-        typer.echo(f"{spec.name}: {right} {made.images} golden images; {len(spec.labels)} classes, {made.output}; {fits}")
+        found = f"{spec.name}: {right} {made.images} golden images; {len(spec.labels)} classes, {made.output}; {fits}"
+        typer.echo(plain(found))
 
 
 def _is_written(found: "Report", place: Path) -> bool:

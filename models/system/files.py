@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +29,14 @@ REFUSED: Final = (*FULL, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, 
 
 
 def sha256_of(path: Path) -> str:
-    """Return the sha256 of a file's bytes, in hex."""
+    """Return the sha256 of a file's bytes, in hex.
+
+    Raises:
+        OSError: it cannot be read.
+        EdgeError: it is a pipe or a device, which might never end.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise EdgeError("EF-file-kind", f"{path}: is a pipe, a device or a folder; expected a file. Remove it.")
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from edgeferry.models.system.errors import EdgeError, missing_package
+from edgeferry.models.system.limits import leave_network
 from edgeferry.models.system.subprocesses import how_it_ended, kill_group, lifeline
 from edgeferry.models.system.temporary import temporary_folder
 
@@ -37,8 +38,9 @@ class ChildError(Exception):
 class Child:
     """A process that starts at the first call, keeps its imports between calls, and starts again after a crash."""
 
-    def __init__(self) -> None:
-        """Prepare a child without starting a process."""
+    def __init__(self, *, network: bool = True) -> None:
+        """Prepare a child without starting a process; without ``network`` it has none where the system allows that."""
+        self._network = network
         self._process: multiprocessing.process.BaseProcess | None = None
         self._pipe: Connection | None = None
         self._lifeline = ExitStack()
@@ -124,7 +126,9 @@ class Child:
         if self._pipe is None:
             context = multiprocessing.get_context("spawn")
             self._pipe, other_end = context.Pipe()
-            process = context.Process(target=_serve, args=(other_end, os.getpid(), temporary_folder()), daemon=True)
+            process = context.Process(
+                target=_serve, args=(other_end, os.getpid(), temporary_folder(), self._network), daemon=True
+            )
             process.start()
             # An interrupt before it was started must not find it.
             self._process = process
@@ -161,7 +165,7 @@ def call_quietly(function: Callable[..., Any], *arguments: Any) -> Any:
         EdgeError: the function raised it, or failed in another way; the message then names the file that keeps its output.
     """
     log = temporary_folder() / f"{secrets.token_hex(4)}.log"
-    with Child() as child:
+    with Child(network=False) as child:
         try:
             return child.call(function, *arguments, log=log)
         except ChildError as error:
@@ -176,12 +180,14 @@ def _kept(log: Path) -> str:
     return name
 
 
-def _serve(pipe: Connection, parent: int, temporary: Path) -> None:
+def _serve(pipe: Connection, parent: int, temporary: Path, network: bool) -> None:  # noqa: FBT001 - multiprocessing passes it
     # Ctrl-C reaches the terminal's whole process group. This process has a group of its own, so the parent decides when it ends;
     # compilers, browsers and runtimes that it starts are in that group too.
     os.setpgid(0, 0)
     if os.getppid() != parent:
         return
+    if not network:
+        leave_network()
     # Frameworks leave files there, and programs that this process starts do.
     os.environ["TMPDIR"] = tempfile.tempdir = str(temporary)
     state: dict[str, Any] = {}

@@ -3,10 +3,8 @@
 
 import io
 import math
-import tokenize
 import warnings
 import zipfile
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,12 +18,6 @@ if TYPE_CHECKING:
 
 # numpy writes 128 bytes for an array's header.
 HEADER_BYTES: Final = 1 << 16
-# What reading a damaged file raises; NotImplementedError: a compression of another kind, RuntimeError: it is encrypted,
-# SyntaxError, TokenError and RecursionError: a header that is no Python literal, MemoryError: the parser's for one nested deeply.
-DAMAGES: Final = (
-    *(OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError),
-    *(SyntaxError, tokenize.TokenError, RecursionError, MemoryError, OverflowError),
-)
 
 
 def arrays_of(path: Path, names: tuple[str, ...]) -> "tuple[dict[str, NDArray[Any]], Mapping[str, str]]":
@@ -48,8 +40,12 @@ def arrays_of(path: Path, names: tuple[str, ...]) -> "tuple[dict[str, NDArray[An
             for name in set(names) & set(declared):
                 with archive.open(f"{name}.npy") as member:
                     found[name] = np.lib.format.read_array(member, allow_pickle=False, max_header_size=HEADER_BYTES)
-    except DAMAGES as error:
-        raise EdgeError("EF-npz", f"{path}: not an .npz file that can be read: {error or type(error).__name__}.") from None
+    except EdgeError:
+        raise
+    except Exception as error:
+        # numpy and zipfile raise many kinds of error for a damaged file: ValueError, SyntaxError, TokenError, SystemError.
+        why = str(error) or type(error).__name__
+        raise EdgeError("EF-npz", f"{path}: not an .npz file that can be read: {why}.") from error
     return found, declared
 
 

@@ -134,7 +134,7 @@ def read_record(path: Path, schema: int, made: Callable[[dict[str, Any]], Record
         return made({name: value for name, value in fields.items() if name != "schema"})
     except OSError as error:
         raise EdgeError("EF-record-missing", f"cannot read {path}: {error.strerror}. `{writer}` writes it.") from None
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise EdgeError(
             "EF-record-damaged", f"{path} cannot be read as {kind} ({error}); write it again with `{writer}`."
         ) from None

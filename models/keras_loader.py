@@ -22,7 +22,7 @@ from edgeferry.models.loading.names import with_traceable_names
 from edgeferry.models.loading.saved_model import load_saved_model
 from edgeferry.models.loading.two_classes import with_two_classes
 from edgeferry.models.system.errors import EdgeError
-from edgeferry.models.system.limits import memory_limit
+from edgeferry.models.system.process.limits import memory_limit
 
 if TYPE_CHECKING:
     import keras

@@ -3,6 +3,7 @@
 
 import io
 import math
+import sys
 import warnings
 import zipfile
 from pathlib import Path
@@ -40,6 +41,7 @@ def arrays_of(path: Path, names: tuple[str, ...]) -> "tuple[dict[str, NDArray[An
             for name in set(names) & set(declared):
                 with archive.open(f"{name}.npy") as member:
                     found[name] = np.lib.format.read_array(member, allow_pickle=False, max_header_size=HEADER_BYTES)
+                _refuse_other_text(found[name])
     except EdgeError:
         raise
     except Exception as error:
@@ -47,6 +49,15 @@ def arrays_of(path: Path, names: tuple[str, ...]) -> "tuple[dict[str, NDArray[An
         why = str(error) or type(error).__name__
         raise EdgeError("EF-npz", f"{path}: not an .npz file that can be read: {why}.") from error
     return found, declared
+
+
+def _refuse_other_text(array: "NDArray[Any]") -> None:
+    """Raise ValueError for text with numbers that no Unicode character has: Python would hold it, and fail at any use."""
+    import numpy as np
+
+    native = array.astype(array.dtype.newbyteorder("=")) if array.dtype.kind == "U" else np.empty(0, "U1")
+    if np.frombuffer(native.tobytes(), np.uint32).max(initial=0) > sys.maxunicode:
+        raise ValueError("a text is no Unicode")
 
 
 def _declared(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> str:

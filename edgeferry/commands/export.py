@@ -71,7 +71,7 @@ def export_all(  # noqa: PLR0913, PLR0917 - an argument per option
     from edgeferry.benchmarks.parity.check import Scope, checked, refuse_unknown_scope
     from edgeferry.exporters.export import export_all as export_formats
     from edgeferry.models.reference import REFERENCE, findings_in
-    from edgeferry.models.system.owner import owned
+    from edgeferry.models.system.process.owner import owned
 
     with report_errors():
         spec = config_to_export(model, build, images, required)
@@ -96,7 +96,7 @@ def export(model: Model, images: Images = None, build: Build = BUILD, formats: F
     """
     from edgeferry.exporters.export import export_all as export_formats
     from edgeferry.models.reference import REFERENCE, findings_in
-    from edgeferry.models.system.owner import owned
+    from edgeferry.models.system.process.owner import owned
 
     with report_errors():
         spec = config_to_export(model, build, images)
@@ -126,7 +126,7 @@ def check(  # noqa: PLR0913 - an argument per option
     failed, or what is required did not pass; 2: nothing could be checked.
     """
     from edgeferry.benchmarks.parity.check import Scope, checked
-    from edgeferry.models.system.owner import owned
+    from edgeferry.models.system.process.owner import owned
 
     with report_errors():
         spec, place = build_to_read(model, build)

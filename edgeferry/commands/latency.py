@@ -98,7 +98,7 @@ def sustain(  # noqa: PLR0913, PLR0917 - an argument per option
     from edgeferry.benchmarks.latency import sustained
     from edgeferry.benchmarks.latency.entries import Selection
     from edgeferry.benchmarks.latency.sustain import sustain as run_sustained
-    from edgeferry.models.system.owner import owned
+    from edgeferry.models.system.process.owner import owned
     from edgeferry.targets.target import choose
 
     with report_errors():
@@ -146,7 +146,7 @@ def bench(  # noqa: PLR0913, PLR0917 - an argument per option
     """
     from edgeferry.benchmarks.latency.entries import BenchPlan, Selection, parse_baseline
     from edgeferry.benchmarks.latency.measure import keep, measure
-    from edgeferry.models.system.owner import owned
+    from edgeferry.models.system.process.owner import owned
     from edgeferry.targets.target import choose
 
     with report_errors():

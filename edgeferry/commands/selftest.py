@@ -48,7 +48,7 @@ def selftest(  # noqa: PLR0913, PLR0917 - an argument per option
     from edgeferry.benchmarks.selftest.result import holds, write_selftest
     from edgeferry.benchmarks.selftest.run import Plan, self_test
     from edgeferry.models.system.files import write_json
-    from edgeferry.models.system.owner import owned
+    from edgeferry.models.system.process.owner import owned
 
     with report_errors():
         spec, place = build_to_read(model, build)

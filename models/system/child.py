@@ -21,9 +21,9 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from edgeferry.models.system.errors import EdgeError, missing_package
-from edgeferry.models.system.limits import leave_network
+from edgeferry.models.system.process.limits import leave_network
+from edgeferry.models.system.process.temporary import temporary_folder
 from edgeferry.models.system.subprocesses import how_it_ended, kill_group, lifeline
-from edgeferry.models.system.temporary import temporary_folder
 
 # An idle process ends at once when its pipe closes; this is the time its libraries get for their own clean-up.
 GRACE_S: Final = 5.0

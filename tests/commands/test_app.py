@@ -15,8 +15,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from edgeferry.commands.app import app
-from edgeferry.models.system.owner import owned
 from edgeferry.models.system.places import ROOT
+from edgeferry.models.system.process.owner import owned
 
 pytestmark = pytest.mark.slow
 

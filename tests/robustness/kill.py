@@ -7,6 +7,7 @@ After each the build folder is looked at: artifacts are whole, rows are true, no
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -135,7 +136,7 @@ def main(kills: int, pairs: int, seed: int, config: Path, folder: Path) -> dict[
     for number in range(kills):
         build = folder / f"kill-{number // 4}" / "digits"
         # Every fourth begins with an empty folder; the others find an artifact that has to be made again.
-        (build / dice.choice(FORMATS) / MANIFEST).unlink(missing_ok=True)
+        shutil.rmtree(build / dice.choice(FORMATS), ignore_errors=True)
         wrong += kill_one(config, build, dice, 12.0 if number % 4 == 0 else 8.0)
         found["kills"] += 1
     for number in range(pairs):

@@ -15,7 +15,7 @@ import pytest
 
 from edgeferry.models.system.child import Child, ChildError
 from edgeferry.models.system.errors import EdgeError
-from edgeferry.models.system.temporary import temporary_folder
+from edgeferry.models.system.process.temporary import temporary_folder
 
 # A child imports the functions it runs by name, so they are in a module of their own.
 WORK: Final = '''\

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 PROGRAM: Final = (
-    "import os, signal; from edgeferry.models.system.temporary import temporary_folder\n"
+    "import os, signal; from edgeferry.models.system.process.temporary import temporary_folder\n"
     "place = temporary_folder(); (place / 'left').touch(); print(place, flush=True)\n"
 )
 KILLED: Final = PROGRAM + "os.kill(os.getpid(), signal.SIGKILL)\n"

@@ -15,10 +15,10 @@ from typing import Any, Final
 import pytest
 
 from edgeferry.models.system.errors import EdgeError
-from edgeferry.models.system.owner import LOCK, owned
+from edgeferry.models.system.process.owner import LOCK, owned
 
 OWNS: Final = (
-    "import sys, time; from pathlib import Path; from edgeferry.models.system.owner import owned\n"
+    "import sys, time; from pathlib import Path; from edgeferry.models.system.process.owner import owned\n"
     "with owned(Path(sys.argv[1]), print):\n"
     "    print('owns', flush=True); time.sleep(300)\n"
 )

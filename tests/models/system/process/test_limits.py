@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from edgeferry.models.system.child import Child
-from edgeferry.models.system.limits import memory_limit
+from edgeferry.models.system.process.limits import memory_limit
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux sets these limits")
 

@@ -7,7 +7,6 @@ write it. The manifest keeps these, so that a stale artifact can say what change
 """
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,7 +31,7 @@ from edgeferry.models.system.child import Child, ChildError
 from edgeferry.models.system.closure import CodeDigests
 from edgeferry.models.system.digests import INDEX, Digests
 from edgeferry.models.system.errors import EdgeError
-from edgeferry.models.system.files import digest, explain_disk_errors, partial_of
+from edgeferry.models.system.files import digest, explain_disk_errors, sweep
 from edgeferry.models.system.packages import installed_version
 from edgeferry.models.system.terminal import Step
 
@@ -66,7 +65,7 @@ def export_all(spec: ModelSpec, build: Path, names: tuple[str, ...] | None, step
     """
     chosen = choose(names or _named(spec))
     check_options(spec)
-    with Child() as child, Digests(build / INDEX) as digests:
+    with Child(network=False) as child, Digests(build / INDEX) as digests:
         work = Work(spec, build, child, step, digests.sha256, CodeDigests(digests.sha256), known_exports(build))
         _refuse_other_config(work)
         if spec.trained_by is not None and not spec.model.is_file():
@@ -196,12 +195,12 @@ def _written(plan: _Plan, work: Work) -> Export:
         code = error.code if isinstance(error, EdgeError) else None
         return Export(name, "failed", str(error).replace(str(log), str(folder / LOG)), code=code)
     finally:
-        # A process that was killed could not tidy up after itself.
-        shutil.rmtree(partial_of(folder), ignore_errors=True)
         if log.is_file():
             with explain_disk_errors(folder):
                 folder.mkdir(exist_ok=True)
                 log.replace(folder / LOG)
+        # A process that was killed could not tidy up after itself.
+        sweep(work.build)
     return Export(name, "written", plan.reason, plan.rebuilt)
 
 

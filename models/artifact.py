@@ -4,7 +4,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from edgeferry.models.preprocessing import Preprocessing, preprocessing_of
@@ -116,11 +116,12 @@ def read_artifact(folder: Path) -> Artifact:
         fields = json.loads(path.read_text(encoding="utf-8"))
         refuse_other_schema(path, fields.get("schema"), SCHEMA, "make export-all")
         return _artifact(fields)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise EdgeError("EF-manifest-damaged", f"{path} cannot be read as a manifest ({error}); export it again.") from None
 
 
 def _artifact(fields: dict[str, Any]) -> Artifact:
+    _refuse_other_types(fields)
     tensors = {
         side: tuple(Tensor(**{**tensor, "shape": tuple(tensor["shape"])}) for tensor in fields[side])
         for side in ("inputs", "outputs")
@@ -138,6 +139,35 @@ def _artifact(fields: dict[str, Any]) -> Artifact:
             "tolerance": Tolerance(**fields["tolerance"]),
         }
     )
+
+
+def _refuse_other_types(fields: dict[str, Any]) -> None:
+    """Raise TypeError or ValueError where a manifest holds something of another type than edgeferry writes.
+
+    Raises:
+        TypeError: a field is of another type.
+        ValueError: the main file is outside of the artifact's folder.
+    """
+    text, either, number = str, str | None, int | float
+    expected: list[tuple[str, Any, Any]] = [
+        *((name, fields[name], text) for name in ("format", "kind", "main_file", "source_sha256", "output", "key")),
+        *((name, fields.get(name), either) for name in ("calibration_digest", "precision")),
+        *((name, each, text) for name in ("labels", "notes") for each in fields[name]),
+        *((name, fields[name], dict) for name in ("made_from", "tool_versions", "options", "files")),
+        *((f"tool_versions.{name}", each, text) for name, each in fields["tool_versions"].items()),
+        *((f"tolerance.{name}", each, text if name == "reason" else number) for name, each in fields["tolerance"].items()),
+        *((f"preprocessing.{name}", fields["preprocessing"][name], int) for name in ("height", "width")),
+        *((f"preprocessing.{name}", fields["preprocessing"][name], text) for name in ("colour", "resize", "fit")),
+        *((f"preprocessing.{name}", each, number) for name in ("mean", "std") for each in fields["preprocessing"][name]),
+        *((side, tensor[name], text) for side in ("inputs", "outputs") for tensor in fields[side] for name in ("name", "dtype")),
+        *((side, each, int | None) for side in ("inputs", "outputs") for tensor in fields[side] for each in tensor["shape"]),
+    ]
+    for name, value, kind in expected:
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise TypeError(f"{name} is {str(value)[:40]!r}")
+    main = PurePosixPath(fields["main_file"])
+    if main.is_absolute() or ".." in main.parts:
+        raise ValueError(f"main_file is {fields['main_file']!r}, which is not below the folder")
 
 
 def what_changed(artifact: Artifact, folder: Path, sha256: Sha256 = sha256_of) -> str | None:

@@ -71,7 +71,7 @@ def read_exports(build: Path) -> Exports:
         fields = json.loads(path.read_text(encoding="utf-8"))
         refuse_other_schema(path, fields.get("schema"), SCHEMA, "make export-all")
         return _exports(fields)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise EdgeError(
             "EF-exports-unreadable", f"{path} cannot be read; export the model first with `make export-all`."
         ) from None

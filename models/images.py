@@ -3,8 +3,6 @@
 
 import difflib
 import os
-import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edgeferry.models.image_lists import LIST, read_list, rows_of
-from edgeferry.models.preprocessing import Preprocessing, opened, pixels_of
+from edgeferry.models.npz import arrays_of
+from edgeferry.models.preprocessing import FORMATS, Preprocessing, opened, pixels_of
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.files import Sha256, digest, digest_of_files, files_below, sha256_of
 
@@ -170,7 +169,7 @@ def size_and_orientation(images: ImageSet, numbers: Iterable[int]) -> "Iterator[
         yield from (((arrays.shape[2], arrays.shape[1]), 1) for _ in numbers)
         return
     for number in numbers:
-        with Image.open(images.files[number]) as picture:
+        with Image.open(images.files[number], formats=FORMATS) as picture:
             yield picture.size, int(picture.getexif().get(ORIENTATION, 1))
 
 
@@ -250,18 +249,13 @@ def _from_array(array: "NDArray[np.uint8]") -> "Image.Image":
 def _arrays(path: Path) -> "tuple[NDArray[np.uint8], NDArray[np.generic] | None]":
     import numpy as np
 
-    try:
-        with path.open("rb") as file:
-            held = np.load(file, allow_pickle=False)
-            arrays = dict(held) if isinstance(held, np.lib.npyio.NpzFile) else {}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise EdgeError("EF-npz", f"{path}: not an .npz file that can be read: {error}.") from None
+    arrays, declared = arrays_of(path, ("images", "labels"))
     images = arrays.get("images", np.empty(0))
     usable = (
         images.dtype == np.uint8 and images.size and (images.ndim == 3 or (images.ndim == 4 and images.shape[3] in {1, 3, 4}))
     )
     if not usable:
-        found = ", ".join(f"'{name}' of {each.dtype} {list(each.shape)}" for name, each in arrays.items()) or "no named arrays"
+        found = ", ".join(f"{name!r} of {each}" for name, each in declared.items()) or "no named arrays"
         raise EdgeError(
             "EF-npz",
             f"{path}: expected 'images' of uint8, [count, height, width] or [count, height, width, 1 or 3]; found {found}.",

@@ -3,12 +3,15 @@
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from edgeferry.models.config.spec import ModelSpec
+from edgeferry.models.loading import bounds
 from edgeferry.models.loading.channel import with_channel
 from edgeferry.models.loading.facts import check_against
 from edgeferry.models.loading.file_check import HDF5_SUFFIXES, check_file
@@ -19,9 +22,13 @@ from edgeferry.models.loading.names import with_traceable_names
 from edgeferry.models.loading.saved_model import load_saved_model
 from edgeferry.models.loading.two_classes import with_two_classes
 from edgeferry.models.system.errors import EdgeError
+from edgeferry.models.system.process.limits import memory_limit
 
 if TYPE_CHECKING:
     import keras
+
+# How native code says that memory is exhausted: TensorFlow's error, C++'s exception.
+NO_MEMORY: Final = ("ResourceExhausted", "OOM when allocating", "bad_alloc", "Unable to allocate")
 
 
 @lru_cache(maxsize=1)
@@ -72,7 +79,36 @@ def load(path: Path) -> Loaded:
             "EF-keras-backend",
             f"Keras runs on {keras.backend.backend()!r}; the exporters need 'tensorflow'. Unset KERAS_BACKEND.",
         )
-    read = _saved(path, version)
+    with _limited(path):
+        return _in_form(_saved(path, version), path)
+
+
+@contextmanager
+def _limited(path: Path) -> Iterator[None]:
+    """Bound the memory that loading takes: a small file can describe layers of any size."""
+    try:
+        with memory_limit(bounds.loading_bytes(path)):
+            yield
+    except MemoryError:
+        raise _too_large(path) from None
+    except Exception as error:
+        if any(word in f"{type(error).__name__} {error}" for word in NO_MEMORY):
+            raise _too_large(path) from None
+        raise
+
+
+def _too_large(path: Path) -> EdgeError:
+    most = bounds.loading_bytes(path) // bounds.MEBIBYTE
+    return EdgeError(
+        "EF-model-memory",
+        f"{path}: loading it takes more than {most} MiB, which is far more than its weights do; expected a model whose layers "
+        "have the sizes of its weights. Save the model again.",
+    )
+
+
+def _in_form(read: Loaded, path: Path) -> Loaded:
+    import keras
+
     model = read.model
     if not isinstance(model, keras.Model):
         raise EdgeError(

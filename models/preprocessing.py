@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 
 # Modes of Pillow with at most 8 bits per channel that it converts to gray and RGB.
 MODES: Final = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
+# Pillow's names of what is read. Other formats start programs (EPS: Ghostscript), or unpack to gigabytes (JPEG 2000).
+FORMATS: Final = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+# Of either side, as JPEG; Pillow allocates a pointer per row, and a row is decoded at once.
+MOST_SIDE: Final = 65_535
+# Of an image: the largest cameras have 150 million.
+MOST_PIXELS: Final = 160_000_000
 
 # Images that are computed at a time: EfficientNet-Lite0 in float32, 224 x 224, takes a third less time in batches of 4 than of
 # 32, whose values no processor's cache holds.
@@ -49,23 +55,24 @@ def preprocessing_of(fields: Mapping[str, Any]) -> Preprocessing:
     return Preprocessing(**{**fields, "mean": tuple(fields["mean"]), "std": tuple(fields["std"])})
 
 
-def opened(file: Path | IO[bytes], name: str, most_pixels: int | None = None) -> "Image.Image":
+def opened(file: Path | IO[bytes], name: str, most_pixels: int = MOST_PIXELS) -> "Image.Image":
     """Return a decoded image file; error messages call it ``name``.
 
     Raises:
-        EdgeError: it is not an image, is damaged, has more than 8 bits per channel, or has more pixels than ``most_pixels``.
+        EdgeError: it is not an image of FORMATS, is damaged, has more than 8 bits per channel, or is too large.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(file) as picture:
+        with Image.open(file, formats=FORMATS) as picture:
             _refuse_larger_than(most_pixels, picture, name)
             picture.load()
     except EdgeError:
         raise
     except Exception as error:
         # Pillow's readers raise many kinds of error for a damaged file: OSError, SyntaxError, TypeError.
-        raise EdgeError("EF-image-damaged", f"{name}: not an image that can be read: {error}.") from error
+        why = f"expected {', '.join(FORMATS)}" if isinstance(error, UnidentifiedImageError) else str(error)
+        raise EdgeError("EF-image-damaged", f"{name}: not an image that can be read: {why}.") from error
     if picture.mode not in MODES:
         raise EdgeError(
             "EF-image-mode",
@@ -118,10 +125,11 @@ def _fitted_by_pillow(picture: "Image.Image", size: tuple[int, int], how: Prepro
     return np.asarray(resized, dtype=np.uint8).reshape(how.height, how.width, how.channels)
 
 
-def _refuse_larger_than(most_pixels: int | None, picture: "Image.Image", name: str) -> None:
+def _refuse_larger_than(most_pixels: int, picture: "Image.Image", name: str) -> None:
     """Refuse an image by the size in its header, before memory is allocated for it."""
-    if most_pixels is not None and picture.width * picture.height > most_pixels:
+    if picture.width * picture.height > most_pixels or max(picture.size) > MOST_SIDE:
         raise EdgeError(
             "EF-image-too-large",
-            f"{name}: has {picture.width} x {picture.height} pixels; expected at most {most_pixels}. Shrink it.",
+            f"{name}: has {picture.width} x {picture.height} pixels; expected at most {most_pixels}, and {MOST_SIDE} on a side. "
+            "Shrink it.",
         )

@@ -112,7 +112,7 @@ def read_reference(folder: Path, sha256: Sha256 = sha256_of) -> Reference | None
             return None
         typed = {"labels": tuple(fields["labels"]), "preprocessing": preprocessing_of(fields["preprocessing"])}
         reference = Reference(**{**fields, **typed, "findings": findings_of(fields["findings"])})
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
     return reference if digests_below(folder, sha256) == reference.files else None
 
@@ -126,7 +126,7 @@ def reference_fields(folder: Path) -> dict[str, Any]:
     """Return what reference.json in a folder holds, of whichever release; empty where there is none that can be read."""
     try:
         fields = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return fields if isinstance(fields, dict) else {}
 

@@ -106,7 +106,7 @@ def _write_record(build: Path, precision: str, made_from: Mapping[str, Any], res
 def _record(build: Path, precision: str) -> dict[str, Any]:
     try:
         fields = json.loads(_array(build, precision).with_suffix(".json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     whole = isinstance(fields, dict) and fields.get("schema") == SCHEMA and isinstance(fields.get("made_from"), dict)
     return fields if whole else {}

@@ -18,9 +18,9 @@ RUNS: Final = "runs"
 
 
 def known_rows(build: Path) -> dict[str, Row]:
-    """Return the rows kept by key; a line that is cut short or of another schema is passed over."""
+    """Return the rows kept by key; a line that is damaged or of another schema is passed over."""
     try:
-        lines = (build / RESULTS).read_text(encoding="utf-8").splitlines()
+        lines = (build / RESULTS).read_bytes().splitlines()
     except OSError:
         return {}
     rows = {}
@@ -29,7 +29,7 @@ def known_rows(build: Path) -> dict[str, Row]:
             data: dict[str, Any] = json.loads(line)
             if data["schema"] == SCHEMA:
                 rows[str(data["key"])] = row_of(data["row"])
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             continue
     return rows
 

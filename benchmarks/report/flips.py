@@ -51,7 +51,7 @@ def thumbnails(folder: Path, rows: Iterable[Row]) -> dict[int, str]:
     order = slice(None, None, -1 if how.get("colour") == "bgr" else 1)
     try:
         pixels = np.load(folder / REFERENCE / PIXELS, mmap_mode="r")
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return {image: _picture(pixels[image][..., order]) for image in wanted if image < len(pixels)}
 

@@ -3,6 +3,7 @@
 
 import logging
 import os
+import signal
 import sys
 import tempfile
 import traceback
@@ -57,8 +58,16 @@ def options(
     logging.getLogger("edgeferry").setLevel(logging.DEBUG if verbose else logging.ERROR if quiet else logging.INFO)
 
 
+def _terminate(*_: object) -> None:
+    """End as after Ctrl-C: child processes are ended, what is half written is removed."""
+    # A second one must not cut that short.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise SystemExit(Exit.TERMINATED)
+
+
 def main() -> None:
     """Run the command; an unexpected exception ends with status 3 and one line that names a log with the traceback."""
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         with report_errors():
             app(prog_name="edgeferry")

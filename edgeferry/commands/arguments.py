@@ -8,6 +8,7 @@ import typer
 
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.terminal import model_build
+from edgeferry.models.system.text import plain
 
 if TYPE_CHECKING:
     from edgeferry.models.audit.finding import AuditFinding
@@ -62,12 +63,15 @@ Required = Annotated[
         help="A result that has to pass, or the command ends with status 1; repeat for several.",
     ),
 ]
+Wait = Annotated[
+    bool, typer.Option("--wait", help="Wait while another run uses the build folder. Default: end with status 2 at once.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def note(line: str) -> None:
     """Print a line that is no result on stderr."""
-    typer.echo(f"edgeferry: {line}", err=True)
+    typer.echo(f"edgeferry: {plain(line)}", err=True)
 
 
 def note_findings(findings: "tuple[AuditFinding, ...]", *, notes: bool = False) -> None:

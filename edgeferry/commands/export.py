@@ -18,6 +18,7 @@ from edgeferry.commands.arguments import (
     ModelFile,
     Required,
     Targets,
+    Wait,
     build_to_read,
     config_of,
     config_to_export,
@@ -27,6 +28,7 @@ from edgeferry.commands.arguments import (
 from edgeferry.commands.help import HelpCommand
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.terminal import model_build, progress, report_errors
+from edgeferry.models.system.text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,6 +59,8 @@ def export_all(  # noqa: PLR0913, PLR0917 - an argument per option
     formats: Formats = None,
     targets: Targets = None,
     required: Required = None,
+    *,
+    wait: Wait = False,
 ) -> None:
     """Export a model to every format and check every artifact.
 
@@ -67,44 +71,53 @@ def export_all(  # noqa: PLR0913, PLR0917 - an argument per option
     from edgeferry.benchmarks.parity.check import Scope, checked, refuse_unknown_scope
     from edgeferry.exporters.export import export_all as export_formats
     from edgeferry.models.reference import REFERENCE, findings_in
+    from edgeferry.models.system.process.owner import owned
 
     with report_errors():
         spec = config_to_export(model, build, images, required)
         place = model_build(build, spec.name)
         asked = Scope(tuple(formats or ()), tuple(targets or ()), tuple(required or ()))
         refuse_unknown_scope(spec, asked)
-        with progress() as step:
+        with progress() as step, owned(place, step, wait=wait):
             exports = export_formats(spec, place, tuple(formats or ()) or None, step)
             note_findings(findings_in(place / REFERENCE))
             for each in exports:
                 if each.rebuilt:
                     note(f"{each.format} {each.reason}")
             found = checked(spec, place, asked, step, reuse=True)
+            _write(found, place)
     _finish(found, place)
 
 
-def export(model: Model, images: Images = None, build: Build = BUILD, formats: Formats = None) -> None:
+def export(model: Model, images: Images = None, build: Build = BUILD, formats: Formats = None, *, wait: Wait = False) -> None:
     """Export a model, without checking its artifacts.
 
     Artifacts that are up to date are kept. Status 1: an export failed.
     """
     from edgeferry.exporters.export import export_all as export_formats
     from edgeferry.models.reference import REFERENCE, findings_in
+    from edgeferry.models.system.process.owner import owned
 
     with report_errors():
         spec = config_to_export(model, build, images)
         place = model_build(build, spec.name)
-        with progress() as step:
+        with progress() as step, owned(place, step, wait=wait):
             exports = export_formats(spec, place, tuple(formats or ()) or None, step)
         note_findings(findings_in(place / REFERENCE))
         for each in exports:
-            typer.echo(f"{each.format}: {each.state}, {each.reason}")
+            typer.echo(plain(f"{each.format}: {each.state}, {each.reason}"))
         if any(each.state == "failed" for each in exports):
             raise typer.Exit(1)
 
 
-def check(
-    model: Checked, build: Build = BUILD, formats: Formats = None, targets: Targets = None, required: Required = None
+def check(  # noqa: PLR0913 - an argument per option
+    model: Checked,
+    build: Build = BUILD,
+    formats: Formats = None,
+    targets: Targets = None,
+    required: Required = None,
+    *,
+    wait: Wait = False,
 ) -> None:
     """Check the exported artifacts again, without TensorFlow.
 
@@ -113,12 +126,14 @@ def check(
     failed, or what is required did not pass; 2: nothing could be checked.
     """
     from edgeferry.benchmarks.parity.check import Scope, checked
+    from edgeferry.models.system.process.owner import owned
 
     with report_errors():
         spec, place = build_to_read(model, build)
-        with progress() as step:
-            asked = Scope(tuple(formats or ()), tuple(targets or ()), tuple(required or ()))
+        asked = Scope(tuple(formats or ()), tuple(targets or ()), tuple(required or ()))
+        with progress() as step, owned(place, step, wait=wait):
             found = checked(spec, place, asked, step, reuse=False)
+            _write(found, place)
     _finish(found, place)
 
 
@@ -133,7 +148,11 @@ def report(model: Checked, build: Build = BUILD) -> None:
     with report_errors():
         _, place = build_to_read(model, build)
         last = read_report(place / "report.json")
-    _finish(last, place, again=True)
+        try:
+            _write(last, place, again=True)
+        except EdgeError as error:
+            note(f"{error} The table below is the last report's all the same. ({error.code})")
+    _finish(last, place)
 
 
 def init(
@@ -184,7 +203,7 @@ def init(
 def _note_starter(path: Path, assumed: tuple[str, ...], next_: str) -> None:
     typer.echo(f"starter written: {path}")
     for each in assumed:
-        typer.echo(f"  assumed: {each}")
+        typer.echo(plain(f"  assumed: {each}"))
     typer.echo(next_)
 
 
@@ -206,7 +225,8 @@ def validate(model: Model) -> None:
         known = made.accuracy is not None
         right = f"the model is right on {made.accuracy:.1%} of" if known else "the model's accuracy is unknown, no labels on"
         fits = "the config fits the model" if known else "whether the config fits the model is unknown"
-        typer.echo(f"{spec.name}: {right} {made.images} golden images; {len(spec.labels)} classes, {made.output}; {fits}")
+        found = f"{spec.name}: {right} {made.images} golden images; {len(spec.labels)} classes, {made.output}; {fits}"
+        typer.echo(plain(found))
 
 
 def _is_written(found: "Report", place: Path) -> bool:
@@ -220,16 +240,19 @@ def _is_written(found: "Report", place: Path) -> bool:
     return replace(last, created=found.created) == found and all((place / f"report.{form}").is_file() for form in ("html", "md"))
 
 
-def _finish(found: "Report", place: Path, *, again: bool = False) -> NoReturn:
+def _write(found: "Report", place: Path, *, again: bool = False) -> None:
+    from edgeferry.benchmarks.report.report import write_report
+
+    if again or not _is_written(found, place):
+        write_report(found, place)
+
+
+def _finish(found: "Report", place: Path) -> NoReturn:
     from rich.console import Console
 
     from edgeferry.benchmarks.parity.rows import exit_status
-    from edgeferry.benchmarks.report.report import write_report
     from edgeferry.benchmarks.report.terminal import print_table
 
-    with report_errors():
-        if again or not _is_written(found, place):
-            write_report(found, place)
-        print_table(found, Console())
-        typer.echo(f"\n{place / 'report.html'}")
+    print_table(found, Console())
+    typer.echo(f"\n{place / 'report.html'}")
     raise typer.Exit(exit_status(found.rows, found.unmet))

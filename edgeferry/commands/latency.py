@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from edgeferry.commands.arguments import BUILD, Build, Formats, Model, Targets, config_of
+from edgeferry.commands.arguments import BUILD, Build, Formats, Model, Targets, Wait, config_of
 from edgeferry.commands.help import HelpCommand
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.terminal import Exit, model_build, progress, report_errors
@@ -88,6 +88,8 @@ def sustain(  # noqa: PLR0913, PLR0917 - an argument per option
     build: Build = BUILD,
     minutes: Annotated[int, typer.Option(help="How many minutes to run; at least 2.")] = 10,
     threads: Annotated[int, typer.Option(help="How many threads it may use; at least 1.")] = 1,
+    *,
+    wait: Wait = False,
 ) -> None:
     """Run one artifact without a pause and compare the last minute with the first: heat, throttling, leaks.
 
@@ -96,13 +98,14 @@ def sustain(  # noqa: PLR0913, PLR0917 - an argument per option
     from edgeferry.benchmarks.latency import sustained
     from edgeferry.benchmarks.latency.entries import Selection
     from edgeferry.benchmarks.latency.sustain import sustain as run_sustained
+    from edgeferry.models.system.process.owner import owned
     from edgeferry.targets.target import choose
 
     with report_errors():
         place = model_build(build, config_of(model, build).name)
-        with progress() as step:
+        with progress() as step, owned(place, step, wait=wait):
             found = run_sustained(Selection(place, (form,), choose((target,))), minutes, threads, step)
-        written = sustained.write_sustained(found, place) if found.seconds else None
+            written = sustained.write_sustained(found, place) if found.seconds else None
     for line in sustained.lines_of(found):
         typer.echo(line)
     if found.interrupted:
@@ -134,6 +137,8 @@ def bench(  # noqa: PLR0913, PLR0917 - an argument per option
         Path | None, typer.Option("--json", help="Write everything, raw times included, to this file too.")
     ] = None,
     as_markdown: Annotated[Path | None, typer.Option("--md", help="Write the tables as Markdown to this file.")] = None,
+    *,
+    wait: Wait = False,
 ) -> None:
     """Measure the latency of every artifact on every target in one run.
 
@@ -141,14 +146,15 @@ def bench(  # noqa: PLR0913, PLR0917 - an argument per option
     """
     from edgeferry.benchmarks.latency.entries import BenchPlan, Selection, parse_baseline
     from edgeferry.benchmarks.latency.measure import keep, measure
+    from edgeferry.models.system.process.owner import owned
     from edgeferry.targets.target import choose
 
     with report_errors():
         place = model_build(build, config_of(model, build).name)
         selection = Selection(place, tuple(formats or ()), choose(tuple(targets or ()) or None), parse_baseline(baseline))
-        with progress() as step:
+        with progress() as step, owned(place, step, wait=wait):
             found = measure(selection, BenchPlan(launches, percentile, tuple(threads or (1,)), costs), step)
-        kept = keep(found, place)
+            kept = keep(found, place)
         _write_elsewhere(found, place, as_json, as_markdown)
     _print_run(found, place, kept=kept)
     states = {case.state for case in found.cases}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeferry.commands.arguments import BUILD, Build, Checked, Formats, build_to_read
+from edgeferry.commands.arguments import BUILD, Build, Checked, Formats, Wait, build_to_read
 from edgeferry.commands.help import HelpCommand
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.terminal import Exit, progress, report_errors
@@ -33,6 +33,8 @@ def selftest(  # noqa: PLR0913, PLR0917 - an argument per option
     ] = None,
     seconds: Annotated[float, typer.Option(help="How many seconds to go on; what there was no time for is counted.")] = 300,
     as_json: Annotated[Path | None, typer.Option("--json", help="Write every trial to this file too.")] = None,
+    *,
+    wait: Wait = False,
 ) -> None:
     """Plant faults in copies of the exported artifacts and see which of them the check catches.
 
@@ -46,16 +48,17 @@ def selftest(  # noqa: PLR0913, PLR0917 - an argument per option
     from edgeferry.benchmarks.selftest.result import holds, write_selftest
     from edgeferry.benchmarks.selftest.run import Plan, self_test
     from edgeferry.models.system.files import write_json
+    from edgeferry.models.system.process.owner import owned
 
     with report_errors():
         spec, place = build_to_read(model, build)
-        with progress() as step:
+        with progress() as step, owned(place, step, wait=wait):
             plan = Plan(tuple(formats or ()), tuple(faults or ()), seconds)
             found = self_test(spec or _config_of(place), place, plan, step)
-        kept = write_selftest(found, place)
+            kept = write_selftest(found, place)
+            _rewrite_report(place)
         if as_json:
             write_json(as_json, found.as_json())
-        _rewrite_report(place)
     print_selftest(found, Console())
     typer.echo(f"\n{kept}")
     raise typer.Exit(Exit.NOTHING if not found.trials else Exit.HELD if holds(found) else Exit.FAILED)

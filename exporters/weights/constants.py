@@ -69,7 +69,7 @@ def read_constants(folder: Path, sha256: Sha256 = sha256_of) -> Constants | None
             return None
         constants = tuple(ModelConstant(**{**each, "biases": tuple(each["biases"])}) for each in fields["constants"])
         return Constants(fields["key"], fields["source_sha256"], fields["sha256"], constants, folder)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 
 

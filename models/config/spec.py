@@ -133,6 +133,9 @@ def _parsed(path: Path) -> dict[str, Any]:
         raise EdgeError("EF-config-toml", f"{path}: not valid TOML: {error}.") from None
     except UnicodeDecodeError:
         raise EdgeError("EF-config-toml", f"{path}: not a text file in UTF-8, so not a model's TOML file.") from None
+    except (ValueError, RecursionError) as error:
+        # A number of thousands of digits, or lists nested as deeply.
+        raise EdgeError("EF-config-toml", f"{path}: no TOML that can be read: {error}.") from None
 
 
 def _name(model: Table, path: Path) -> str:

@@ -83,9 +83,12 @@ class Table:
     def path(self, key: str) -> Path:
         """Return a path, relative ones taken from the file's folder."""
         try:
-            return (self.file.parent / Path(self.text(key)).expanduser()).resolve()
-        except (RuntimeError, ValueError) as error:
-            self.fail("EF-config-value", key, f"is {self.text(key)!r}: {error}")
+            place = (self.file.parent / Path(self.text(key)).expanduser()).resolve()
+            # Raises for a name that is too long.
+            place.exists()
+        except (RuntimeError, ValueError, OSError) as error:
+            self.fail("EF-config-value", key, f"is {self.text(key)[:80]!r}: {str(error)[:80]}")
+        return place
 
     def table(self, key: str, *, optional: bool = False) -> "Table":
         """Return a table below this one."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Limits on what a model's file may declare, checked before anything is read: small files can unpack to gigabytes."""
 
+import os
 import stat
 import zipfile
 from pathlib import Path
@@ -17,6 +18,11 @@ MOST_JSON_BYTES: Final = 64 * MEBIBYTE
 MOST_RATIO: Final = 100
 SMALL_BYTES: Final = 64 * MEBIBYTE
 MOST_ITEMS: Final = 100_000
+# What loading may allocate: so much for Keras and TensorFlow, whose threads have stacks of 8 MiB, and so many times the weights
+# (read, built, converted to float32).
+LOADING_BYTES: Final = 768 * MEBIBYTE
+LOADING_BYTES_PER_CORE: Final = 32 * MEBIBYTE
+LOADING_TIMES: Final = 8
 
 
 def check_zip(archive: zipfile.ZipFile, path: Path) -> None:
@@ -72,6 +78,21 @@ def check_hdf5(file: Any, size: int, path: Path) -> None:
     if problem is not None:
         raise problem
     _check_sum(found["bytes"], size, path)
+
+
+def loading_bytes(path: Path) -> int:
+    """Return how much memory loading a model may take beyond what the process has: in proportion to what its file declares."""
+    return LOADING_BYTES + LOADING_BYTES_PER_CORE * (os.cpu_count() or 1) + LOADING_TIMES * _declared_bytes(path)
+
+
+def _declared_bytes(path: Path) -> int:
+    """Return the size of a model's file, or of a folder's files, when unpacked."""
+    if path.is_dir():
+        return sum(each.stat().st_size for each in path.rglob("*") if each.is_file())
+    if not zipfile.is_zipfile(path):
+        return path.stat().st_size
+    with zipfile.ZipFile(path) as archive:
+        return sum(each.file_size for each in archive.infolist())
 
 
 def _check_sum(declared: int, size: int, path: Path) -> None:

@@ -17,9 +17,11 @@ from edgeferry.models.system.errors import EdgeError
 ZIP_SUFFIXES: Final = (".keras",)
 HDF5_SUFFIXES: Final = (".h5", ".hdf5")
 HDF5_MAGIC: Final = b"\x89HDF\r\n\x1a\n"
-# What reading a damaged file raises; RuntimeError: it is encrypted, RecursionError: it is nested without end.
+# What reading a damaged file raises; RuntimeError: it is encrypted, RecursionError: it is nested without end,
+# SystemError: h5py's own.
 DAMAGES: Final = (
     *(zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError, TypeError, KeyError, RecursionError),
+    SystemError,
 )
 # The packages whose classes are Keras's own; tf_keras is Keras 2.
 KERAS: Final = ("keras", "tf_keras")

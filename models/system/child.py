@@ -7,18 +7,23 @@ programs that are not Python functions of edgeferry run in ``subprocesses``.
 
 import multiprocessing
 import os
+import secrets
+import shutil
 import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import ExitStack
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
 from edgeferry.models.system.errors import EdgeError, missing_package
-from edgeferry.models.system.subprocesses import how_it_ended, kill_group
+from edgeferry.models.system.process.limits import leave_network
+from edgeferry.models.system.process.temporary import temporary_folder
+from edgeferry.models.system.subprocesses import how_it_ended, kill_group, lifeline
 
 # An idle process ends at once when its pipe closes; this is the time its libraries get for their own clean-up.
 GRACE_S: Final = 5.0
@@ -33,10 +38,12 @@ class ChildError(Exception):
 class Child:
     """A process that starts at the first call, keeps its imports between calls, and starts again after a crash."""
 
-    def __init__(self) -> None:
-        """Prepare a child without starting a process."""
+    def __init__(self, *, network: bool = True) -> None:
+        """Prepare a child without starting a process; without ``network`` it has none where the system allows that."""
+        self._network = network
         self._process: multiprocessing.process.BaseProcess | None = None
         self._pipe: Connection | None = None
+        self._lifeline = ExitStack()
         self._idle = True
 
     def __enter__(self) -> Self:
@@ -112,14 +119,21 @@ class Child:
                 kill_group(self._process.pid)
             self._process.kill()
             self._process.join()
+        self._lifeline.close()
         self._process = self._pipe = None
 
     def _start(self) -> Connection:
         if self._pipe is None:
             context = multiprocessing.get_context("spawn")
             self._pipe, other_end = context.Pipe()
-            self._process = context.Process(target=_serve, args=(other_end,), daemon=True)
-            self._process.start()
+            process = context.Process(
+                target=_serve, args=(other_end, os.getpid(), temporary_folder(), self._network), daemon=True
+            )
+            process.start()
+            # An interrupt before it was started must not find it.
+            self._process = process
+            # Its group is named after it. A parent that was killed could not end it.
+            self._lifeline.enter_context(lifeline(process.pid or 0))
             other_end.close()
         return self._pipe
 
@@ -150,24 +164,32 @@ def call_quietly(function: Callable[..., Any], *arguments: Any) -> Any:
     Raises:
         EdgeError: the function raised it, or failed in another way; the message then names the file that keeps its output.
     """
+    log = temporary_folder() / f"{secrets.token_hex(4)}.log"
+    with Child(network=False) as child:
+        try:
+            return child.call(function, *arguments, log=log)
+        except ChildError as error:
+            raise EdgeError("EF-process-failed", str(error).replace(str(log), _kept(log))) from None
+
+
+def _kept(log: Path) -> str:
+    """Return where a log stays when edgeferry ends."""
     handle, name = tempfile.mkstemp(prefix="edgeferry-", suffix=".log")
     os.close(handle)
-    with Child() as child:
-        try:
-            returned = child.call(function, *arguments, log=Path(name))
-        except ChildError as error:
-            raise EdgeError("EF-process-failed", f"{error} (its output is in {name})") from None
-        except EdgeError:
-            Path(name).unlink()
-            raise
-    Path(name).unlink()
-    return returned
+    shutil.copyfile(log, name)
+    return name
 
 
-def _serve(pipe: Connection) -> None:
+def _serve(pipe: Connection, parent: int, temporary: Path, network: bool) -> None:  # noqa: FBT001 - multiprocessing passes it
     # Ctrl-C reaches the terminal's whole process group. This process has a group of its own, so the parent decides when it ends;
     # compilers, browsers and runtimes that it starts are in that group too.
     os.setpgid(0, 0)
+    if os.getppid() != parent:
+        return
+    if not network:
+        leave_network()
+    # Frameworks leave files there, and programs that this process starts do.
+    os.environ["TMPDIR"] = tempfile.tempdir = str(temporary)
     state: dict[str, Any] = {}
     while True:
         try:

@@ -5,7 +5,9 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import shutil
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,12 +19,24 @@ Record = TypeVar("Record")
 # Returns the sha256 of a file's bytes, in hex: sha256_of, or one that remembers.
 Sha256 = Callable[[Path], str]
 
+# How the names end of what is being written, and of what is being replaced.
+PARTIAL: Final = ".partial"
+# The log of a format that is being written.
+UNFINISHED_LOG: Final = ".log"
+OLD: Final = ".old"
 FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 REFUSED: Final = (*FULL, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG)
 
 
 def sha256_of(path: Path) -> str:
-    """Return the sha256 of a file's bytes, in hex."""
+    """Return the sha256 of a file's bytes, in hex.
+
+    Raises:
+        OSError: it cannot be read.
+        EdgeError: it is a pipe or a device, which might never end.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise EdgeError("EF-file-kind", f"{path}: is a pipe, a device or a folder; expected a file. Remove it.")
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -61,8 +75,32 @@ def modules_below(package: Path) -> list[Path]:
 
 
 def partial_of(path: Path) -> Path:
-    """Return the temporary name of a file or folder while it is being written."""
-    return path.with_name(f".{path.name}.partial")
+    """Return a temporary name for a file or folder while it is being written, another one at every call."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL}")
+
+
+def sweep(folder: Path) -> None:
+    """Remove below a folder what writers left that were killed, and put back what they had only moved aside.
+
+    Nobody else may be writing there.
+    """
+    for root, folders, names in os.walk(folder):
+        for name in (*folders, *names):
+            path = Path(root, name)
+            if not name.startswith("."):
+                continue
+            if name.endswith(OLD) and not (whole := path.with_name(name.removeprefix(".").removesuffix(OLD))).exists():
+                path.rename(whole)
+            elif name.endswith((PARTIAL, OLD, UNFINISHED_LOG)):
+                _remove(path)
+        folders[:] = [name for name in folders if not name.startswith(".")]
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, data: bytes | str) -> None:
@@ -96,7 +134,7 @@ def read_record(path: Path, schema: int, made: Callable[[dict[str, Any]], Record
         return made({name: value for name, value in fields.items() if name != "schema"})
     except OSError as error:
         raise EdgeError("EF-record-missing", f"cannot read {path}: {error.strerror}. `{writer}` writes it.") from None
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise EdgeError(
             "EF-record-damaged", f"{path} cannot be read as {kind} ({error}); write it again with `{writer}`."
         ) from None
@@ -146,7 +184,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def _swap(partial: Path, path: Path) -> None:
-    old = path.with_name(f".{path.name}.old")
+    old = path.with_name(f".{path.name}{OLD}")
     shutil.rmtree(old, ignore_errors=True)
     if path.exists():
         path.rename(old)

@@ -53,7 +53,7 @@ def run_tool(command: Sequence[str], folder: Path, timeout_s: float, ending: Seq
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else str(error)
             raise EdgeError("EF-program-not-started", f"{command[0]} cannot be started: {why}.") from None
-        with _lifeline(process.pid, ending):
+        with lifeline(process.pid, ending):
             how = _wait_for(process, output, timeout_s, ending)
         output.seek(0)
         return Ended(how, output.read(OUTPUT_BYTES).decode("utf-8", "replace"))
@@ -99,7 +99,8 @@ def _run_quietly(command: Sequence[str]) -> None:
 
 
 @contextlib.contextmanager
-def _lifeline(group: int, ending: Sequence[str]) -> Iterator[None]:
+def lifeline(group: int, ending: Sequence[str] = ()) -> Iterator[None]:
+    """Kill a process group, and run the command ``ending``, when edgeferry ends while the block runs, however it ends."""
     # In a process group of its own: a signal to edgeferry's group must not reach it.
     line = subprocess.Popen(  # noqa: S603 - as above
         ["/bin/sh", "-c", LIFELINE, str(group), *ending],

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from edgeferry.models.system.errors import EdgeError, missing_package
+from edgeferry.models.system.text import plain
 
 STEPS_BEFORE_ESTIMATE: Final = 3
 
@@ -23,6 +24,7 @@ class Exit(IntEnum):
     NOTHING = 2
     DEFECT = 3
     INTERRUPTED = 130
+    TERMINATED = 143
 
 
 class Step(Protocol):
@@ -53,7 +55,7 @@ def report_errors() -> Iterator[None]:
 
 def print_error(error: EdgeError) -> None:
     """Print an error on stderr as one line that ends in its code."""
-    sys.stderr.write(f"edgeferry: {error} [{error.code}]\n")
+    sys.stderr.write(f"edgeferry: {plain(str(error))} [{error.code}]\n")
 
 
 @contextmanager
@@ -89,6 +91,7 @@ def _counted(show: Callable[[str], None]) -> Step:
     begun: dict[int, float] = {}
 
     def step(text: str, number: int = 0, total: int = 0) -> None:
+        text = plain(text)
         if not total:
             show(text)
             return

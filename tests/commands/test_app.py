@@ -4,6 +4,7 @@
 import logging
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from typer.testing import CliRunner, Result
 
 from edgeferry.commands.app import app
 from edgeferry.models.system.places import ROOT
+from edgeferry.models.system.process.owner import owned
 
 pytestmark = pytest.mark.slow
 
@@ -188,3 +190,51 @@ def test_the_installed_program_runs_there_too(somebody_elses: Path) -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "keras" in done.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_prints_no_traceback_and_is_no_failed_check(project: Path, number: signal.Signals) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "edgeferry", "export", "my.toml"],
+        cwd=project,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        assert "predictions" in process.stderr.readline()
+        process.send_signal(number)
+        rest = process.stderr.read()
+        assert process.wait(60) == 128 + number
+    assert "Traceback" not in rest
+    assert not (project / "build" / "my" / "reference").exists()
+
+
+def test_an_interrupt_during_the_imports_ends_silently(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import signal, sys\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'typer':\n"
+        "            signal.raise_signal(signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupting())\n",
+        encoding="utf-8",
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "edgeferry", "formats"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+
+
+def test_a_build_folder_in_use_ends_with_2_and_names_its_owner(edgeferry: Edgeferry, project: Path) -> None:
+    with owned(project / "build" / "my", print):
+        done = edgeferry("export", "my.toml", cwd=project)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert f"in use by process {os.getpid()} on " in done.stderr

@@ -147,3 +147,24 @@ def test_an_extra_file_is_seen(artifact: Artifact, folder: Path) -> None:
 
 def test_a_folder_that_is_gone_is_seen(artifact: Artifact, folder: Path) -> None:
     assert what_changed(artifact, folder / "gone") == "model.bin is missing"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"main_file": 5},
+        {"main_file": "../other/model.bin"},
+        {"main_file": "/etc/passwd"},
+        {"labels": [{}]},
+        {"tolerance": {"top1_agreement": "much", "p99_difference": 0.1, "mean_difference": 0.1, "reason": "a"}},
+        {"tool_versions": {"keras": []}},
+        {"made_from": []},
+        {"inputs": [{"name": {}, "shape": [1], "dtype": "uint8"}]},
+        {"precision": []},
+    ],
+)
+@pytest.mark.usefixtures("artifact")
+def test_a_field_of_another_type_or_a_file_elsewhere_is_refused(folder: Path, changes: dict[str, Any]) -> None:
+    rewrite(folder, **changes)
+    with pytest.raises(EdgeError, check=lambda error: error.code == "EF-manifest-damaged"):
+        read_artifact(folder)

@@ -15,10 +15,11 @@ import pytest
 
 from edgeferry.models.system.child import Child, ChildError
 from edgeferry.models.system.errors import EdgeError
+from edgeferry.models.system.process.temporary import temporary_folder
 
 # A child imports the functions it runs by name, so they are in a module of their own.
 WORK: Final = '''\
-import ctypes, os, subprocess, sys, time
+import ctypes, os, subprocess, sys, tempfile, time
 from pathlib import Path
 from edgeferry.models.system.errors import EdgeError
 
@@ -72,7 +73,16 @@ def sleep(place):
     Path(place + ".partial").write_text(f"{os.getpid()} {program.pid}")
     os.rename(place + ".partial", place)
     time.sleep(300)
+
+def temporary():
+    return tempfile.NamedTemporaryFile().name
 '''
+PARENT: Final = """\
+import sys; from pathlib import Path; import edgeferry_child_work as work
+from edgeferry.models.system.child import Child
+if __name__ == '__main__':
+    Child().call(work.sleep, sys.argv[1], log=Path(sys.argv[2]))
+"""
 
 
 @pytest.fixture
@@ -227,13 +237,7 @@ def test_a_child_that_was_never_called_starts_nothing() -> None:
 @pytest.mark.usefixtures("work")
 @pytest.mark.parametrize("to_group", [False, True])
 def test_an_interrupt_ends_the_child_and_what_it_started(tmp_path: Path, log: Path, *, to_group: bool) -> None:
-    (tmp_path / "parent.py").write_text(
-        "import sys; from pathlib import Path; import edgeferry_child_work as work\n"
-        "from edgeferry.models.system.child import Child\n"
-        "if __name__ == '__main__':\n"
-        "    Child().call(work.sleep, sys.argv[1], log=Path(sys.argv[2]))\n",
-        encoding="utf-8",
-    )
+    (tmp_path / "parent.py").write_text(PARENT, encoding="utf-8")
     place = tmp_path / "processes"
     # A terminal sends Ctrl-C to the whole group.
     parent = subprocess.Popen(
@@ -249,3 +253,22 @@ def test_an_interrupt_ends_the_child_and_what_it_started(tmp_path: Path, log: Pa
     assert output.rstrip().endswith("KeyboardInterrupt")
     assert output.count("Traceback") == 1
     assert end_within(5, processes)
+
+
+@pytest.mark.usefixtures("work")
+@pytest.mark.parametrize("ended_by", [signal.SIGTERM, signal.SIGKILL])
+def test_a_parent_that_is_killed_takes_the_child_and_what_it_started_along(
+    tmp_path: Path, log: Path, ended_by: signal.Signals
+) -> None:
+    (tmp_path / "parent.py").write_text(PARENT, encoding="utf-8")
+    place = tmp_path / "processes"
+    parent = subprocess.Popen([sys.executable, tmp_path / "parent.py", place, log], start_new_session=True)
+    processes = read_processes(place)
+    assert all(map(is_running, processes))
+    os.killpg(parent.pid, ended_by)
+    parent.wait(10)
+    assert end_within(5, processes)
+
+
+def test_temporary_files_of_a_child_are_in_edgeferrys_own_folder(child: Child, work: ModuleType, log: Path) -> None:
+    assert Path(child.call(work.temporary, log=log)).parent == temporary_folder()

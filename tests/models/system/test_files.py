@@ -12,7 +12,9 @@ from edgeferry.models.system.files import (
     digest,
     digest_of_files,
     files_below,
+    partial_of,
     sha256_of,
+    sweep,
     whole_folder,
     write_json,
     write_whole,
@@ -156,6 +158,7 @@ def test_a_killed_writer_leaves_the_old_folder_and_the_next_one_succeeds(kept: P
     with whole_folder(kept) as place:
         (place / "new.txt").touch()
     assert [path.name for path in kept.iterdir()] == ["new.txt"]
+    sweep(kept.parent)
     assert [path.name for path in kept.parent.iterdir()] == ["artifact"]
 
 
@@ -184,3 +187,20 @@ def test_hidden_files_are_not_below_a_folder(tmp_path: Path) -> None:
     for name in ("b", "a/c", ".git/config", "a/.DS_Store"):
         write_whole(tmp_path / name, "")
     assert files_below(tmp_path) == [tmp_path / "a" / "c", tmp_path / "b"]
+
+
+def test_a_folder_that_was_only_moved_aside_is_put_back(tmp_path: Path) -> None:
+    (tmp_path / ".artifact.old").mkdir()
+    (tmp_path / ".artifact.old" / "old.txt").touch()
+    sweep(tmp_path)
+    assert [path.name for path in (tmp_path / "artifact").iterdir()] == ["old.txt"]
+
+
+def test_a_folder_that_was_replaced_is_removed(kept: Path) -> None:
+    kept.with_name(".artifact.old").mkdir()
+    sweep(kept.parent)
+    assert left_as_it_was(kept)
+
+
+def test_two_writers_of_one_file_do_not_share_a_temporary_name(tmp_path: Path) -> None:
+    assert partial_of(tmp_path / "a") != partial_of(tmp_path / "a")

@@ -23,11 +23,6 @@ MOST_SIDE: Final = 65_535
 # Of an image: the largest cameras have 150 million.
 MOST_PIXELS: Final = 160_000_000
 
-# Images that are computed at a time: EfficientNet-Lite0 in float32, 224 x 224, takes a third less time in batches of 4 than of
-# 32, whose values no processor's cache holds.
-MOST_IN_BATCH: Final = 32
-BATCH_PIXELS: Final = 4 * 224 * 224
-
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -79,11 +74,6 @@ def opened(file: Path | IO[bytes], name: str, most_pixels: int = MOST_PIXELS) ->
             f"{name}: expected 8 bits per channel, gray or RGB; found mode {picture.mode} (Pillow's name). Convert the image.",
         )
     return picture
-
-
-def batch_of(pixels: "NDArray[np.uint8]") -> int:
-    """Return how many of some images [count, height, width, channels] to compute at a time: fewer where they are large."""
-    return max(1, min(MOST_IN_BATCH, BATCH_PIXELS // (pixels.shape[1] * pixels.shape[2])))
 
 
 def normalise(pixels: "NDArray[np.uint8]", how: Preprocessing) -> "NDArray[np.float32]":

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from edgeferry.exporters.graph.fold import node_of
 from edgeferry.exporters.graph.run import session_of
 from edgeferry.exporters.graph.source import INPUT
-from edgeferry.models.preprocessing import batch_of, normalise
+from edgeferry.models.golden.scores import batch_of
+from edgeferry.models.preprocessing import normalise
 
 if TYPE_CHECKING:
     import numpy as np

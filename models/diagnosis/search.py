@@ -25,6 +25,7 @@ from edgeferry.models.diagnosis.evidence import (
 from edgeferry.models.diagnosis.label_order import better_order, outputs_of
 from edgeferry.models.diagnosis.pictures import Pictures, chosen_by_class, look_at
 from edgeferry.models.diagnosis.readings import TURNS, Reading, alternatives, log_prior
+from edgeferry.models.golden.scores import batch_of
 from edgeferry.models.images import ImageSet
 from edgeferry.models.softmax import softmax
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-BATCH: Final = 32
 # Readings are tried on so many images, fewer where they are large: what a laptop predicts some dozens of times in seconds.
 MOST_IMAGES: Final = 200
 LEAST_TRIED: Final = 64
@@ -220,6 +220,7 @@ def predicted(predict: Predict, inputs: "NDArray[np.float32]", *, logits: bool) 
     """Return probabilities, where a wrong reading may make them NaN those of no class."""
     import numpy as np
 
-    batches = [np.asarray(predict(inputs[at : at + BATCH]), np.float32) for at in range(0, len(inputs), BATCH)]
+    size = batch_of(inputs)
+    batches = [np.asarray(predict(inputs[at : at + size]), np.float32) for at in range(0, len(inputs), size)]
     scores = np.concatenate(batches)
     return np.nan_to_num(softmax(scores) if logits else scores, nan=0.0)

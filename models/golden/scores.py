@@ -18,6 +18,9 @@ SUM_TOLERANCE: Final = 1e-3
 # An untrained network's outputs move by less than this over real images (MobileNetV2: 0.0), a trained one's by tenths.
 LEAST_SPREAD: Final = 0.02
 BATCH: Final = 32
+# Fewer of large images: EfficientNet-Lite0 in float32, 224 x 224, takes a third less time in batches of 4 than of 32, whose
+# values no processor's cache holds.
+BATCH_PIXELS: Final = 4 * 224 * 224
 
 
 def keras_scores(
@@ -30,7 +33,8 @@ def keras_scores(
     """
     import numpy as np
 
-    batches = (normalise(pixels[at : at + BATCH], spec.preprocessing) for at in range(0, len(pixels), BATCH))
+    size = batch_of(pixels)
+    batches = (normalise(pixels[at : at + size], spec.preprocessing) for at in range(0, len(pixels), size))
     scores = np.concatenate([np.asarray(predict(batch), dtype=np.float32) for batch in batches])
     wrong = ~np.isfinite(scores).all(axis=1)
     if wrong.any():
@@ -41,6 +45,11 @@ def keras_scores(
             f"the first is {first}; check input.range (or mean and std) in the config, then the training.",
         )
     return scores
+
+
+def batch_of(images: "NDArray[Any]") -> int:
+    """Return how many of some images [count, height, width, channels] to compute at a time."""
+    return max(1, min(BATCH, BATCH_PIXELS // max(1, images.shape[1] * images.shape[2])))
 
 
 def output_kind(scores: "NDArray[np.float32]", spec: ModelSpec) -> str:

@@ -8,11 +8,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from edgeferry.models.system.child import Child
 from edgeferry.models.system.cores import cores_allowed
 from edgeferry.targets.quiet import GRANTED, POLL_S, WANTED
+
+if TYPE_CHECKING:
+    from psutil import Process
 
 # A runtime with a model of 100 MB, a browser with its processes: 1 to 2 GB each.
 LANE_BYTES: Final = 2 * 2**30
@@ -37,21 +40,37 @@ class Floor:
     children: list[Child] = field(default_factory=list)
     closing: bool = False
 
-    def stop_others(self, own: Child) -> "list[Any]":
+    def stop_others(self, own: Child) -> "list[Process]":
         """Stop every process of the other lanes, and return those that were stopped."""
-        import psutil
-
-        stopped = []
-        for child in self.children:
-            if child is own or child.pid is None:
-                continue
-            with suppress(psutil.Error):
-                process = psutil.Process(child.pid)
-                for each in (process, *process.children(recursive=True)):
-                    with suppress(psutil.Error):
-                        each.suspend()
-                        stopped.append(each)
+        stopped = [each for child in self.children if child is not own for each in _processes(child)]
+        for each in stopped:
+            _tell(each.suspend)
         return stopped
+
+    def end(self) -> None:
+        """Kill every process of every lane."""
+        self.closing = True
+        for each in [each for child in self.children for each in _processes(child)]:
+            _tell(each.kill)
+
+
+def _processes(child: Child) -> "list[Process]":
+    """Return a child's process and all that it started, also those in groups of their own, as browsers are."""
+    import psutil
+
+    try:
+        process = psutil.Process(child.pid) if child.pid is not None else None
+        return [] if process is None else [process, *process.children(recursive=True)]
+    except psutil.Error:
+        return []
+
+
+def _tell(order: Callable[[], None]) -> None:
+    """Stop, resume or kill a process; one that has ended since is no error."""
+    import psutil
+
+    with suppress(psutil.Error):
+        order()
 
 
 @dataclass(frozen=True)
@@ -91,9 +110,8 @@ class Lane:
             finally:
                 granted.unlink(missing_ok=True)
                 wanted.unlink(missing_ok=True)
-                for process in stopped:
-                    with suppress(Exception):
-                        process.resume()
+                for each in stopped:
+                    _tell(each.resume)
 
 
 class SideBySide(Generic[Work, Result]):
@@ -127,10 +145,8 @@ class SideBySide(Generic[Work, Result]):
                 else:
                     yield found
         finally:
-            self._floor.closing = True
             if ended < len(threads):
-                for child in self._floor.children:
-                    child.kill()
+                self._floor.end()
             for thread in threads:
                 thread.join()
 

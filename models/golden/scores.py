@@ -49,7 +49,8 @@ def keras_scores(
 
 def batch_of(images: "NDArray[Any]") -> int:
     """Return how many of some images [count, height, width, channels] to compute at a time."""
-    return max(1, min(BATCH, BATCH_PIXELS // max(1, images.shape[1] * images.shape[2])))
+    height, width = images.shape[1:3]
+    return max(1, min(BATCH, int(BATCH_PIXELS // max(1, height * width))))
 
 
 def output_kind(scores: "NDArray[np.float32]", spec: ModelSpec) -> str:

@@ -65,11 +65,6 @@ class Child:
         """Start its process, if there is none."""
         self._start()
 
-    def kill(self) -> None:
-        """Kill its process and every process that it started; a call that waits for it, in another thread, then ends."""
-        if (pid := self.pid) is not None:
-            kill_group(pid)
-
     def call(
         self,
         function: Callable[..., Any],

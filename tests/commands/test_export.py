@@ -15,6 +15,7 @@ import pytest
 
 from edgeferry.benchmarks.parity import run
 from edgeferry.benchmarks.parity.check import Scope, checked
+from edgeferry.benchmarks.parity.one_run import Ran
 from edgeferry.benchmarks.parity.outcome import Verdict
 from edgeferry.benchmarks.parity.rows import Row
 from edgeferry.exporters.format import formats
@@ -92,7 +93,9 @@ def test_results_are_on_stdout_and_progress_on_stderr(exported_all: Any) -> None
 def test_each_artifact_is_checked_by_every_target_that_is_available(
     digits: Any, exported_digits: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "run_one", lambda _, artifact, target, *__: Row(artifact.format, target.name, Verdict("passed", "")))
+    monkeypatch.setattr(
+        run, "run_one", lambda _, artifact, target, __: Ran(Row(artifact.format, target.name, Verdict("passed", "")))
+    )
     build = shutil.copytree(exported_digits.build, tmp_path / "digits")
     rows = checked(digits, build, Scope(), lambda *_: None, reuse=False).rows
     readers = [target for target in targets().values() if target.by_default and not target.missing()]

@@ -176,7 +176,10 @@ class SideBySide(Generic[Work, Result]):
         return new
 
     def _next(self, group: str) -> Work | None:
-        """Return what to run next after a group: more of it, else of a group that no other lane runs, else anything."""
+        """Return what to run next after a group: more of it, else of a group that no other lane runs, else anything.
+
+        One lane alone runs everything in the order in which it was given.
+        """
         with self._turn:
             if group in self._busy:
                 self._busy.remove(group)
@@ -187,7 +190,7 @@ class SideBySide(Generic[Work, Result]):
                 name = self._group_of(each)
                 return 0 if name == group else 1 if name not in self._busy else 2
 
-            chosen = min(self._waiting, key=preference)
+            chosen = min(self._waiting, key=preference) if self._lanes > 1 else self._waiting[0]
             self._waiting.remove(chosen)
             self._busy.append(self._group_of(chosen))
             return chosen

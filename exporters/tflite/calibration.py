@@ -21,22 +21,26 @@ if TYPE_CHECKING:
     Ranges = dict[int, tuple[float, float]]
 
 
-def calibrated(converter: Any, images: "Iterable[NDArray[np.float32]]", *, dense_per_channel: bool) -> bytes:
-    """Return the full-integer file of a converter's model; ``images`` are float32, [1, height, width, channels].
+def calibrated(
+    converter: Any, images: "Iterable[NDArray[np.float32]]", input_range: tuple[float, float], *, dense_per_channel: bool
+) -> "tuple[bytes, dict[str, tuple[float, float]]]":
+    """Return the full-integer file of a converter's model, and the range of each tensor by its name in that file.
 
+    ``images`` are float32, [1, height, width, channels]; ``input_range`` is the least and the greatest input that there can be.
     The converter is set to write full integers, with any representative image: ranges are observed here.
     """
     from tensorflow.lite.python.convert import mlir_quantize
 
     converter._experimental_calibrate_only = True  # noqa: SLF001 - the only way to what lies between conversion and quantization
     in_float = bytes(converter.convert())
+    ranges = observed(in_float, images) | dict.fromkeys(_inputs(in_float), input_range)
     file: bytes = mlir_quantize(
-        with_ranges(in_float, observed(in_float, images)),
+        with_ranges(in_float, ranges),
         input_data_type=converter.inference_input_type,
         output_data_type=converter.inference_output_type,
         disable_per_channel_for_dense_layers=not dense_per_channel,
     )
-    return file
+    return file, {_tree(in_float).subgraphs[0].tensors[number].name.decode(): found for number, found in ranges.items()}
 
 
 def observed(model: bytes, images: "Iterable[NDArray[np.float32]]") -> "Ranges":
@@ -67,10 +71,19 @@ def observed(model: bytes, images: "Iterable[NDArray[np.float32]]") -> "Ranges":
 
 def _varying(model: bytes) -> list[int]:
     """Return the numbers of the float tensors that operations compute, and of the input."""
+    graph = _tree(model).subgraphs[0]
+    numbers = {int(number) for operator in graph.operators for number in operator.outputs} | set(_inputs(model))
+    return sorted(each for each in numbers if graph.tensors[each].type == tflite_schema().TensorType.FLOAT32)
+
+
+def _inputs(model: bytes) -> list[int]:
+    return [int(number) for number in _tree(model).subgraphs[0].inputs]
+
+
+def _tree(model: bytes) -> Any:
+    """Return a file's tables as objects that can be changed."""
     schema = tflite_schema()
-    graph = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(bytearray(model), 0)).subgraphs[0]
-    numbers = {int(number) for operator in graph.operators for number in operator.outputs} | {int(each) for each in graph.inputs}
-    return sorted(each for each in numbers if graph.tensors[each].type == schema.TensorType.FLOAT32)
+    return schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(bytearray(model), 0))
 
 
 def with_ranges(model: bytes, ranges: "Ranges") -> bytes:
@@ -78,7 +91,7 @@ def with_ranges(model: bytes, ranges: "Ranges") -> bytes:
     import flatbuffers
 
     schema = tflite_schema()
-    tree = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(bytearray(model), 0))
+    tree = _tree(model)
     for number, (low, high) in ranges.items():
         tensor = tree.subgraphs[0].tensors[number]
         tensor.quantization = tensor.quantization or schema.QuantizationParametersT()

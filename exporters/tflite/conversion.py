@@ -2,13 +2,15 @@
 """A run of TensorFlow's converter, with its dumps turned into a refusal that names the layer."""
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from edgeferry.exporters.graph.layers import lacks_operation
 from edgeferry.exporters.graph.source import Source
 from edgeferry.models.system.errors import EdgeError
 
 CODE: Final = "EF-tflite-operation"
+
+Converted = TypeVar("Converted")
 
 
 def converted(converter: Any, source: Source) -> bytes:
@@ -20,7 +22,7 @@ def converted(converter: Any, source: Source) -> bytes:
     return refusing(converter.convert, source)
 
 
-def refusing(convert: Callable[[], bytes], source: Source) -> bytes:
+def refusing(convert: Callable[[], Converted], source: Source) -> Converted:
     """Return what a conversion writes.
 
     Raises:
@@ -29,10 +31,9 @@ def refusing(convert: Callable[[], bytes], source: Source) -> bytes:
     from tensorflow.lite.python.convert_phase import ConverterError
 
     try:
-        file = convert()
+        return convert()
     except ConverterError as error:
         raise _refusal(error, source) from error
-    return file
 
 
 def _refusal(error: Any, source: Source) -> EdgeError:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from edgeferry.exporters.format import WITH_AUTHOR, Format, Written
 from edgeferry.exporters.graph.groups import notes_on, without_groups
+from edgeferry.exporters.graph.pixel_range import input_range
 from edgeferry.exporters.graph.rewritten import TFLITE, TFLITE_INTEGERS, rewritten
 from edgeferry.exporters.graph.source import Source, without_loops
 from edgeferry.exporters.lint.lint import lint
@@ -21,7 +22,7 @@ from edgeferry.models.artifact import Tolerance
 from edgeferry.models.golden.scores import BATCH
 from edgeferry.models.preprocessing import normalise
 from edgeferry.models.system.errors import EdgeError
-from edgeferry.models.system.files import write_whole
+from edgeferry.models.system.files import write_json, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,6 +65,11 @@ def dynamic(source: Source, folder: "Path") -> Written:
     return _write(source, folder, converted(converter, source), {})
 
 
+# The range that each tensor was quantized in, by name: {"schema": 1, "ranges": {name: [low, high]}}.
+RANGES: Final = "ranges.json"
+RANGES_SCHEMA: Final = 1
+
+
 @dataclass(frozen=True)
 class Int8Options:
     """The options of ``tflite-int8``."""
@@ -95,8 +101,10 @@ def int8(source: Source, folder: "Path", options: Int8Options = Int8Options()) -
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = integer
     recorded = {"calibration_images": len(pixels), "input_output": options.input_output, "dense": options.dense}
-    images = _one_by_one(pixels, source)
-    file = refusing(lambda: calibrated(converter, images, dense_per_channel=options.dense != "per-tensor"), source)
+    images, black_to_white = _one_by_one(pixels, source), input_range(source.spec.preprocessing)
+    per_channel = options.dense != "per-tensor"
+    file, ranges = refusing(lambda: calibrated(converter, images, black_to_white, dense_per_channel=per_channel), source)
+    write_json(folder / RANGES, {"schema": RANGES_SCHEMA, "ranges": ranges})
     written = _write(source, folder, dense_as_convolution(file) if options.dense == "convolution" else file, recorded)
     graph = read_graph(folder / FILE)
     _refuse_float(graph)

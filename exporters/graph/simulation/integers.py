@@ -8,6 +8,7 @@ sums are as exact as they need to be.
 from typing import TYPE_CHECKING, Any, Final
 
 from edgeferry.exporters.graph.fold import LINEAR, constant_node, copy_of, node_of, value_of
+from edgeferry.exporters.graph.pixel_range import input_range
 from edgeferry.exporters.graph.rebuild import Changes, rebuild, run
 from edgeferry.exporters.graph.simulation.activations import STEPS, to_input_range, to_range
 from edgeferry.exporters.graph.simulation.patterns import computed_within
@@ -71,7 +72,8 @@ def observed_ranges(structure: Structure, pixels: "NDArray[np.uint8]", how: "Pre
     found: Ranges = dict.fromkeys(limits, (0.0, 0.0))
     for batch in run(rebuilt, limits, pixels, how):
         found = {name: (min(found[name][0], float(low)), max(found[name][1], float(high))) for name, (low, high) in batch.items()}
-    return _constrained(found, structure)
+    inputs = {node.name: input_range(how) for node in structure.graph.node if node.op == "Placeholder" and node.name in found}
+    return _constrained(found | inputs, structure)
 
 
 def _constrained(ranges: "Ranges", structure: Structure) -> "Ranges":

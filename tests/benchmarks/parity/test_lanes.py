@@ -81,9 +81,15 @@ def test_there_is_at_least_one_lane() -> None:
 
 
 def test_work_of_one_group_shares_a_process_and_groups_do_not(work: ModuleType, tmp_path: Path) -> None:
-    jobs = [(group, (f"{group}{number}",)) for number in range(3) for group in "ab"]
+    jobs = [(group, (f"{group}{number}",)) for group in "ab" for number in range(3)]
     found = dict(SideBySide(1, lambda each: each[0], called(work.where, tmp_path)).results(jobs))
     assert found["a0"] == found["a1"] == found["a2"] != found["b0"] == found["b1"] == found["b2"]
+
+
+def test_one_lane_runs_everything_in_the_order_given(work: ModuleType, tmp_path: Path) -> None:
+    jobs = [(group, (f"{group}{number}",)) for number in range(2) for group in "ab"]
+    found = [name for name, _ in SideBySide(1, lambda each: each[0], called(work.where, tmp_path)).results(jobs)]
+    assert found == ["a0", "b0", "a1", "b1"]
 
 
 def test_groups_run_side_by_side(work: ModuleType, tmp_path: Path) -> None:

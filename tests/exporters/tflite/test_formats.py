@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import json
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -162,3 +163,11 @@ def test_the_metadata_table_holds_the_preprocessing(exported_colours: Any) -> No
     scores = first(first(root, 3), 3)
     file = first(scores, 6)
     assert file.String(file.Pos + file.Offset(4)) == b"labels.txt"
+
+
+def test_the_ranges_that_integers_stand_for_are_written_next_to_the_file(exported_digits: Any) -> None:
+    folder = exported_digits.build / "tflite-int8"
+    (image,) = read_graph(folder / "model.tflite").inputs
+    ranges = json.loads((folder / "ranges.json").read_text(encoding="utf-8"))["ranges"]
+    assert all(low <= high for low, high in ranges.values())
+    assert ranges[image.name] == [0, 255]

@@ -19,7 +19,7 @@ def converted(converter: Any, source: Source) -> bytes:
     Raises:
         EdgeError: TF Lite lacks an operation of the model; names it and its layer.
     """
-    return refusing(converter.convert, source)
+    return bytes(refusing(converter.convert, source))
 
 
 def refusing(convert: Callable[[], Converted], source: Source) -> Converted:

@@ -6,8 +6,9 @@
 
 Python 3.7 and numpy 1.16 are enough; it needs a TF Lite runtime and imports nothing else. job.json holds ``model``, ``images``
 (.npy, [count, height, width, channels], normalised float32 or the file's integers), ``warmup``, ``rounds``, ``threads``, the
-paths of ``scores`` (.npy, raw outputs) and ``result`` (JSON), and may hold ``settle_s``, seconds of further warm-up,
-``delegate``, {library, options}, ``asks_for_quiet`` (targets/quiet.py). A failed job holds ``error``, {kind, message}; status 2.
+paths of ``scores`` (.npy, raw outputs) and ``result`` (JSON), and may hold ``settle_s``, seconds of more warm-up, ``delegate``,
+{library, options}, ``asks_for_quiet`` (targets/quiet.py), and ``longest_s`` for more than the first ``enough`` images. The result
+holds ``error``, {kind, message}, where the job failed; the status is then 2.
 """
 
 from __future__ import annotations
@@ -28,8 +29,7 @@ Facts = Dict[str, Any]
 
 # History: 1, the first; 2, crashes and delegate errors are different kinds.
 SCHEMA = 2
-# The statuses of a result that holds an error, and of no result; Python itself exits with 1.
-FAILED, NO_RESULT = 2, 3
+FAILED, NO_RESULT = 2, 3  # the statuses of a result that holds an error, and of no result; Python itself exits with 1
 # What the Edge TPU compiler replaces operations with; only the delegate can run it.
 CUSTOM_OPERATION = b"edgetpu-custom-op"
 
@@ -63,7 +63,7 @@ def supervise(job_file: str, asked_by: str = "") -> int:
     if status not in (0, FAILED):
         how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
         result["error"] = {"kind": "crashed", "message": how + " while " + result.get("stage", "starting")}
-    if result["error"] is not None:
+    if result["error"]:
         result["said"] = said.strip().splitlines()[-4:]
     write_json(Path(job["result"]), result)
     progress.unlink()
@@ -134,8 +134,7 @@ def run(job: Facts, result: Facts, begin: Callable[[str], None]) -> None:
         result["delegate"]["verified"] = f"it took {CUSTOM_OPERATION.decode()}, which nothing else runs"
     begin("predicting")
     measure(job, interpreter, result)
-    peak = memory_bytes("VmHWM") or 0
-    result["memory_bytes"] = None if before is None else max(peak - before, 0)
+    result["memory_bytes"] = None if before is None else max((memory_bytes("VmHWM") or 0) - before, 0)
     result["scores_sha256"] = sha256_of(Path(job["scores"]))
 
 
@@ -156,30 +155,31 @@ def measure(job: Facts, interpreter: Any, result: Facts) -> None:
 
     put(0)
     result["first_ms"] = timed(invoke)
-    scores = []
-    for at in range(len(images)):
-        put(at)
+    scores, ends = [], time.perf_counter() + job.get("longest_s", float("inf"))
+    while len(scores) < len(images) and (len(scores) < job.get("enough", 0) or time.perf_counter() < ends):
+        put(len(scores))
         scores.append(invoke())
     put(0)
     if job.get("asks_for_quiet"):
         Path("quiet.wanted").touch()
         while not Path("quiet.granted").exists():
             time.sleep(0.005)
-    for _ in range(job["warmup"]):
-        invoke()
-    settle(invoke, job.get("settle_s", 0))
+    settle(invoke, job["warmup"], job.get("settle_s", 0))
     result["latencies_ms"] = [timed(invoke) for _ in range(job["rounds"])]
     np.save(job["scores"], np.concatenate(scores))
 
 
 def memory_bytes(name: str) -> Any:
     """Return this process's memory as Linux reports it, VmRSS at present, VmHWM the highest ever; None elsewhere."""
-    lines = Path("/proc/self/status").read_text().splitlines() if sys.platform == "linux" else []
+    status = Path("/proc/self/status")
+    lines = status.read_text(encoding="utf-8").splitlines() if status.exists() else []
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(name)), None)
 
 
-def settle(call: Callable[[], Any], least_s: float) -> None:
-    """Call for ``least_s`` seconds, then on while ten calls take less than the ten before, for 5 more; not at all for 0 s."""
+def settle(call: Callable[[], Any], warmup: int, least_s: float) -> None:
+    """Call so often, then for ``least_s`` seconds, then on while ten calls take less than the ten before, for 5 more seconds."""
+    for _ in range(warmup):
+        call()
     begun, last = time.perf_counter(), float("inf")
     while least_s:
         times = [timed(call)]
@@ -251,8 +251,8 @@ def quantized(values: Any, tensor: Facts) -> Any:
 def described(tensor: Facts) -> Facts:
     """Return a tensor as the file declares it, ready for JSON."""
     shape, (scale, zero_point) = [int(size) for size in tensor["shape"]], tensor["quantization"]
-    dtype, quantization = tensor["dtype"].__name__, [float(scale), int(zero_point)]
-    return {"name": tensor["name"], "shape": shape, "dtype": dtype, "quantization": quantization}
+    facts = {"name": tensor["name"], "shape": shape, "dtype": tensor["dtype"].__name__}
+    return {**facts, "quantization": [float(scale), int(zero_point)]}
 
 
 def environment(runtime: Any) -> Facts:
@@ -260,16 +260,16 @@ def environment(runtime: Any) -> Facts:
     import numpy as np
 
     versions = {name: getattr(runtime, f"__{name}__", "unknown") for name in ("version", "git_version")}
-    here = {"runtime": runtime.__name__, "numpy": np.__version__, "python": platform.python_version()}
-    return {**here, **versions, "system": platform.platform()}
+    system = {"python": platform.python_version(), "system": platform.platform()}
+    return {"runtime": runtime.__name__, "numpy": np.__version__, **versions, **system}
 
 
 def mapped(library: str) -> str | None:
     """Return the path of a library that this process has loaded, or None."""
     maps, stem = Path("/proc/self/maps"), Path(library).name.split(".so")[0]
     text = maps.read_text(encoding="utf-8", errors="replace") if maps.exists() else ""
-    paths = [Path(line.split(None, 5)[-1]) for line in text.splitlines() if stem in line]
-    return next((str(path) for path in paths if path.name.startswith(stem)), None)
+    paths = [line.split(None, 5)[-1] for line in text.splitlines() if stem in line]
+    return next((path for path in paths if Path(path).name.startswith(stem)), None)
 
 
 def sha256_of(path: Path) -> str:

@@ -183,5 +183,5 @@ def test_a_call_of_seconds_is_not_warmed_up_for_minutes(monkeypatch: pytest.Monk
         now[0] += 7.0
 
     monkeypatch.setattr(device.time, "perf_counter", lambda: now[0])
-    device.settle(call, 1.0)
+    device.settle(call, 0, 1.0)
     assert len(calls) == 1

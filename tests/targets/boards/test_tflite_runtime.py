@@ -3,10 +3,12 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edgeferry.models.system.child import ChildError
 from edgeferry.models.system.errors import EdgeError
+from edgeferry.targets.boards.tflite_runtime import in_order
 from edgeferry.targets.target import Run, Unsupported, targets
 
 Answer = Callable[..., Run]
@@ -66,3 +68,15 @@ def test_another_python_can_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_it_reads_its_scale_from_the_file_as_litert_does(answer: Answer) -> None:
     old, new = answer("tflite-runtime", "tflite-int8").scores, answer("litert", "tflite-int8").scores
     assert (old.argmax(axis=1) == new.argmax(axis=1)).mean() > 0.98
+
+
+def test_images_that_ran_in_another_order_come_back_in_their_own() -> None:
+    ran = Run(np.array([[2.0], [0.0], [1.0]], np.float32), None, (), 0.0, 0.0)
+    assert in_order(ran, [2, 0, 1], 2).scores.ravel().tolist() == [0, 1, 2]
+
+
+def test_where_time_ran_out_a_run_is_of_the_golden_images_that_it_had() -> None:
+    ran = Run(np.array([[1.0], [0.0], [2.0]], np.float32), None, (), 0.0, 0.0)
+    found = in_order(ran, [1, 0, 2, 3], 2)
+    assert found.image_indices == (1, 0)
+    assert found.scores.ravel().tolist() == [1, 0]

@@ -45,18 +45,50 @@ def whole_pixels(operation: Operation) -> Any:
 def stated(operation: Operation) -> Any:
     """Write the shape of a reshape as constants: where one size is unknown, it follows from the others.
 
-    Flattening and attention compute the batch size; that takes three operations, which some runtimes have for the CPU alone.
+    Flattening, attention and a Dense layer on a sequence compute the batch size; that takes three operations and more, which some
+    runtimes have for the CPU alone.
 
-    y = Reshape(x, Pack(StridedSlice(Shape(x)), 64))    becomes    y = Reshape(x, [-1, 64])
+    y = Reshape(x, Pack(StridedSlice(Shape(x)), 64))                         becomes    y = Reshape(x, [-1, 64])
+    y = Reshape(x, Concat(Gather(Shape(z), [0, 1]), [64])), z of 16 rows     becomes    y = Reshape(x, [-1, 16, 64])
     """
     import tensorflow as tf
 
     value, shape = operation.inputs
-    if shape.op.type != "Pack":
+    if shape.op.type not in {"Pack", "ConcatV2"}:
         return None
-    sizes = [tf.get_static_value(size) for size in shape.op.inputs]
-    stated = [-1 if size is None else int(size) for size in sizes]
-    return tf.reshape(value, stated) if stated.count(-1) == 1 and 0 not in stated else None
+    sizes = _sizes(shape)
+    known = sizes is not None and sizes.count(-1) == 1 and 0 not in sizes
+    return tf.reshape(value, sizes) if known else None
+
+
+def _sizes(shape: Any) -> list[int] | None:
+    """Return the sizes in a computed shape, -1 for each that is not known, or None where not even their number is."""
+    import numpy as np
+    import tensorflow as tf
+
+    if (value := tf.get_static_value(shape)) is not None:
+        return [int(size) for size in np.atleast_1d(value)]
+    made = shape.op
+    if made.type == "Pack":
+        return [-1 if (size := tf.get_static_value(each)) is None else int(size) for each in made.inputs]
+    if made.type == "ConcatV2":
+        parts = [_sizes(each) for each in made.inputs[:-1]]
+        return None if None in parts else [size for part in parts if part is not None for size in part]
+    if made.type == "GatherV2" and made.inputs[0].op.type == "Shape":
+        numbers, of = tf.get_static_value(made.inputs[1]), made.inputs[0].op.inputs[0].shape
+        return None if numbers is None or of.rank is None else [-1 if of[int(at)] is None else of[int(at)] for at in numbers]
+    return None
+
+
+def untransposed(operation: Operation) -> Any:
+    """Leave out a transposition that moves nothing, as a Dense layer on a sequence has.
+
+    y = Transpose(x, [0, 1, 2])    becomes    y = x
+    """
+    import tensorflow as tf
+
+    axes = operation.constant(1)
+    return None if axes is None or axes.tolist() != list(range(len(axes))) else tf.identity(operation.inputs[0])
 
 
 def sure(operation: Operation) -> Any:
@@ -116,6 +148,14 @@ def _row(value: Any, row: int, axis: int) -> Any:
 STRETCHING: Final = ("SelectV2",)
 MOVING: Final = Rewrites(
     "rolls as slices, shapes as constants, zeros as one number, pixels as floats",
-    {"Cast": whole_pixels, "EnsureShape": sure, "Roll": roll, "Reshape": stated, "ZerosLike": filled, "OnesLike": filled},
+    {
+        "Cast": whole_pixels,
+        "EnsureShape": sure,
+        "OnesLike": filled,
+        "Reshape": stated,
+        "Roll": roll,
+        "Transpose": untransposed,
+        "ZerosLike": filled,
+    },
 )
 MIRRORED: Final = Rewrites("repeated borders as rows", {"MirrorPad": mirrored})

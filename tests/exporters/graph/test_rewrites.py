@@ -56,6 +56,12 @@ CASES: Final[dict[str, tuple[Rewrites, str, Callable[[Any], Any]]]] = {
     "whole pixels": (MOVING, "Cast", lambda x: tf.cast(tf.cast(x, tf.uint8), tf.float32) / 255),
     "an assertion": (MOVING, "EnsureShape", lambda x: tf.ensure_shape(2.0 * x, SHAPE)),
     "a computed shape": (MOVING, "Pack", lambda x: tf.reshape(x, [tf.shape(x)[0], 48, 4])),
+    "a joined shape": (
+        MOVING,
+        "GatherV2",
+        lambda x: tf.reshape(x, tf.concat([tf.gather(tf.shape(x), [0, 1]), [32]], 0)),
+    ),
+    "an idle transposition": (MOVING, "Transpose", lambda x: tf.transpose(2.0 * x, [0, 1, 2, 3])),
     "repeated borders": (MIRRORED, "MirrorPad", lambda x: tf.pad(x, [[0, 0], [1, 2], [0, 3], [0, 0]], mode="SYMMETRIC")),
     "a reciprocal": (SPELLED, "Reciprocal", lambda x: tf.math.reciprocal(1.0 + tf.abs(x))),
     "a split": (INTEGERS, "Split", lambda x: tf.concat(tf.split(x[:, 0, :, 0], 4, axis=-1)[::-1], 1)),

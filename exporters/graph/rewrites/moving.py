@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Operations that only move values, as slices and concatenations, and what they compute of shapes, as constants."""
 
+import math
 from typing import Any, Final
 
 from edgeferry.exporters.graph.rewrites.rewrite import Operation, Rewrites
@@ -70,7 +71,7 @@ def _sizes(shape: Any) -> list[int] | None:
         return [int(size) for size in np.atleast_1d(value)]
     made = shape.op
     if made.type == "Pack":
-        return [-1 if (size := tf.get_static_value(each)) is None else int(size) for each in made.inputs]
+        return [_size(each) for each in made.inputs]
     if made.type == "ConcatV2":
         parts = [_sizes(each) for each in made.inputs[:-1]]
         return None if None in parts else [size for part in parts if part is not None for size in part]
@@ -78,6 +79,16 @@ def _sizes(shape: Any) -> list[int] | None:
         numbers, of = tf.get_static_value(made.inputs[1]), made.inputs[0].op.inputs[0].shape
         return None if numbers is None or of.rank is None else [-1 if of[int(at)] is None else of[int(at)] for at in numbers]
     return None
+
+
+def _size(computed: Any) -> int:
+    """Return a computed size, or the product of some, -1 where it is not known."""
+    import tensorflow as tf
+
+    if (value := tf.get_static_value(computed)) is not None:
+        return int(value)
+    factors = _sizes(computed.op.inputs[0]) if computed.op.type == "Prod" else None
+    return -1 if factors is None or -1 in factors else math.prod(factors)
 
 
 def untransposed(operation: Operation) -> Any:

@@ -61,6 +61,11 @@ CASES: Final[dict[str, tuple[Rewrites, str, Callable[[Any], Any]]]] = {
         "GatherV2",
         lambda x: tf.reshape(x, tf.concat([tf.gather(tf.shape(x), [0, 1]), [32]], 0)),
     ),
+    "a product of sizes": (
+        MOVING,
+        "Pack",
+        lambda x: tf.reshape(x, tf.stack([tf.shape(x)[0], tf.reduce_prod(tf.gather(tf.shape(x), [1, 2, 3]))])),
+    ),
     "an idle transposition": (MOVING, "Transpose", lambda x: tf.transpose(2.0 * x, [0, 1, 2, 3])),
     "repeated borders": (MIRRORED, "MirrorPad", lambda x: tf.pad(x, [[0, 0], [1, 2], [0, 3], [0, 0]], mode="SYMMETRIC")),
     "a reciprocal": (SPELLED, "Reciprocal", lambda x: tf.math.reciprocal(1.0 + tf.abs(x))),

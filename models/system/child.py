@@ -7,6 +7,7 @@ programs that are not Python functions of edgeferry run in ``subprocesses``.
 
 import multiprocessing
 import os
+import re
 import secrets
 import shutil
 import sys
@@ -27,6 +28,8 @@ from edgeferry.models.system.subprocesses import how_it_ended, kill_group, lifel
 
 # An idle process ends at once when its pipe closes; this is the time its libraries get for their own clean-up.
 GRACE_S: Final = 5.0
+# Runtimes colour their messages for a terminal.
+COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
 # How long a process that is attended to waits for it.
 ATTEND_S: Final = 0.01
 
@@ -205,7 +208,7 @@ def _outcome(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[
         return "raised", missing_package(error) or ChildError(f"{type(error).__name__}: {error}")
     except BaseException as error:  # noqa: BLE001 - the parent reports every error, SystemExit too
         traceback.print_exc()
-        last_line = next((line for line in reversed(str(error).splitlines()) if line.strip()), "")
+        last_line = next((line for line in reversed(COLOURS.sub("", str(error)).splitlines()) if line.strip()), "")
         return "raised", ChildError(f"{type(error).__name__}: {last_line.strip()}")
 
 

@@ -45,7 +45,7 @@ def lack(module):
     raise ModuleNotFoundError("no " + module, name=module)
 
 def fail():
-    raise ValueError("first line\\nthe point\\n")
+    raise ValueError("first line\\n\\x1b[1;31mthe point\\x1b[m\\n")
 
 def leave():
     sys.exit(4)

@@ -47,6 +47,7 @@ def test_an_idx_file_is_found_by_each_of_its_usual_names(tmp_path: Path, name: s
         (gzip.compress(idx(ARRAY))[:-9], "cannot be read"),
         (b"\x1f\x8b\x08 no gzip", "cannot be read"),
     ],
+    ids=["empty", "dimensions", "short", "long", "header", "huge", "cut gzip", "no gzip"],
 )
 def test_a_damaged_idx_file_is_refused(tmp_path: Path, data: bytes, message: str) -> None:
     (tmp_path / "a").write_bytes(data)

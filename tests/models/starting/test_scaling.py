@@ -40,7 +40,7 @@ def scaled_by(*steps: Callable[[Any], Any]) -> keras.Model:
         ([keras.applications.resnet50.preprocess_input], 0, 255),
         ([keras.Sequential([layers.RandomFlip(), layers.RandomZoom(0.1)]), layers.Rescaling(1 / 255)], 0, 255),
     ],
-    ids=str,
+    ids=["255", "127.5", "2", "two", "normalised", "normalised 1", "lambda", "densenet", "resnet50", "augmented"],
 )
 def test_the_range_is_the_one_that_the_models_own_layers_scale(
     steps: list[Callable[[Any], Any]], low: float, high: float
@@ -50,7 +50,7 @@ def test_the_range_is_the_one_that_the_models_own_layers_scale(
     assert (found.colour, found.mean, found.std) == ("rgb", *normalisation_of_range(low, high, 3))
 
 
-@pytest.mark.parametrize("steps", [[], [layers.Rescaling(1 / 255), layers.Rescaling(1 / 255)]], ids=str)
+@pytest.mark.parametrize("steps", [[], [layers.Rescaling(1 / 255), layers.Rescaling(1 / 255)]], ids=["none", "two"])
 def test_where_nothing_is_scaled_as_networks_take_it_the_range_is_not_known(steps: list[Callable[[Any], Any]]) -> None:
     assert not scaling_of(scaled_by(*steps)).is_known
 

@@ -5,10 +5,8 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from edgeferry.benchmarks.parity.rows import Row
-from edgeferry.exporters.format import formats
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.registry import refuse_unknown
-from edgeferry.targets.target import targets
 
 # Outcomes that say nothing against an artifact: another target may have checked it.
 SAY_NOTHING: Final = frozenset({"not run", "unsupported"})
@@ -20,6 +18,10 @@ def check_required(required: Sequence[str], source: str) -> None:
     Raises:
         EdgeError: names where it was found, and what is close to it.
     """
+    # Only a list of requirements needs the registries; the results of a report are read without.
+    from edgeferry.exporters.format import formats
+    from edgeferry.targets.target import targets
+
     for each in required:
         form, at, target = each.partition("@")
         try:
@@ -36,10 +38,20 @@ def unmet(rows: Sequence[Row], required: Sequence[str]) -> Iterator[str]:
     passed, is unsupported or was not run.
     """
     for each in required:
-        form, at, target = each.partition("@")
-        found = [row for row in rows if row.format == form and (not at or row.target == target) and not row.outdated]
-        against = [row for row in found if row.outcome != "passed" and (at or row.outcome not in SAY_NOTHING)]
-        if against:
-            yield f"{each} is required to pass: {against[0].outcome} on {against[0].target}"
-        elif not any(row.outcome == "passed" for row in found):
-            yield f"{each} is required to pass: " + (f"{found[0].outcome}, {found[0].reason}" if found else "it was not checked")
+        short = falling_short(rows, each)
+        if short is None:
+            continue
+        if short and (short[0].outcome not in SAY_NOTHING or "@" in each):
+            yield f"{each} is required to pass: {short[0].outcome} on {short[0].target}"
+        else:
+            yield f"{each} is required to pass: " + (f"{short[0].outcome}, {short[0].reason}" if short else "it was not checked")
+
+
+def falling_short(rows: Sequence[Row], requirement: str) -> tuple[Row, ...] | None:
+    """Return the rows because of which a requirement is not met, none where there is no row for it; None where it is met."""
+    form, at, target = requirement.partition("@")
+    found = [row for row in rows if row.format == form and (not at or row.target == target) and not row.outdated]
+    against = [row for row in found if row.outcome != "passed" and (at or row.outcome not in SAY_NOTHING)]
+    if not against and any(row.outcome == "passed" for row in found):
+        return None
+    return tuple(against or found)

@@ -25,6 +25,7 @@ from edgeferry.commands.arguments import (
     note,
     note_findings,
 )
+from edgeferry.commands.ci import CiFiles, show_on_github, with_ci_files, write_ci_files
 from edgeferry.commands.help import HelpCommand
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.terminal import model_build, progress, report_errors
@@ -41,10 +42,10 @@ PANEL = "Export and check"
 def add_to(app: typer.Typer) -> None:
     """Add these commands."""
     commands: dict[str, Callable[..., None]] = {
-        "export-all": export_all,
+        "export-all": with_ci_files(export_all),
         "export": export,
-        "check": check,
-        "report": report,
+        "check": with_ci_files(check),
+        "report": with_ci_files(report),
         "init": init,
         "validate": validate,
     }
@@ -61,6 +62,7 @@ def export_all(  # noqa: PLR0913, PLR0917 - an argument per option
     required: Required = None,
     *,
     wait: Wait = False,
+    ci_files: CiFiles,
 ) -> None:
     """Export a model to every format and check every artifact.
 
@@ -86,6 +88,7 @@ def export_all(  # noqa: PLR0913, PLR0917 - an argument per option
                     note(f"{each.format} {each.reason}")
             found = checked(spec, place, asked, step, reuse=True)
             _write(found, place)
+        write_ci_files(found, place, ci_files)
     _finish(found, place)
 
 
@@ -118,6 +121,7 @@ def check(  # noqa: PLR0913 - an argument per option
     required: Required = None,
     *,
     wait: Wait = False,
+    ci_files: CiFiles,
 ) -> None:
     """Check the exported artifacts again, without TensorFlow.
 
@@ -134,10 +138,11 @@ def check(  # noqa: PLR0913 - an argument per option
         with progress() as step, owned(place, step, wait=wait):
             found = checked(spec, place, asked, step, reuse=False)
             _write(found, place)
+        write_ci_files(found, place, ci_files)
     _finish(found, place)
 
 
-def report(model: Checked, build: Build = BUILD) -> None:
+def report(model: Checked, build: Build = BUILD, *, ci_files: CiFiles) -> None:
     """Print the last report again and rewrite its files.
 
     Nothing is exported or checked: the table is that of the last `export-all` or `check`. Writes report.html, report.md and
@@ -152,6 +157,7 @@ def report(model: Checked, build: Build = BUILD) -> None:
             _write(last, place, again=True)
         except EdgeError as error:
             note(f"{error} The table below is the last report's all the same. ({error.code})")
+        write_ci_files(last, place, ci_files)
     _finish(last, place)
 
 
@@ -254,5 +260,6 @@ def _finish(found: "Report", place: Path) -> NoReturn:
     from edgeferry.benchmarks.report.terminal import print_table
 
     print_table(found, Console())
+    show_on_github(found)
     typer.echo(f"\n{place / 'report.html'}")
     raise typer.Exit(exit_status(found.rows, found.unmet))

@@ -83,6 +83,11 @@ def test_the_version_is_the_distribution_s(run: Run, wheel: Path) -> None:
     assert (done.returncode, done.stdout) == (0, f"edgeferry {wheel.name.split('-')[1]}\n")
 
 
+def test_pytest_finds_the_plugin(run: Run) -> None:
+    script = "from importlib.metadata import entry_points as found; print(*(each.value for each in found(group='pytest11')))"
+    assert "edgeferry.commands.pytest_plugin" in run("python", "-c", script).stdout.split()
+
+
 @pytest.mark.parametrize(("command", "known"), [("formats", formats), ("targets", targets)])
 def test_it_lists_what_the_checkout_lists(run: Run, command: str, known: Callable[[], dict[str, Any]]) -> None:
     done = run("edgeferry", command, "--json")

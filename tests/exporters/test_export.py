@@ -30,7 +30,7 @@ sys.addaudithook(end)
 @pytest.fixture(autouse=True)
 def _share_child(child: Child, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every export of this module be in one process: importing TensorFlow takes seconds. One that dies is started again."""
-    monkeypatch.setattr("edgeferry.exporters.export.Child", lambda: nullcontext(child))
+    monkeypatch.setattr("edgeferry.exporters.export.Child", lambda **_: nullcontext(child))
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import pytest
 from edgeferry.benchmarks.parity import one_run
 from edgeferry.benchmarks.parity import run as harness
 from edgeferry.benchmarks.parity.bench import open_bench
+from edgeferry.benchmarks.parity.lanes import SideBySide
 from edgeferry.benchmarks.parity.results import RESULTS, SCHEMA
 from edgeferry.benchmarks.parity.run import run_all
 from edgeferry.models.artifact import EXPORTS
@@ -48,7 +49,7 @@ def _counted(steps: list[str]) -> Any:
 def _replaced(monkeypatch: pytest.MonkeyPatch, name: str, run: Any, missing: str | None = None) -> Target:
     """Put another target in a real one's place; run in this process, since a child would find the real one."""
     target = Target(name, "", frozenset({"onnx"}), lambda: missing, run, dict)
-    monkeypatch.setattr(harness, "Child", _HereChild)
+    monkeypatch.setattr(harness, "SideBySide", lambda *how: SideBySide(*how[:3], _HereChild()))
     monkeypatch.setattr(one_run, "run_job", lambda _, job: run(job))
     return target
 

@@ -5,7 +5,6 @@ import json
 import shutil
 import zipfile
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from one_artifact import leave_only
 from onnx import numpy_helper
 
 from edgeferry.benchmarks.parity.bench import open_bench
+from edgeferry.benchmarks.parity.lanes import SideBySide
 from edgeferry.benchmarks.parity.rows import Row, exit_status
 from edgeferry.benchmarks.parity.run import run_all
 from edgeferry.exporters import worker
@@ -57,7 +57,7 @@ GRAPH_FORMATS = tuple(name for name in TARGETS if name != "keras")
 @pytest.fixture(autouse=True)
 def _share_child(child: Child, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every run of this module be in one process: importing TensorFlow takes seconds. One that dies is started again."""
-    monkeypatch.setattr("edgeferry.benchmarks.parity.run.Child", lambda: nullcontext(child))
+    monkeypatch.setattr("edgeferry.benchmarks.parity.run.SideBySide", lambda *how: SideBySide(*how[:3], child))
 
 
 @pytest.fixture

@@ -148,7 +148,7 @@ def build(exported_digits: Any, tmp_path: Path) -> Path:
 def one_child(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let the exports of a test be in one process, started with the test's variables: importing TensorFlow takes seconds."""
     with Child() as child:
-        monkeypatch.setattr("edgeferry.exporters.export.Child", lambda: nullcontext(child))
+        monkeypatch.setattr("edgeferry.exporters.export.Child", lambda **_: nullcontext(child))
         yield
 
 

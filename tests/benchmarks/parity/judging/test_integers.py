@@ -14,6 +14,7 @@ from edgeferry.benchmarks.parity import run as harness
 from edgeferry.benchmarks.parity.bench import open_bench
 from edgeferry.benchmarks.parity.judging.expected import images_to_run
 from edgeferry.benchmarks.parity.judging.integers import compare, expected_integers
+from edgeferry.benchmarks.parity.lanes import SideBySide
 from edgeferry.benchmarks.parity.results import RUNS
 from edgeferry.benchmarks.parity.run import run_all
 from edgeferry.models.artifact import read_artifact, write_manifest
@@ -89,7 +90,7 @@ def _row(build: Path, monkeypatch: pytest.MonkeyPatch, run: Any, steps: list[str
             output: Run = run(job)
             return output
 
-    monkeypatch.setattr(harness, "Child", HereChild)
+    monkeypatch.setattr(harness, "SideBySide", lambda *how: SideBySide(*how[:3], HereChild()))
     target = Target("coral-edgetpu", "", frozenset({"edgetpu"}), lambda: None, run, dict)
     step = (lambda *_: None) if steps is None else (lambda text, *_: steps.append(text))
     rows = run_all(open_bench(build, (target,), step, reuse=steps is not None))

@@ -4,7 +4,6 @@
 import json
 import shutil
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import onnx
 import pytest
 
 from edgeferry.benchmarks.parity.bench import open_bench
+from edgeferry.benchmarks.parity.lanes import SideBySide
 from edgeferry.benchmarks.parity.rows import Row
 from edgeferry.benchmarks.parity.run import run_all
 from edgeferry.models.artifact import files_of, read_artifact, write_manifest
@@ -24,7 +24,7 @@ from edgeferry.targets.target import choose
 
 @pytest.fixture(autouse=True)
 def _share_child(child: Child, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgeferry.benchmarks.parity.run.Child", lambda: nullcontext(child))
+    monkeypatch.setattr("edgeferry.benchmarks.parity.run.SideBySide", lambda *how: SideBySide(*how[:3], child))
 
 
 @pytest.fixture

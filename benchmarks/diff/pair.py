@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-NOT_THE_SAME_IMAGES: Final = "the runs were of different images"
+NO_COMMON_IMAGE: Final = "the runs have no image in common"
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class PairRunner:
                 problems.append(str(error))
         if any(problems):
             return _one_sided(blank, problems, is_absent=absent)
-        return _measured(blank, (runs[0], runs[1]), artifacts, known)
+        return measured(blank, (runs[0], runs[1]), artifacts, known)
 
     def _run(self, folder: Path) -> Run:
         work = Path(tempfile.mkdtemp(dir=self.work))
@@ -82,26 +82,39 @@ def _one_sided(blank: ResultDiff, problems: Sequence[str], *, is_absent: bool) -
     return replace(blank, state="better", reason=f"the new one runs, the old one did not: {old}")
 
 
-def _measured(
+def measured(
     blank: ResultDiff,
     runs: tuple[Run, Run],
     artifacts: tuple[Artifact, Artifact],
     known: "tuple[NDArray[np.int64], Truth | None]",
 ) -> ResultDiff:
-    import numpy as np
-
-    old, new = (probabilities_of(run.scores, artifact.output) for run, artifact in zip(runs, artifacts, strict=True))
-    if old.shape != new.shape or runs[0].image_indices != runs[1].image_indices:
-        return replace(blank, reason=NOT_THE_SAME_IMAGES)
-    finite = [bool(np.isfinite(each).all()) for each in (old, new)]
-    if not all(finite):
-        wrong = ["" if each else "its output is NaN or Inf" for each in finite]
-        return _one_sided(blank, wrong, is_absent=False)
+    """Return how the answers of two runs differ; ``known`` holds the right classes and what they are known by."""
+    problems = [_problem(run, artifact) for run, artifact in zip(runs, artifacts, strict=True)]
+    if any(problems):
+        return _one_sided(blank, problems, is_absent=False)
     right, truth = known
-    indices = runs[1].image_indices
-    answers = compared_answers(old, new, right if indices is None else right[list(indices)], truth)
+    # A slow runtime may run only some of them, and not the same ones every time.
+    ran = [range(len(right)) if run.image_indices is None else run.image_indices for run in runs]
+    common = sorted(set(ran[0]) & set(ran[1]))
+    if not common:
+        return replace(blank, reason=NO_COMMON_IMAGE)
+    old, new = (
+        probabilities_of(run.scores, artifact.output)[[indices.index(image) for image in common]]
+        for run, artifact, indices in zip(runs, artifacts, ran, strict=True)
+    )
+    found = compared_answers(old, new, right[common], truth)
+    answers = replace(found, flips=tuple(replace(flip, image=common[flip.image]) for flip in found.flips))
     times = [
         statistics.median(run.latencies_ms) if run.latencies_ms and not run.environment.get("software_gpu") else None
         for run in runs
     ]
     return replace(blank, answers=answers, old_latency_ms=times[0], new_latency_ms=times[1])
+
+
+def _problem(run: Run, artifact: Artifact) -> str:
+    """Return why scores are no answers, or nothing."""
+    import numpy as np
+
+    if run.scores.ndim != 2 or run.scores.shape[1] != len(artifact.labels):
+        return f"its output is of shape {run.scores.shape}; expected {len(artifact.labels)} classes for every image"
+    return "" if np.isfinite(run.scores).all() else "its output is NaN or Inf; expected numbers"

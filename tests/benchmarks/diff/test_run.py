@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Final
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from rich.console import Console
 
+from edgeferry.benchmarks.diff.pair import measured
 from edgeferry.benchmarks.diff.result import BuildDiff, ResultDiff
 from edgeferry.benchmarks.diff.run import diff
 from edgeferry.benchmarks.parity.rows import cleaned
@@ -22,7 +24,7 @@ from edgeferry.models.exports import Export, Exports, write_exports
 from edgeferry.models.reference import FACTS, REFERENCE
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.places import ROOT
-from edgeferry.targets.target import choose
+from edgeferry.targets.target import Run, choose
 
 FORMATS: Final = ("onnx-float32", "tflite-float32")
 
@@ -92,6 +94,24 @@ def test_a_file_that_no_longer_runs_is_worse(builds: tuple[Path, Path]) -> None:
     (folder / artifact.main_file).write_bytes(b"no model")
     write_manifest(replace(artifact, files=files_of(folder)), folder)
     assert onnx_result(found(builds)).state == "worse"
+
+
+def test_runs_of_other_images_are_compared_on_those_in_common() -> None:
+    artifact = SimpleNamespace(labels=("a", "b"), output="probabilities")
+    old = Run(np.eye(2, dtype=np.float32)[[0, 1, 0, 0]], None, (), 1, 1)
+    new = Run(np.eye(2, dtype=np.float32)[[1, 1]], None, (), 1, 1, image_indices=(3, 1))
+    blank = ResultDiff("tflite-int8", "tflite-2.5", "not compared", "")
+    answers = measured(blank, (old, new), (artifact, artifact), (np.array([0, 1, 0, 0]), "labels")).answers
+    assert answers is not None
+    assert (answers.images, answers.only_old, [flip.image for flip in answers.flips]) == (2, 1, [3])
+
+
+def test_an_output_that_is_no_number_is_worse() -> None:
+    artifact = SimpleNamespace(labels=("a", "b"), output="probabilities")
+    old = Run(np.eye(2, dtype=np.float32), None, (), 1, 1)
+    blank = ResultDiff("tflite-int8", "litert", "not compared", "")
+    found = measured(blank, (old, replace(old, scores=old.scores * np.nan)), (artifact, artifact), (np.array([0, 1]), "labels"))
+    assert (found.state, "NaN" in found.reason) == ("worse", True)
 
 
 def test_a_format_whose_export_fails_now_is_worse(builds: tuple[Path, Path]) -> None:

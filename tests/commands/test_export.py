@@ -164,6 +164,18 @@ def test_a_check_needs_no_framework_that_exports(digits: Any, few: Path, tmp_pat
     assert "2 passed" in done.stdout
 
 
+def test_a_report_is_written_for_ci_systems_and_shown_by_github(digits: Any, few: Path) -> None:
+    files = ("--junit", few / "junit.xml", "--gitlab", few / "gitlab.json", "--summary", few / "summary.md")
+    required = ("--require", "tflite-float32@litert", "--require", "tflite-float32@tflite-runtime")
+    github = {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(few / "step.md")}
+    done = _run("check", digits.path, "--build", few, *ONE, *required, *files, cwd=few, **github)
+    assert done.returncode == 1
+    assert '<testcase classname="litert" name="tflite-float32"' in (few / "junit.xml").read_text()
+    assert [each["severity"] for each in json.loads((few / "gitlab.json").read_text())] == ["critical"]
+    assert (few / "step.md").read_text() == (few / "summary.md").read_text() + "\n"
+    assert "::error title=digits%3A not met::tflite-float32@tflite-runtime is required to pass" in done.stdout
+
+
 def test_report_prints_the_last_table_again(digits: Any, few: Path) -> None:
     (few / "digits" / "report.html").unlink()
     done = _run("report", digits.path, "--build", few, cwd=few)

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
-from edgeferry.benchmarks.parity.rows import Report
+from edgeferry.benchmarks.parity.rows import NO_TARGET, Report
 from edgeferry.benchmarks.report.ci.case import Case, cases_of
 from edgeferry.benchmarks.report.ci.output import CiOutput
 from edgeferry.models.system.files import digest
@@ -28,8 +28,9 @@ def report_as_code_quality(report: Report, build: Path) -> str:
 
 
 def _finding(case: Case, model: str, build: Path) -> dict[str, Any]:
+    where = case.format if case.target == NO_TARGET else f"{case.format} on {case.target}"
     return {
-        "description": f"{plain(model)}: {case.format} on {case.target}: {case.message}",
+        "description": f"{plain(model)}: {where}: {case.message}",
         "check_name": case.code or f"edgeferry {case.outcome}",
         # The same finding in two jobs has the same fingerprint, whatever its numbers.
         "fingerprint": digest([plain(model), case.format, case.target, case.outcome, case.code]),

@@ -10,7 +10,6 @@ import json
 import os
 import random
 import re
-import resource
 import shutil
 import signal
 import sys
@@ -21,6 +20,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
+
+import psutil
 
 from edgeferry.models.system.errors import EdgeError
 
@@ -253,7 +254,8 @@ def main(kind: str, count: int, seed: int, folder: Path) -> dict[str, Any]:
             if not each.startswith(("read", "refused")):
                 wrong.append(f"{number}: {each}")
                 shutil.copyfile(path, folder / f"wrong-{number}{suffix}")
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Not getrusage's: that begins with the memory of the process that started this one.
+    own = psutil.Process().memory_info().rss // 1024
     facts = {
         "kind": kind,
         "files": count,

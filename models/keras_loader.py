@@ -3,7 +3,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 from edgeferry.models.config.spec import ModelSpec
 from edgeferry.models.loading import bounds
 from edgeferry.models.loading.channel import with_channel
+from edgeferry.models.loading.custom_classes import CustomClasses
+from edgeferry.models.loading.custom_module import OPTION, imported_classes
 from edgeferry.models.loading.facts import check_against
 from edgeferry.models.loading.file_check import HDF5_SUFFIXES, check_file
 from edgeferry.models.loading.float32 import in_float32
@@ -38,7 +40,7 @@ def loaded_classifier(spec: ModelSpec) -> Loaded:
     Raises:
         EdgeError: it cannot be loaded, or is not the classifier that the config describes.
     """
-    loaded = load(spec.model)
+    loaded = load(spec.model, spec.code)
     check_against(loaded, spec)
     return loaded
 
@@ -52,25 +54,27 @@ def classifier(spec: ModelSpec) -> "keras.Model":
     return loaded_classifier(spec).model
 
 
-def load_model(path: Path) -> "keras.Model":
-    """Return the Keras model of a file, for inference, in the form that ``load`` brings it into.
+def load_model(path: Path, code: str | None = None) -> "keras.Model":
+    """Return the Keras model of a file, for inference, in the form that ``load`` brings it into; ``code`` is as there.
 
     Raises:
         EdgeError: the file is absent, damaged or of another kind, or needs code to load.
     """
-    return load(path).model
+    return load(path, code).model
 
 
-def load(path: Path) -> Loaded:
+def load(path: Path, code: str | None = None) -> Loaded:
     """Return the model of a ``.keras`` or ``.h5`` file or a SavedModel folder, for inference, and what was changed in it.
 
     One that Keras 2 saved is built again. A single input or output in a dict or list is taken out of it, other precisions become
     float32, images without a channel get one, one sigmoid becomes two classes, and names that cannot be traced are changed.
+    ``code`` is a custom module, which is run: the model may use the classes that it registers, but no Lambda.
 
     Raises:
-        EdgeError: the file is absent, damaged or of another kind, or needs code to load.
+        EdgeError: the file is absent, damaged or of another kind, or needs code to load; the custom module cannot be imported.
     """
-    version = check_file(path)
+    if code is None:
+        version = check_file(path)
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     import keras
 
@@ -79,8 +83,11 @@ def load(path: Path) -> Loaded:
             "EF-keras-backend",
             f"Keras runs on {keras.backend.backend()!r}; the exporters need 'tensorflow'. Unset KERAS_BACKEND.",
         )
+    own = {} if code is None else imported_classes(code)
+    if code is not None:
+        version = check_file(path, CustomClasses(code, {*own, *keras.saving.get_custom_objects()}))
     with _limited(path):
-        return _in_form(_saved(path, version), path)
+        return _in_form(_saved(path, version, own), path)
 
 
 @contextmanager
@@ -127,18 +134,18 @@ def _in_form(read: Loaded, path: Path) -> Loaded:
     return loaded
 
 
-def _saved(path: Path, version: str) -> Loaded:
+def _saved(path: Path, version: str, own: Mapping[str, Any]) -> Loaded:
     """Return what a file or a SavedModel folder holds, by whichever way it was saved."""
     if path.is_dir():
         return load_saved_model(path)
-    return Loaded(_read(path)) if version.startswith("3") else rebuilt(path, version)
+    return Loaded(_read(path, own)) if version.startswith("3") else rebuilt(path, version)
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path, own: Mapping[str, Any]) -> Any:
     import keras
 
     try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
+        return keras.saving.load_model(path, custom_objects=dict(own), compile=False, safe_mode=True)
     except Exception as error:
         advice = " Save it as .keras: the older .h5 loses parts of some models." if path.suffix in HDF5_SUFFIXES else ""
         raise EdgeError("EF-model-load", f"{path}: Keras {keras.__version__} cannot load it: {_cause(error)}{advice}") from error
@@ -161,7 +168,13 @@ def _cause(error: Exception) -> str:
     text = " ".join(str(error).split()).rpartition("Exception encountered: ")[2]
     unknown = re.search(r"(?:Could not locate (?:class|function)|Could not deserialize|Unknown layer:) '([^']+)'", text)
     if unknown:
-        return f"it uses {unknown[1]!r}, which is not Keras's own; build the model from Keras layers."
+        return (
+            f"it uses {unknown[1]!r}, which is not Keras's own; build the model from Keras layers, or name the file that "
+            f"registers it: {OPTION} my_layers.py."
+        )
     if "activation function" in text:
-        return "it uses an activation function that is not Keras's own; name one of Keras's, such as 'relu'."
+        return (
+            "it uses an activation function that is not Keras's own; name one of Keras's, such as 'relu', or name the file that "
+            f"registers it: {OPTION} my_layers.py."
+        )
     return text.rstrip(".") + "." if len(text) < 200 else text[:200] + "…"

@@ -9,6 +9,7 @@ from typing import Any, Final
 from edgeferry.models.audit.finding import AuditFinding, findings_of
 from edgeferry.models.config.spec import ModelSpec
 from edgeferry.models.images import find_images
+from edgeferry.models.loading.custom_module import KEY, module_digest
 from edgeferry.models.loading.file_check import check_file
 from edgeferry.models.preprocessing import Preprocessing, preprocessing_of
 from edgeferry.models.system.closure import CodeDigests
@@ -98,6 +99,7 @@ def config_digests(spec: ModelSpec, sha256: Sha256 = sha256_of) -> dict[str, str
     return {
         "model.labels": digest(spec.labels),
         "model.output": digest(spec.output),
+        KEY: (spec.custom_module and module_digest(spec.custom_module, sha256)) or ABSENT,
         "input": digest(asdict(spec.preprocessing)),
         "data.golden": images(spec.golden),
         "data.calibration": images(spec.calibration),

@@ -6,9 +6,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from edgeferry.models.keras_loader import load_model
+from edgeferry.models.loading.custom_module import OPTION
+from edgeferry.models.system.errors import EdgeError
 from edgeferry.targets.host import nvidia
 from edgeferry.targets.host.installed import installs, needs, no_cuda, pip_installs, runtime, versions
-from edgeferry.targets.target import Job, Run, Session, Target, Unsupported
+from edgeferry.targets.target import Absent, Job, Run, Session, Target, Unsupported
 from edgeferry.targets.timing import run_of, timed
 
 if TYPE_CHECKING:
@@ -66,7 +68,7 @@ def _loaded(job: Job) -> Callable[[Any], Any]:
     import tensorflow as tf
 
     if job.artifact.kind == "keras":
-        model = load_model(job.main_file)
+        model = _model(job)
         # Not predict(), which spends milliseconds per call on its own loop.
         # Traced for one image; batches of all sizes share a second trace.
         compiled: Callable[[Any], Any] = tf.function(lambda image: model(image, training=False), reduce_retracing=True)
@@ -78,6 +80,15 @@ def _loaded(job: Job) -> Callable[[Any], Any]:
         return scores
 
     return predict
+
+
+def _model(job: Job) -> Any:
+    try:
+        return load_model(job.main_file, job.code)
+    except EdgeError as error:
+        if error.code != "EF-model-custom-class" or job.code is not None:
+            raise
+        raise Absent(error.code, f"its Keras file needs code that is run only where {OPTION} names it") from None
 
 
 TARGETS = (

@@ -34,7 +34,7 @@ class Job:
     until the times are stable: just-in-time compilers make a runtime faster for a second. ``reference`` is the reference's folder
     where the run is to be judged: then some images also run in batches, and an endpoint is sent whole files. Where only some
     images can run, its order says which. ``asks_for_quiet`` is true where other jobs run at the same time, so that it asks for a
-    quiet machine (``edgeferry.targets.quiet``) before it times.
+    quiet machine (``edgeferry.targets.quiet``) before it times. ``code`` is a custom module that a Keras file may run.
     """
 
     folder: Path
@@ -47,6 +47,7 @@ class Job:
     settle_s: float = 0.0
     reference: Path | None = None
     asks_for_quiet: bool = False
+    code: str | None = None
 
     @property
     def artifact(self) -> Artifact:

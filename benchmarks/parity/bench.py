@@ -32,6 +32,7 @@ class Bench:
     ``reuse`` uses earlier results of the same files and code; ``formats`` names those to check, empty for all that were exported.
     ``targets_named`` is true where the user named the targets.
     ``child`` is the process that runs them, where it is to be used again; without it every target has one of its own.
+    ``code`` is a custom module that the Keras model may run.
     """
 
     build: Path
@@ -44,6 +45,7 @@ class Bench:
     formats: tuple[str, ...] = ()
     targets_named: bool = False
     child: Child | None = None
+    code: str | None = None
 
     @property
     def sha256(self) -> Sha256:

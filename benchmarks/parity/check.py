@@ -28,11 +28,12 @@ from edgeferry.targets.target import choose
 
 @dataclass(frozen=True)
 class Scope:
-    """What a user asks to be checked: formats and targets by name, none for all; and what has to pass."""
+    """What a user asks to be checked: formats and targets by name, none for all; what has to pass; and a custom module to run."""
 
     formats: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
+    code: str | None = None
 
 
 def checked(spec: ModelSpec | None, place: Path, asked: Scope, step: Step, *, reuse: bool) -> Report:
@@ -48,7 +49,7 @@ def checked(spec: ModelSpec | None, place: Path, asked: Scope, step: Step, *, re
     refuse_unknown_scope(spec, asked)
     own = None if spec is None else set_by_config(spec)
     bench = open_bench(place, choose(asked.targets or None), step, reuse=reuse, tolerances=own)
-    bench = replace(bench, formats=asked.formats, targets_named=bool(asked.targets))
+    bench = replace(bench, formats=asked.formats, targets_named=bool(asked.targets), code=asked.code)
     if spec is not None and not reuse:
         _refuse_changed(spec, bench.reference)
     rows = run_all(bench)

@@ -51,6 +51,7 @@ def run_one(bench: Bench, artifact: Artifact, target: Target, lane: Lane) -> Ran
         work,
         reference=bench.build / REFERENCE,
         asks_for_quiet=lane.is_shared,
+        code=bench.code,
     )
     log = work / "run.log"
     log.unlink(missing_ok=True)

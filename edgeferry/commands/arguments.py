@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Arguments and options that several commands take, and the model and build folder that they name."""
 
+import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,6 +40,13 @@ Images = Annotated[
     typer.Option(
         metavar="FOLDER",
         help="Where there is no config yet: a folder of photographs, one folder per label, or without labels, to write it from.",
+    ),
+]
+CustomModule = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Code that the model needs, which is run: a Python file that registers Keras classes, or a package, keras_hub.",
     ),
 ]
 Checked = Annotated[
@@ -81,14 +90,58 @@ def note_findings(findings: "tuple[AuditFinding, ...]", *, notes: bool = False) 
             note(f"{'warning: ' if each.severity == 'warning' else ''}{each.sentence} ({each.code})")
 
 
-def config_of(model: str, build: Path = BUILD, images: Path | None = None) -> "ModelSpec":
+def code_of(custom_module: str | None) -> str | None:
+    """Return the custom module that a user names; that it is code which runs is printed on stderr.
+
+    Raises:
+        EdgeError: there is no such file or package.
+    """
+    from edgeferry.models.loading.custom_module import OPTION, refuse_absent, said_of
+    from edgeferry.models.loading.custom_module import custom_module as resolved
+
+    if custom_module is None:
+        return None
+    module = resolved(custom_module, Path.cwd(), OPTION)
+    refuse_absent(module)
+    note(said_of(module))
+    return module
+
+
+def config_of(model: str, build: Path = BUILD, images: Path | None = None, code: str | None = None) -> "ModelSpec":
     """Return the config of the model a user names; what is assumed in one that is written now is printed on stderr."""
     from edgeferry.models.config.locate import find_config
 
-    return find_config(model, note, build, images)
+    return find_config(model, note, build, images, code)
 
 
-def config_to_export(model: str, build: Path, images: Path | None = None, required: "list[str] | None" = None) -> "ModelSpec":
+def config_to_load(model: str, build: Path, images: Path | None, custom_module: str | None) -> "ModelSpec":
+    """Return the config of a model that will be loaded, with the code that a user lets it run.
+
+    Raises:
+        EdgeError: the config names code, and the user does not.
+    """
+    from edgeferry.models.loading.custom_module import KEY, OPTION
+
+    code = code_of(custom_module)
+    spec = config_of(model, build, images, code)
+    if code is not None:
+        return replace(spec, custom_module=code, runs_custom_module=True)
+    if spec.custom_module is not None:
+        raise EdgeError(
+            "EF-custom-module-unnamed",
+            f"{spec.path}: {KEY} names code, which is run only where the command names it too: read it, and add "
+            f"{OPTION} {shlex.quote(spec.custom_module)}.",
+        )
+    return spec
+
+
+def config_to_export(
+    model: str,
+    build: Path,
+    images: Path | None = None,
+    required: "list[str] | None" = None,
+    custom_module: str | None = None,
+) -> "ModelSpec":
     """Return the config of the model a user names; where there was none, end with status 0: a starter is what was made.
 
     Not so where results are required: there are none.
@@ -96,7 +149,7 @@ def config_to_export(model: str, build: Path, images: Path | None = None, requir
     from edgeferry.models.config.locate import StarterError
 
     try:
-        return config_of(model, build, images)
+        return config_to_load(model, build, images, custom_module)
     except StarterError as written:
         if required:
             raise

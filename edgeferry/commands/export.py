@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The commands that export a model, check its artifacts and report."""
 
+import shlex
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from edgeferry.commands.arguments import (
     BUILD,
     Build,
     Checked,
+    CustomModule,
     Formats,
     Images,
     Model,
@@ -20,8 +22,9 @@ from edgeferry.commands.arguments import (
     Targets,
     Wait,
     build_to_read,
-    config_of,
+    code_of,
     config_to_export,
+    config_to_load,
     note,
     note_findings,
 )
@@ -60,6 +63,7 @@ def export_all(  # noqa: PLR0913, PLR0917 - an argument per option
     formats: Formats = None,
     targets: Targets = None,
     required: Required = None,
+    custom_module: CustomModule = None,
     *,
     wait: Wait = False,
     ci_files: CiFiles,
@@ -76,9 +80,9 @@ def export_all(  # noqa: PLR0913, PLR0917 - an argument per option
     from edgeferry.models.system.process.owner import owned
 
     with report_errors():
-        spec = config_to_export(model, build, images, required)
+        spec = config_to_export(model, build, images, required, custom_module)
         place = model_build(build, spec.name)
-        asked = Scope(tuple(formats or ()), tuple(targets or ()), tuple(required or ()))
+        asked = Scope(tuple(formats or ()), tuple(targets or ()), tuple(required or ()), spec.code)
         refuse_unknown_scope(spec, asked)
         with progress() as step, owned(place, step, wait=wait):
             exports = export_formats(spec, place, tuple(formats or ()) or None, step)
@@ -92,7 +96,15 @@ def export_all(  # noqa: PLR0913, PLR0917 - an argument per option
     _finish(found, place)
 
 
-def export(model: Model, images: Images = None, build: Build = BUILD, formats: Formats = None, *, wait: Wait = False) -> None:
+def export(  # noqa: PLR0913 - an argument per option
+    model: Model,
+    images: Images = None,
+    build: Build = BUILD,
+    formats: Formats = None,
+    custom_module: CustomModule = None,
+    *,
+    wait: Wait = False,
+) -> None:
     """Export a model, without checking its artifacts.
 
     Artifacts that are up to date are kept. Status 1: an export failed.
@@ -102,7 +114,7 @@ def export(model: Model, images: Images = None, build: Build = BUILD, formats: F
     from edgeferry.models.system.process.owner import owned
 
     with report_errors():
-        spec = config_to_export(model, build, images)
+        spec = config_to_export(model, build, images, custom_module=custom_module)
         place = model_build(build, spec.name)
         with progress() as step, owned(place, step, wait=wait):
             exports = export_formats(spec, place, tuple(formats or ()) or None, step)
@@ -113,12 +125,13 @@ def export(model: Model, images: Images = None, build: Build = BUILD, formats: F
             raise typer.Exit(1)
 
 
-def check(  # noqa: PLR0913 - an argument per option
+def check(  # noqa: PLR0913, PLR0917 - an argument per option
     model: Checked,
     build: Build = BUILD,
     formats: Formats = None,
     targets: Targets = None,
     required: Required = None,
+    custom_module: CustomModule = None,
     *,
     wait: Wait = False,
     ci_files: CiFiles,
@@ -134,7 +147,7 @@ def check(  # noqa: PLR0913 - an argument per option
 
     with report_errors():
         spec, place = build_to_read(model, build)
-        asked = Scope(tuple(formats or ()), tuple(targets or ()), tuple(required or ()))
+        asked = Scope(tuple(formats or ()), tuple(targets or ()), tuple(required or ()), code_of(custom_module))
         with progress() as step, owned(place, step, wait=wait):
             found = checked(spec, place, asked, step, reuse=False)
             _write(found, place)
@@ -171,6 +184,7 @@ def init(
             help="The model's labels in its order: one per line ('0 cat' too), or JSON. Default: those of the images' folders.",
         ),
     ] = None,
+    custom_module: CustomModule = None,
     *,
     force: Annotated[bool, typer.Option("--force", help="Replace a config that is there.")] = False,
 ) -> None:
@@ -188,11 +202,12 @@ def init(
     with report_errors():
         if labels is not None and images is None:
             raise EdgeError("EF-init-labels", "--labels needs --images; without images, name the file in the starter config.")
+        code = code_of(custom_module)
         named = Path(model).expanduser()
         place = named.parent.resolve() / named.name
         place = unpacked(place) if is_archive(place) else place
         if images is None:
-            path, assumed = call_quietly(partial(write_starter, place, replaces=force))
+            path, assumed = call_quietly(partial(write_starter, place, replaces=force, code=code))
             _note_starter(
                 path, assumed, f"edit it, or write one that works with `edgeferry init {model} --images FOLDER --force`"
             )
@@ -201,9 +216,15 @@ def init(
             step(f"looking at the photographs in {images}, and at what the model predicts for them")
             folder = images.expanduser().resolve()
             path, assumed = call_quietly(
-                partial(write_config, place, folder, labels and labels.expanduser().absolute(), replaces=force)
+                partial(write_config, place, folder, labels and labels.expanduser().absolute(), replaces=force, code=code)
             )
-        _note_starter(path, assumed, f"next: edgeferry export-all {path}")
+        _note_starter(path, assumed, f"next: edgeferry export-all {path}{_option_of(code)}")
+
+
+def _option_of(code: str | None) -> str:
+    from edgeferry.models.loading.custom_module import OPTION
+
+    return "" if code is None else f" {OPTION} {shlex.quote(code)}"
 
 
 def _note_starter(path: Path, assumed: tuple[str, ...], next_: str) -> None:
@@ -213,7 +234,7 @@ def _note_starter(path: Path, assumed: tuple[str, ...], next_: str) -> None:
     typer.echo(next_)
 
 
-def validate(model: Model) -> None:
+def validate(model: Model, custom_module: CustomModule = None) -> None:
     """Check a config, its images and its model; write nothing.
 
     Reads the TOML file and the images it names, and compares the Keras model's predictions with the labels of the golden images.
@@ -225,7 +246,7 @@ def validate(model: Model) -> None:
     from edgeferry.models.system.child import call_quietly
 
     with report_errors(), TemporaryDirectory() as folder:
-        spec = config_of(model)
+        spec = config_to_load(model, BUILD, None, custom_module)
         made = call_quietly(make_reference, spec, Path(folder) / REFERENCE)
         note_findings(made.findings, notes=True)
         known = made.accuracy is not None

@@ -4,6 +4,7 @@
 import re
 import shlex
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -27,11 +28,17 @@ class StarterError(EdgeError):
     """A starter config was written, and nothing else can be done before somebody adds images to it."""
 
 
-def find_config(model: str, note: Callable[[str], None], build: Path = Path("build"), images: Path | None = None) -> ModelSpec:
+def find_config(
+    model: str,
+    note: Callable[[str], None],
+    build: Path = Path("build"),
+    images: Path | None = None,
+    code: str | None = None,
+) -> ModelSpec:
     """Return the config of a TOML file, of the one next to a Keras file, or of a model known by name, which is made in ``build``.
 
     Where there is none, one is written: for the photographs in the folder ``images``, else a starter. ``note`` is called with
-    each line a user should read: the file that was written, and what it assumes.
+    each line a user should read: the file that was written, and what it assumes. ``code`` is a custom module to run then.
 
     Raises:
         EdgeError: nothing is named, there is no such file, it is of another kind, or its config names other images.
@@ -54,7 +61,7 @@ def find_config(model: str, note: Callable[[str], None], build: Path = Path("bui
         return _with_images(_noted(read_spec(config), note), images)
     if not place.exists():
         raise EdgeError("EF-model-missing", f"{place}: there is no such file{_hint(path)}; {EXPECTED}.")
-    return _started(place, note) if images is None else _from_photographs(place, images, note)
+    return _started(place, note, code) if images is None else _from_photographs(place, images, note, code)
 
 
 def _config_there(place: Path) -> Path | None:
@@ -81,10 +88,10 @@ def _with_images(spec: ModelSpec, images: Path | None) -> ModelSpec:
     return with_these_images(spec, images)
 
 
-def _from_photographs(model: Path, images: Path, note: Callable[[str], None]) -> ModelSpec:
+def _from_photographs(model: Path, images: Path, note: Callable[[str], None], code: str | None) -> ModelSpec:
     from edgeferry.models.named.named import config_of_photographs
 
-    return config_of_photographs(model, images, note)
+    return config_of_photographs(model, images, note, code)
 
 
 def config_of_same_name(spec: ModelSpec, recorded: object) -> Path | None:
@@ -129,11 +136,11 @@ def _names() -> list[str]:
     return [DIGITS.stem, *sorted(named_models(), key=lambda name: (not name.islower(), name))]
 
 
-def _started(model: Path, note: Callable[[str], None]) -> ModelSpec:
+def _started(model: Path, note: Callable[[str], None], code: str | None) -> ModelSpec:
     from edgeferry.models.config.starter import write_starter
     from edgeferry.models.system.child import call_quietly
 
-    path, assumed = call_quietly(write_starter, model)
+    path, assumed = call_quietly(partial(write_starter, model, code=code))
     for each in assumed:
         note(f"assumed: {each}")
     spec = _noted(read_spec(path), note)

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from edgeferry.models.config.labels import UTF_8, labels_of
 from edgeferry.models.config.table import Table
+from edgeferry.models.loading.custom_module import KEY, custom_module
 from edgeferry.models.preprocessing import Preprocessing
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.tf_resize import METHODS
@@ -61,6 +62,7 @@ class ModelSpec:
     ``tolerances`` holds what the config sets itself: (format, key, value), the keys those of TOLERANCE_KEYS. ``format_options``
     holds the tables below ``[export]`` by name, each as JSON: which keys they may have, the formats know. ``required`` names the
     results that have to pass, 'FORMAT' or 'FORMAT@TARGET'. ``labels_numbered`` is set where numbers were taken off the labels.
+    ``custom_module`` is code that the model needs; it is run only where ``runs_custom_module`` is set, which a command does.
     """
 
     name: str
@@ -79,6 +81,13 @@ class ModelSpec:
     tolerances: tuple[tuple[str, str, float], ...] = ()
     required: tuple[str, ...] = ()
     labels_numbered: bool = False
+    custom_module: str | None = None
+    runs_custom_module: bool = False
+
+    @property
+    def code(self) -> str | None:
+        """Return the custom module that may be run, or None."""
+        return self.custom_module if self.runs_custom_module else None
 
     def export_table(self, name: str) -> dict[str, Any]:
         """Return the table ``[export.<name>]``, empty where there is none."""
@@ -106,6 +115,7 @@ def read_spec(path: Path) -> ModelSpec:
         labels_numbered=labels[1],
         output=model.choice("output", OUTPUTS, "auto"),
         trained_by=_trained_by(model),
+        custom_module=_custom_module(model),
         preprocessing=_preprocessing(table.table("input")),
         golden=data.path("golden"),
         calibration=data.path("calibration") if data.has("calibration") else None,
@@ -156,6 +166,12 @@ def _trained_by(model: Table) -> str | None:
             f"is {module!r}; expected a module of the models folder, such as 'edgeferry.models.digits'",
         )
     return module or None
+
+
+def _custom_module(model: Table) -> str | None:
+    if not model.has("custom_module"):
+        return None
+    return custom_module(model.text("custom_module"), model.file.parent, f"{model.file}: {KEY}")
 
 
 def _preprocessing(table: Table) -> Preprocessing:

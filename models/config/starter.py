@@ -12,7 +12,9 @@ from edgeferry.models.config.labels import UTF_8, without_numbers
 from edgeferry.models.config.spec import ModelSpec, config_beside, normalisation_of_range
 from edgeferry.models.config.teachable_machine import LABELS, MODEL
 from edgeferry.models.diagnosis.readings import input_lines
+from edgeferry.models.image_lists import place_of
 from edgeferry.models.keras_loader import load
+from edgeferry.models.loading.custom_module import SOURCE
 from edgeferry.models.loading.facts import check_classifier
 from edgeferry.models.loading.file_check import check_file
 from edgeferry.models.loading.loaded import Loaded
@@ -45,18 +47,20 @@ class Preparation:
         return normalisation_of_range(low, high, channels)
 
 
-def write_starter(model: Path, *, replaces: bool = False) -> tuple[Path, tuple[str, ...]]:
+def write_starter(model: Path, *, replaces: bool = False, code: str | None = None) -> tuple[Path, tuple[str, ...]]:
     """Return the TOML file that was written next to a model, and what it assumes.
 
-    ``replaces`` says whether one that is there is replaced.
+    ``replaces`` says whether one that is there is replaced; ``code`` is a custom module to run.
 
     Raises:
         EdgeError: the model cannot be loaded or is no image classifier, or the TOML file exists already.
     """
-    check_file(model)
+    if code is None:
+        # Before Keras is imported; else its classes are known only after that.
+        check_file(model)
     path = config_beside(model)
     refuse_existing([] if replaces else [path])
-    loaded = load(model)
+    loaded = load(model, code)
     check_classifier(loaded, model)
     prepared = preparation_of(model)
     assumed = tuple(_assumed(loaded, model, prepared))
@@ -71,6 +75,7 @@ def write_starter(model: Path, *, replaces: bool = False) -> tuple[Path, tuple[s
         golden=path.with_name("golden"),
         calibration=path.with_name("calibration"),
         output="logits" if loaded.single_logit else "auto",
+        custom_module=code,
     )
     labels = _labels(path, _classes(loaded))
     write_whole(path, starter_text(spec, labels, assumed))
@@ -99,11 +104,20 @@ def starter_text(spec: ModelSpec, labels: str, assumed: Sequence[str]) -> str:
     return (
         f"# The config of {line_of(spec.model.name)}. Every key is described in docs/config.md.\n{notes}"
         f'[model]\nname = "{spec.name}"\nfile = {toml_text(spec.model.name)}\nlabels = {labels}\n'
-        f"{output}\n"
+        f"{output}{_custom_module(spec)}\n"
         f'[input]\nshape = [{how.height}, {how.width}, {how.channels}]\ncolour = "{how.colour}"\n'
         f'{"".join(f"{line}{chr(10)}" for line in scaling)}resize = "{how.resize}"\nfit = "{how.fit}"\n\n'
         f"[data]\n{''.join(f'{key} = {toml_text(path.name)}{chr(10)}' for key, path in data if path)}"
     )
+
+
+def _custom_module(spec: ModelSpec) -> str:
+    """Return the line of a custom module, a file relative to the config's folder."""
+    module = spec.custom_module
+    if module is None:
+        return ""
+    text = place_of(Path(module), spec.path.parent.resolve()) if module.endswith(SOURCE) else module
+    return f"custom_module = {toml_text(text)}\n"
 
 
 def toml_name(model: Path) -> str:

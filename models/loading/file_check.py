@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edgeferry.models.loading import bounds
+from edgeferry.models.loading.custom_classes import CustomClasses, refused_class, refused_lambda
 from edgeferry.models.system.errors import EdgeError
 
 # Keras recognises the two kinds of file by their suffix.
@@ -31,8 +32,10 @@ SAVED_MODEL: Final = "saved_model.pb"
 ZIP_MAGIC: Final = b"PK\x03\x04"
 
 
-def check_file(path: Path) -> str:
+def check_file(path: Path, own: CustomClasses | None = None) -> str:
     """Return the version of Keras that saved a model, '' for a SavedModel; refuse a file that is not whole, without Keras.
+
+    ``own`` are the classes that a custom module brings.
 
     Raises:
         EdgeError: the message names what the file is instead.
@@ -57,9 +60,9 @@ def check_file(path: Path) -> str:
         magic = file.read(8)
     if magic == HDF5_MAGIC:
         _check_suffix(path, HDF5_SUFFIXES)
-        return _check_hdf5(path)
+        return _check_hdf5(path, own)
     if magic.startswith(ZIP_MAGIC):
-        version = _check_zip(path)
+        version = _check_zip(path, own)
         _check_suffix(path, ZIP_SUFFIXES)
         return version
     raise EdgeError(
@@ -68,7 +71,7 @@ def check_file(path: Path) -> str:
     )
 
 
-def _check_zip(path: Path) -> str:
+def _check_zip(path: Path, own: CustomClasses | None) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             bounds.check_zip(archive, path)
@@ -86,7 +89,7 @@ def _check_zip(path: Path) -> str:
             "EF-model-file-kind",
             f"{path}: is a zip file without config.json, so not a Keras model; expected one saved with model.save('my.keras').",
         )
-    _check_config(config, path)
+    _check_config(config, path, own)
     return _version(version)
 
 
@@ -100,7 +103,7 @@ def _check_weights(archive: zipfile.ZipFile, path: Path) -> None:
                 bounds.check_hdf5(file, each.compress_size, path)
 
 
-def _check_hdf5(path: Path) -> str:
+def _check_hdf5(path: Path, own: CustomClasses | None) -> str:
     import h5py
 
     try:
@@ -112,7 +115,7 @@ def _check_hdf5(path: Path) -> str:
         raise EdgeError("EF-model-damaged", f"{path}: is damaged or cut short ({error}); save the model again.") from None
     if config is None:
         raise EdgeError("EF-model-incomplete", f"{path}: holds weights only; save the whole model with model.save('my.keras').")
-    _check_config(config, path)
+    _check_config(config, path, own)
     return _version(version)
 
 
@@ -130,7 +133,7 @@ def _check_suffix(path: Path, suffixes: tuple[str, ...]) -> None:
         )
 
 
-def _check_config(config: Any, path: Path) -> None:
+def _check_config(config: Any, path: Path, own: CustomClasses | None) -> None:
     for each in _classes(config):
         name, module = each["class_name"], each.get("module", "keras")
         if str(each.get("registered_name")).startswith(TFMOT) or str(name).startswith(TFMOT):
@@ -140,20 +143,11 @@ def _check_config(config: Any, path: Path) -> None:
                 "quantize_apply, since the exporters quantize it for each format.",
             )
         if name in {"Lambda", "__lambda__"}:
-            held = each.get("config")
-            layer = held.get("name") if isinstance(held, dict) else None
-            raise EdgeError(
-                "EF-model-lambda",
-                f"{path}: the layer {layer!r} is a Lambda, which is code and is not run. Replace it by Keras layers.",
-            )
+            raise refused_lambda(each, path)
         # Keras's own markers, such as __keras_tensor__, are no classes; functions are looked up among Keras's own by name.
         known = str(name).startswith("__") or (module, name) == ("builtins", "function")
-        if not known and str(module).partition(".")[0] not in KERAS:
-            raise EdgeError(
-                "EF-model-custom-class",
-                f"{path}: uses the class {each.get('registered_name') or f'{module}.{name}'!r}, which is not Keras's own and "
-                "is not run. Build the model from Keras layers.",
-            )
+        if not known and str(module).partition(".")[0] not in KERAS and (own is None or not own.holds(each)):
+            raise refused_class(each, path, own)
 
 
 def _classes(config: Any) -> Iterator[dict[str, Any]]:

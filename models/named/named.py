@@ -4,7 +4,7 @@
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Final
 
@@ -68,9 +68,9 @@ def config_of_named(model: Named, build: Path, images: Path | None, note: Callab
     return config_of_photographs(file, images, note)
 
 
-def config_of_photographs(model: Path, images: Path | None, note: Callable[[str], None]) -> ModelSpec:
-    """Return the config that is written for a model and a folder of photographs."""
-    path, assumed = call_quietly(write_config, model, (images or Path()).expanduser().resolve())
+def config_of_photographs(model: Path, images: Path | None, note: Callable[[str], None], code: str | None = None) -> ModelSpec:
+    """Return the config that is written for a model and a folder of photographs; ``code`` is a custom module to run."""
+    path, assumed = call_quietly(partial(write_config, code=code), model, (images or Path()).expanduser().resolve())
     for line in (f"wrote {path}", *(f"assumed: {each}" for each in assumed)):
         note(line)
     return read_spec(path)

@@ -52,25 +52,28 @@ class _Split:
 
 
 def write_config(
-    model: Path, folder: Path, labels: Path | None = None, *, replaces: bool = False
+    model: Path, folder: Path, labels: Path | None = None, *, replaces: bool = False, code: str | None = None
 ) -> tuple[Path, tuple[str, ...]]:
     """Return the config that was written next to a model for the photographs in a folder, and what it assumes, line by line.
 
     ``labels`` is a file of the model's labels; ``replaces`` says whether files that are there are replaced.
+    ``code`` is a custom module to run.
 
     Raises:
         EdgeError: the model is no image classifier, the photographs do not suit it, or the config exists already.
     """
-    check_file(model)
+    if code is None:
+        # Before Keras is imported; else its classes are known only after that.
+        check_file(model)
     path = config_beside(model)
     places = _Places(path)
     refuse_existing([] if replaces else [path, places.golden, places.calibration])
     photographs = find_photographs(folder)
-    loaded = load(model)
+    loaded = load(model, code)
     check_classifier(loaded, model)
     names = class_names(model, int(loaded.model.outputs[0].shape[1]), photographs, labels)
     known = _Known(loaded, names, _scaling(loaded, prepared := preparation_of(model)), prepared)
-    spec = _spec(model, places, known)
+    spec = replace(_spec(model, places, known), custom_module=code)
     split = _split(photographs, spec.preprocessing)
     found = proposed(spec, loaded.model.predict_on_batch, *_golden(split, spec), is_known=known.scaling.is_known)
     lines = tuple(_lines(known, found, split, path.parent))

@@ -22,6 +22,7 @@ from edgeferry.models.loading.keras2.rebuild import rebuilt
 from edgeferry.models.loading.loaded import Loaded
 from edgeferry.models.loading.names import with_traceable_names
 from edgeferry.models.loading.saved_model import load_saved_model
+from edgeferry.models.loading.task import without_preprocessor
 from edgeferry.models.loading.two_classes import with_two_classes
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.process.limits import memory_limit
@@ -129,7 +130,7 @@ def _in_form(read: Loaded, path: Path) -> Loaded:
             "EF-model-not-built", f"{path}: has no defined input; begin the model with keras.Input(shape) and save it again."
         )
     loaded = replace(read, model=_unstructured(model))
-    for form in (in_float32, with_channel, with_two_classes, with_traceable_names):
+    for form in (without_preprocessor, in_float32, with_channel, with_two_classes, with_traceable_names):
         loaded = form(loaded)
     return loaded
 

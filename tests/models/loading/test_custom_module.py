@@ -20,6 +20,8 @@ from edgeferry.models.config.spec import ModelSpec, read_spec
 from edgeferry.models.config.starter import write_starter
 from edgeferry.models.keras_loader import load_model
 from edgeferry.models.loading.custom_module import custom_module, imported_classes, module_digest, refuse_absent
+from edgeferry.models.loading.loaded import Loaded
+from edgeferry.models.loading.task import without_preprocessor
 from edgeferry.models.reference import changed_config_keys, config_digests
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.targets.keras import TARGETS
@@ -273,3 +275,19 @@ def test_the_lines_for_keras_hub_make_a_plain_model_that_predicts_the_same(tmp_p
     exec(program, {"keras": keras, "model": wrapped})  # noqa: S102 - the lines that a user is told to run
     image = np.random.default_rng(0).random((2, *SHAPE), np.float32)
     np.testing.assert_allclose(load_model(tmp_path / "plain.keras")(image), wrapped(image), atol=1e-6)
+
+
+def test_a_classifier_of_keras_hub_is_its_network_without_the_preprocessor_of_predict() -> None:
+    class Classifier(keras.Model):
+        preprocessor = layers.Rescaling(1 / 255)
+
+        def predict_on_batch(self, x: Any) -> Any:
+            return super().predict_on_batch(self.preprocessor(x))
+
+    Classifier.__module__ = "keras_hub.src.models.like_this"
+    x = keras.Input(SHAPE)
+    model = Classifier(x, layers.Dense(3, "softmax")(layers.Flatten()(x)))
+    image = np.full((1, *SHAPE), 200, np.float32)
+    found = without_preprocessor(Loaded(model))
+    np.testing.assert_allclose(found.model.predict_on_batch(image), model(image), atol=1e-6)
+    assert [each.code for each in found.changes] == ["model-preprocessor"]

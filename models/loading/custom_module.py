@@ -112,7 +112,7 @@ def _imported(module: str) -> ModuleType:
         raise EdgeError(
             "EF-custom-module-import",
             f"{_where(error, module)}: {type(error).__name__}: {_first_line(error)}; {module} cannot be imported. "
-            "Expected a module that defines and registers Keras classes and does nothing else when it is imported.",
+            f"{_advice(error)}",
         ) from error
 
 
@@ -145,6 +145,12 @@ def _where(error: BaseException, module: str) -> str:
     own = [each for each in frames if each.filename == module]
     last = (own or [each for each in frames if not each.filename.startswith("<")] or frames)[-1]
     return f"{last.filename}, line {last.lineno}"
+
+
+def _advice(error: BaseException) -> str:
+    if isinstance(error, ModuleNotFoundError):
+        return f"Install the package that brings {error.name}, where edgeferry runs: {sys.executable}."
+    return "Expected a module that defines and registers Keras classes and does nothing else when it is imported."
 
 
 def _first_line(error: BaseException) -> str:

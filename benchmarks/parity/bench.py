@@ -30,7 +30,7 @@ class Bench:
     """One model's artifacts and what they are compared with.
 
     ``reuse`` uses earlier results of the same files and code; ``formats`` names those to check, empty for all that were exported.
-    ``targets_named`` is true where the user named the targets.
+    ``named_targets`` holds the names of those that the user asked for, or requires results of.
     ``child`` is the process that runs them, where it is to be used again; without it every target has one of its own.
     ``code`` is a custom module that the Keras model may run.
     """
@@ -43,7 +43,7 @@ class Bench:
     digests: Digests
     exports: Exports
     formats: tuple[str, ...] = ()
-    targets_named: bool = False
+    named_targets: frozenset[str] = frozenset()
     child: Child | None = None
     code: str | None = None
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from edgeferry.benchmarks.parity.bench import open_bench
 from edgeferry.benchmarks.parity.earlier import earlier_rows
 from edgeferry.benchmarks.parity.reading import report_of
-from edgeferry.benchmarks.parity.required import check_required, unmet
+from edgeferry.benchmarks.parity.required import check_required, targets_in, unmet
 from edgeferry.benchmarks.parity.rows import REPORT, SCHEMA, Report
 from edgeferry.benchmarks.parity.run import run_all
 from edgeferry.exporters.format import choose as choose_formats
@@ -49,12 +49,13 @@ def checked(spec: ModelSpec | None, place: Path, asked: Scope, step: Step, *, re
     refuse_unknown_scope(spec, asked)
     own = None if spec is None else set_by_config(spec)
     bench = open_bench(place, choose(asked.targets or None), step, reuse=reuse, tolerances=own)
-    bench = replace(bench, formats=asked.formats, targets_named=bool(asked.targets), code=asked.code)
+    required = tuple(dict.fromkeys((*(spec.required if spec else ()), *asked.required)))
+    named = frozenset((*asked.targets, *targets_in(required)))
+    bench = replace(bench, formats=asked.formats, named_targets=named, code=asked.code)
     if spec is not None and not reuse:
         _refuse_changed(spec, bench.reference)
     rows = run_all(bench)
     rows = tuple(sorted((*rows, *earlier_rows(bench, _previous(place), rows)), key=lambda row: (row.format, row.target)))
-    required = tuple(dict.fromkeys((*(spec.required if spec else ()), *asked.required)))
     return Report(
         model=place.name,
         source_sha256=bench.reference.source_sha256,

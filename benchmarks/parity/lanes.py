@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 # A runtime with a model of 100 MB, a browser with its processes: 1 to 2 GB each.
 LANE_BYTES: Final = 2 * 2**30
 MOST_LANES: Final = 4
+# What is timed is done by then: 33 calls of a second each, with warm-up. A job that hangs must not keep the others standing.
+MOST_QUIET_S: Final = 120.0
+# How long to wait for lanes to end before their processes are killed once more: one may have started after the first time.
+JOIN_S: Final = 0.2
 
 Work = TypeVar("Work")
 Result = TypeVar("Result")
@@ -105,7 +109,8 @@ class Lane:
             stopped = self.floor.stop_others(self.child)
             try:
                 granted.touch()
-                while wanted.exists() and self.child.is_busy():
+                last = time.monotonic() + MOST_QUIET_S
+                while wanted.exists() and self.child.is_busy() and time.monotonic() < last:
                     time.sleep(POLL_S)
             finally:
                 granted.unlink(missing_ok=True)
@@ -145,8 +150,10 @@ class SideBySide(Generic[Work, Result]):
                 else:
                     yield found
         finally:
-            if ended < len(threads):
+            is_early = ended < len(threads)
+            while is_early and any(thread.is_alive() for thread in threads):
                 self._floor.end()
+                threads[0].join(JOIN_S)
             for thread in threads:
                 thread.join()
 

@@ -31,6 +31,11 @@ def check_required(required: Sequence[str], source: str) -> None:
             raise EdgeError(error.code, f"{source} {each!r}: {error}") from None
 
 
+def targets_in(required: Sequence[str]) -> Iterator[str]:
+    """Yield the targets that requirements name."""
+    yield from (target for each in required if (target := each.partition("@")[2]))
+
+
 def unmet(rows: Sequence[Row], required: Sequence[str]) -> Iterator[str]:
     """Yield a sentence for every requirement that the rows do not meet.
 

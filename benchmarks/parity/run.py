@@ -57,9 +57,8 @@ def run_all(bench: Bench) -> tuple[Row, ...]:
 def _plan(bench: Bench, artifacts: dict[str, Artifact]) -> list[_Planned]:
     """Return every artifact on every target that reads it, by target."""
     known = known_rows(bench.build) if bench.reuse else {}
-    if bench.targets_named:
-        # What software-rendered GPUs were spared, they run where they are named.
-        known = {key: row for key, row in known.items() if row.outcome != "not run"}
+    # What software-rendered GPUs were spared, they run where they are named.
+    known = {key: row for key, row in known.items() if row.outcome != "not run" or row.target not in bench.named_targets}
     code = CodeDigests(bench.digests.sha256)
     return [each for target in bench.targets for each in _plan_target(bench, target, artifacts, known, code)]
 
@@ -95,7 +94,7 @@ def _carried_out(bench: Bench, plan: list[_Planned]) -> Iterator[Row]:
 
     def run(each: _Planned, lane: Lane) -> tuple[_Planned, Ran]:
         number, target, artifact = next(numbers), each.target, each.artifact
-        if not bench.targets_named and (why := gpus.why_not(target, artifact)):
+        if target.name not in bench.named_targets and (why := gpus.why_not(target, artifact)):
             return each, Ran(blank_row(bench, artifact, (artifact.format, target.name), why))
         bench.step(f"checking {artifact.format} on {target.name}", number, len(waiting))
         begun = time.monotonic()

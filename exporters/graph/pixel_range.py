@@ -3,9 +3,10 @@
 
 from typing import Final
 
+from edgeferry.exporters.graph.simulation.activations import STEPS
 from edgeferry.models.preprocessing import Preprocessing
 
-STEPS: Final = 255
+WHITE: Final = 255
 # A zero point this far from a half rounds no pixel the wrong way.
 LEAST_FROM_HALF: Final = 0.05
 
@@ -16,7 +17,7 @@ def input_range(how: Preprocessing) -> tuple[float, float]:
     Pixels from -1 to 1 in 255 steps have their zero in the middle of two integers, which puts every one of the 256 pixel values
     on a half, as wrong as it can be. They get 254 steps, and one more below: zero is an integer, and so are black and white.
     """
-    ends = [(pixel - mean) / std for pixel in (0, STEPS) for mean, std in zip(how.mean, how.std, strict=True)]
+    ends = [(pixel - mean) / std for pixel in (0, WHITE) for mean, std in zip(how.mean, how.std, strict=True)]
     low, high = min(0.0, *ends), max(0.0, *ends)
     zero = -low / (high - low) * STEPS
     if abs(zero % 1 - 0.5) >= LEAST_FROM_HALF:

@@ -34,7 +34,7 @@ def make(name: str, file: Path, _images: Path | None) -> None:
 
     fetched = file_utils.get_file
     # Keras has no public way to load weights that are there without downloading those that are not.
-    file_utils.get_file = partial(_there, name, Path(keras.config.keras_home()) if hasattr(keras.config, "keras_home") else None)
+    file_utils.get_file = partial(_there, name)
     try:
         model = getattr(keras.applications, name)(weights="imagenet")
     finally:
@@ -42,7 +42,7 @@ def make(name: str, file: Path, _images: Path | None) -> None:
     model.save(file)
 
 
-def _there(name: str, home: Path | None, fname: str, origin: str = "", cache_subdir: str = "models", **options: Any) -> str:
+def _there(name: str, fname: str, origin: str = "", cache_subdir: str = "models", **options: Any) -> str:
     """Return the file that Keras asks for, as ``keras.utils.get_file`` does, where it is on this machine and whole.
 
     Raises:
@@ -50,7 +50,7 @@ def _there(name: str, home: Path | None, fname: str, origin: str = "", cache_sub
     """
     from keras.src.backend import config
 
-    file = (home or Path(config.keras_home())) / cache_subdir / fname
+    file = Path(config.keras_home()) / cache_subdir / fname
     if not file.is_file():
         raise EdgeError(
             "EF-weights-missing",

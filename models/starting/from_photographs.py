@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from edgeferry.models.audit.finding import some_of
 from edgeferry.models.config.spec import ModelSpec, config_beside
@@ -38,9 +38,6 @@ from edgeferry.models.system.files import write_json, write_whole
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-# More pixels are no photograph, and would take gigabytes.
-MOST_PIXELS: Final = 200_000_000
 
 
 @dataclass(frozen=True)
@@ -140,7 +137,7 @@ def _split(photographs: Photographs, how: Preprocessing) -> _Split:
     refused: list[Path] = []
 
     def look(file: Path) -> bytes:
-        return hashlib.blake2b(pixels_of(opened(file, str(file), MOST_PIXELS), how).tobytes(), digest_size=16).digest()
+        return hashlib.blake2b(pixels_of(opened(file, str(file)), how).tobytes(), digest_size=16).digest()
 
     golden_queue, calibration_queue = queues(photographs)
     golden = taken(golden_queue, MOST_GOLDEN, seen, look, refused)

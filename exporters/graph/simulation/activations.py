@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Values rounded as a runtime rounds them while it computes, in operations of a TensorFlow graph; float32 comes back."""
 
-import math
 from typing import Any, Final
 
 # The steps of asymmetric 8-bit values.
 STEPS: Final = 255
-LEAST_INT8: Final = -128
 
 
 def to_float16(values: Any) -> Any:
@@ -31,24 +29,6 @@ def to_range(values: Any, low: float, high: float) -> Any:
 
     low, high = min(low, 0.0), max(high, 0.0)
     return tf.quantization.fake_quant_with_min_max_args(values, low, high) if low < high else values
-
-
-def to_input_range(values: Any, low: float, high: float) -> Any:
-    """Return values rounded as ``to_range`` does, with halves as whoever fills TF Lite's input rounds them.
-
-    A range such as -1 to 1 puts every 8-bit pixel halfway between two integers: the zero point is rounded away from zero (in
-    int8, as the converter does), ``value / scale`` to the even integer.
-    """
-    import tensorflow as tf
-
-    low, high = min(low, 0.0), max(high, 0.0)
-    if low == high:
-        return values
-    scale = (high - low) / STEPS
-    in_int8 = LEAST_INT8 - low / scale
-    zero = math.floor(abs(in_int8) + 0.5) * (-1 if in_int8 < 0 else 1) - LEAST_INT8
-    steps = tf.clip_by_value(tf.round(values / scale) + zero, 0, STEPS)
-    return (steps - zero) * scale
 
 
 def to_own_range(values: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from edgeferry.exporters.graph.fold import LINEAR, constant_node, copy_of, node_of, value_of
 from edgeferry.exporters.graph.pixel_range import input_range
 from edgeferry.exporters.graph.rebuild import Changes, rebuild, run
-from edgeferry.exporters.graph.simulation.activations import STEPS, to_input_range, to_range
+from edgeferry.exporters.graph.simulation.activations import STEPS, to_range
 from edgeferry.exporters.graph.simulation.patterns import computed_within
 from edgeferry.exporters.graph.simulation.rounding import scales_of, to_steps
 from edgeferry.exporters.graph.simulation.rounding import to_range as constant_to_range
@@ -43,9 +43,7 @@ def integer_graph(graph: "GraphDef", source: "Source", *, dense_per_channel: boo
             node.CopyFrom(constant_node(node.name, value))
 
     def leaving(node: "NodeDef", tensor: Any) -> Any:
-        if node.name not in ranges:
-            return tensor
-        return (to_input_range if node.op == "Placeholder" else to_range)(tensor, *ranges[node.name])
+        return to_range(tensor, *ranges[node.name]) if node.name in ranges else tensor
 
     return rounded, Changes(leaving=leaving)
 

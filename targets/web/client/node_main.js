@@ -37,7 +37,7 @@ async function ask() {
 }
 
 function release() {
-  fs.unlinkSync('quiet.wanted');
+  fs.rmSync('quiet.wanted', { force: true });
 }
 
 /** Returns a file's bytes as an ArrayBuffer of their own; Node's small buffers share one. */

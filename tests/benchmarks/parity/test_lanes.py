@@ -11,6 +11,7 @@ from typing import Any, Final
 import psutil
 import pytest
 
+from edgeferry.benchmarks.parity import lanes
 from edgeferry.benchmarks.parity.lanes import Lane, SideBySide, lane_count
 from edgeferry.models.system.errors import EdgeError
 
@@ -51,6 +52,17 @@ def time_something(work, ticks, done, asks):
         after = Path(ticks).stat().st_size
     Path(done).touch()
     return after - before
+
+def hang_while_timing(work, done):
+    with quiet(Path(work), asks=True):
+        while not Path(done).exists():
+            time.sleep(0.005)
+    return "hung"
+
+def end_the_hanging(done):
+    time.sleep(0.2)
+    Path(done).touch()
+    return "ended"
 
 def refuse(name):
     raise EdgeError("EF-label-count", name)
@@ -113,6 +125,20 @@ def test_others_stand_still_while_one_is_timed_and_go_on_afterwards(work: Module
     counted = next(each for each in found if each != "counted")
     assert "counted" in found
     assert counted == 0 if asks else counted > 0
+
+
+def test_one_that_hangs_while_it_is_timed_does_not_keep_the_others_standing(
+    work: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lanes, "MOST_QUIET_S", 1.0)
+    functions = {"hanging": work.hang_while_timing, "ending": work.end_the_hanging}
+
+    def run(each: tuple[str, tuple[Any, ...]], lane: Lane) -> Any:
+        return called(functions[each[0]], tmp_path)(each, lane)
+
+    done = str(tmp_path / "done")
+    jobs = [("hanging", (str(tmp_path / "hanging"), done)), ("ending", (done,))]
+    assert set(SideBySide(2, lambda each: each[0], run).results(jobs)) == {"hung", "ended"}
 
 
 def test_an_error_of_one_ends_the_others(work: ModuleType, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from edgeferry.benchmarks.parity.outcome import OUTCOMES, Outcome, Verdict
-from edgeferry.benchmarks.parity.required import check_required, unmet
+from edgeferry.benchmarks.parity.required import check_required, targets_in, unmet
 from edgeferry.benchmarks.parity.rows import Row, exit_status
 from edgeferry.models.system.errors import EdgeError
 
@@ -45,3 +45,7 @@ def test_a_requirement_of_what_there_is_not_is_refused(wrong: str) -> None:
     with pytest.raises(EdgeError) as caught:
         check_required([wrong], "--require")
     assert caught.value.code == "EF-name-unknown"
+
+
+def test_targets_are_named_by_requirements_that_have_one() -> None:
+    assert list(targets_in(["tflite-int8", "tfjs-uint8@chromium-webgl"])) == ["chromium-webgl"]

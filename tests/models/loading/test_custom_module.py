@@ -272,7 +272,7 @@ def test_the_lines_for_keras_hub_make_a_plain_model_that_predicts_the_same(tmp_p
 
     wrapped = Classifier(Backbone())
     program = "; ".join(UNWRAP).replace("plain.keras", str(tmp_path / "plain.keras"))
-    exec(program, {"keras": keras, "model": wrapped})  # noqa: S102 - the lines that a user is told to run
+    exec(program, {"keras": keras, "model": wrapped})  # noqa: S102 - the lines that the error message gives
     image = np.random.default_rng(0).random((2, *SHAPE), np.float32)
     np.testing.assert_allclose(load_model(tmp_path / "plain.keras")(image), wrapped(image), atol=1e-6)
 

@@ -15,6 +15,10 @@ from edgeferry.models.system.files import Sha256, digest, files_below, refuse_ot
 SCHEMA: Final = 2
 MANIFEST: Final = "manifest.json"
 LOG: Final = "export.log"
+# The range that each tensor of a full-integer file was quantized in: {"schema": 1, "ranges": {name: [low, high]}}.
+RANGES: Final = "ranges.json"
+# Files about an artifact, which nobody ships.
+ABOUT: Final = frozenset({MANIFEST, LOG, RANGES})
 EXPORTS: Final = "exports.json"
 
 
@@ -90,11 +94,11 @@ class Artifact:
 
 
 def files_of(folder: Path, sha256: Sha256 = sha256_of) -> dict[str, dict[str, Any]]:
-    """Return name, sha256 and size of every file of an artifact's folder, manifest and log apart."""
+    """Return name, sha256 and size of every file of an artifact's folder that is shipped."""
     return {
         path.relative_to(folder).as_posix(): {"sha256": sha256(path), "bytes": path.stat().st_size}
         for path in files_below(folder)
-        if path.relative_to(folder).as_posix() not in {MANIFEST, LOG}
+        if path.relative_to(folder).as_posix() not in ABOUT
     }
 
 

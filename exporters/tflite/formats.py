@@ -18,7 +18,7 @@ from edgeferry.exporters.tflite.calibration import calibrated
 from edgeferry.exporters.tflite.conversion import converted, refusing
 from edgeferry.exporters.tflite.metadata import with_metadata
 from edgeferry.exporters.tflite.rewrite import dense_as_convolution
-from edgeferry.models.artifact import Tolerance
+from edgeferry.models.artifact import RANGES, Tolerance
 from edgeferry.models.golden.scores import BATCH
 from edgeferry.models.preprocessing import normalise
 from edgeferry.models.system.errors import EdgeError
@@ -65,8 +65,6 @@ def dynamic(source: Source, folder: "Path") -> Written:
     return _write(source, folder, converted(converter, source), {})
 
 
-# The range that each tensor was quantized in, by name: {"schema": 1, "ranges": {name: [low, high]}}.
-RANGES: Final = "ranges.json"
 RANGES_SCHEMA: Final = 1
 
 

@@ -54,8 +54,12 @@ class Floor:
     def end(self) -> None:
         """Kill every process of every lane."""
         self.closing = True
-        for each in [each for child in self.children for each in _processes(child)]:
-            _tell(each.kill)
+        for child in self.children:
+            # Stopped first, so that it starts nothing more.
+            for each in _processes(child):
+                _tell(each.suspend)
+            for each in _processes(child):
+                _tell(each.kill)
 
 
 def _processes(child: Child) -> "list[Process]":

@@ -11,7 +11,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from edgeferry.exporters.format import choose, formats
-from edgeferry.models.artifact import LOG, MANIFEST, SCHEMA, read_artifact, what_changed
+from edgeferry.models.artifact import ABOUT, LOG, MANIFEST, SCHEMA, read_artifact, what_changed
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.files import sha256_of
 from edgeferry.models.system.places import ROOT
@@ -78,18 +78,16 @@ def test_its_manifest_tells_everything(name: str, exported_digits: Any) -> None:
 @pytest.mark.parametrize("classifier", ["exported_digits", "exported_colours"])
 def test_its_manifest_keeps_to_the_published_schema(name: str, classifier: str, request: pytest.FixtureRequest) -> None:
     schema = json.loads((ROOT / "models" / "manifest.schema.json").read_text())
-    told = json.loads((request.getfixturevalue(classifier).build / name / MANIFEST).read_text())
+    manifest = json.loads((request.getfixturevalue(classifier).build / name / MANIFEST).read_text())
     Draft202012Validator.check_schema(schema)
-    Draft202012Validator(schema).validate(told)
+    Draft202012Validator(schema).validate(manifest)
 
 
 @pytest.mark.parametrize("name", WRITTEN)
 def test_its_files_are_those_of_the_manifest(name: str, exported_digits: Any) -> None:
     folder = exported_digits.build / name
     assert what_changed(read_artifact(folder), folder) is None
-    assert read_artifact(folder).bytes == sum(
-        p.stat().st_size for p in folder.rglob("*") if p.is_file() and p.name not in {MANIFEST, LOG}
-    )
+    assert read_artifact(folder).bytes == sum(p.stat().st_size for p in folder.rglob("*") if p.is_file() and p.name not in ABOUT)
 
 
 @pytest.mark.parametrize("name", WRITTEN)

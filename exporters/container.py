@@ -10,6 +10,7 @@ from edgeferry.exporters.graph.source import Source
 from edgeferry.exporters.onnx import FILE as ONNX_FILE
 from edgeferry.exporters.readers.onnx import read_onnx
 from edgeferry.models.artifact import Tolerance
+from edgeferry.models.decision import without_logits
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.files import digest_of_files, write_whole
 from edgeferry.models.system.places import PACKAGE_FILE, ROOT
@@ -58,7 +59,7 @@ def write(source: Source, folder: Path) -> Written:
     write_whole(folder / DOCKERFILE, (BUILD / DOCKERFILE).read_text(encoding="utf-8").replace(PLACEHOLDER, model))
     served = read_onnx(folder / model)
     # The endpoint answers an image with probabilities, whatever the file in it does.
-    return Written(model, served.inputs, served.outputs, output="probabilities")
+    return Written(model, served.inputs, served.outputs, output=without_logits(source.output))
 
 
 FORMATS = (

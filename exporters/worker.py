@@ -51,6 +51,7 @@ def write_source(source: Source, build: Path, name: str, made_from: dict[str, An
             calibration_digest=source.reference.calibration_digest if form.calibrated else None,
             notes=(*source.notes, *written.notes) if "fold_batchnorm" in form.uses else written.notes,
             precision=precision_of(form, spec),
+            threshold=spec.threshold,
         )
         write_manifest(artifact, place)
 

@@ -59,7 +59,8 @@ class Tolerance:
 class Artifact:
     """The content of a manifest. ``files`` maps a name below the folder to its sha256 and size in bytes.
 
-    ``precision`` names the yardstick of its difference from the Keras model (``edgeferry.models.yardstick``).
+    ``precision`` names the yardstick of its difference from the Keras model (``edgeferry.models.yardstick``); ``threshold`` is
+    the probability from which a label holds, None where the most probable label is the answer.
     """
 
     format: str
@@ -80,6 +81,7 @@ class Artifact:
     calibration_digest: str | None = None
     notes: tuple[str, ...] = ()
     precision: str | None = None
+    threshold: float | None = None
     schema: int = SCHEMA
 
     @property

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edgeferry.models.config.spec import ModelSpec
-from edgeferry.models.images import find_images, read_labels, read_pixels
+from edgeferry.models.image_labels import read_labels
+from edgeferry.models.images import find_images, read_pixels
 from edgeferry.models.preprocessing import normalise
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.files import whole_folder

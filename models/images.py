@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Labelled images, and the exact tensors that the config turns them into."""
 
-import difflib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -173,71 +172,13 @@ def size_and_orientation(images: ImageSet, numbers: Iterable[int]) -> "Iterator[
             yield picture.size, int(picture.getexif().get(ORIENTATION, 1))
 
 
-def read_labels(images: ImageSet, labels: Sequence[str]) -> "NDArray[np.int64]":
-    """Return the class number of every image, [count].
+def npz_labels(path: Path) -> "NDArray[np.generic] | None":
+    """Return the labels in an .npz file, [count], or None.
 
     Raises:
-        EdgeError: the images have no labels, or one that the config does not name.
+        EdgeError: it does not hold what it should.
     """
-    classes = read_labels_if_any(images, labels)
-    if classes is None:
-        raise EdgeError(
-            "EF-golden-labels",
-            f"{images.path} has no labels; put the images in one folder per label, or add {LABELS_FILE} with 'file,label' lines.",
-        )
-    return classes
-
-
-def read_labels_if_any(images: ImageSet, labels: Sequence[str]) -> "NDArray[np.int64] | None":
-    """Return the class number of every image, [count], or None where none has a label.
-
-    Raises:
-        EdgeError: some images have a label and others have none, or one has a label that the config does not name.
-    """
-    import numpy as np
-
-    names = _names(images, labels)
-    if names is None:
-        return None
-    unknown = sorted(set(names) - set(labels))
-    if unknown:
-        raise EdgeError(
-            "EF-label-unknown",
-            f"{images.path} has the label {unknown[0]!r} on {names.count(unknown[0])} of {len(names)} images, "
-            f"which model.labels in the config does not name; {_known(unknown, labels)}",
-        )
-    place = {label: number for number, label in enumerate(labels)}
-    return np.array([place[name] for name in names], dtype=np.int64)
-
-
-def _names(images: ImageSet, labels: Sequence[str]) -> list[str] | None:
-    if not images.files:
-        given = _arrays(images.path)[1]
-        return None if given is None else [_name(label, labels) for label in given.tolist()]
-    if images.path.suffix == LIST:
-        return None if images.labels is None else list(images.labels)
-    beside = [file.name for file in images.files if file.parent == images.path]
-    if images.labels is None and len(beside) < len(images.files):
-        raise EdgeError(
-            "EF-golden-labels",
-            f"{images.path}: {len(beside)} of {len(images.files)} images, such as {beside[0]}, are in no folder of a label; move "
-            f"them into one, or add {LABELS_FILE} with 'file,label' lines.",
-        )
-    return None if images.labels is None else list(images.labels)
-
-
-def _known(unknown: Sequence[str], labels: Sequence[str]) -> str:
-    """Return what the config names instead of a label, and which other labels it does not name."""
-    close = difflib.get_close_matches(unknown[0], labels, 1)
-    known = (
-        f"the closest of its {len(labels)} is {close[0]!r}" if close else f"its {len(labels)} begin with {', '.join(labels[:5])}"
-    )
-    more = f" Others it does not name: {', '.join(map(repr, unknown[1:6]))}{', ...' if len(unknown) > 6 else ''}."
-    return f"{known}.{more if len(unknown) > 1 else ''}"
-
-
-def _name(label: object, labels: Sequence[str]) -> str:
-    return labels[label] if isinstance(label, int) and 0 <= label < len(labels) else str(label)
+    return _arrays(path)[1]
 
 
 def _from_array(array: "NDArray[np.uint8]") -> "Image.Image":

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from edgeferry.models.audit.finding import AuditFinding, findings_of
 from edgeferry.models.config.spec import ModelSpec
+from edgeferry.models.decision import Decision, decision_of
 from edgeferry.models.images import find_images
 from edgeferry.models.loading.custom_module import KEY, module_digest
 from edgeferry.models.loading.file_check import check_file
@@ -39,7 +40,7 @@ ABSENT: Final = "absent"
 class Reference:
     """The Keras model's predictions for the golden images, and the files they are in; reading it needs no framework.
 
-    ``output`` says what the model itself returns, 'probabilities' or 'logits'; the scores kept are probabilities.
+    ``output`` says what the model itself returns, 'probabilities', 'logits' or 'multilabel'; the scores kept are probabilities.
     ``accuracy`` is None where the golden images have no labels. ``config`` is the path of the config it was made from,
     ``config_digests`` holds a digest of each part of it; ``findings`` is what a user should know of the images and the config.
     """
@@ -56,6 +57,12 @@ class Reference:
     config_digests: dict[str, str]
     findings: tuple[AuditFinding, ...]
     files: dict[str, str]
+    threshold: float | None = None
+
+    @property
+    def decision(self) -> Decision:
+        """Return how its probabilities become an answer."""
+        return decision_of(self.output, self.threshold)
 
     @property
     def sha256(self) -> str:
@@ -99,6 +106,7 @@ def config_digests(spec: ModelSpec, sha256: Sha256 = sha256_of) -> dict[str, str
     return {
         "model.labels": digest(spec.labels),
         "model.output": digest(spec.output),
+        "model.threshold": digest(spec.threshold),
         KEY: (spec.custom_module and module_digest(spec.custom_module, sha256)) or ABSENT,
         "input": digest(asdict(spec.preprocessing)),
         "data.golden": images(spec.golden),

@@ -18,5 +18,5 @@ def softmax(logits: "NDArray[np.float32]") -> "NDArray[np.float32]":
 
 
 def probabilities_of(scores: "NDArray[np.float32]", output: str) -> "NDArray[np.float32]":
-    """Return the probabilities, [count, classes], that scores are or stand for; ``output`` is 'probabilities' or 'logits'."""
+    """Return the probabilities, [count, classes], that scores are or stand for; ``output`` is their kind, such as 'logits'."""
     return softmax(scores) if output == "logits" else scores

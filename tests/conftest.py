@@ -22,7 +22,8 @@ from edgeferry.exporters.export import export_all
 from edgeferry.exporters.format import formats
 from edgeferry.models.config.spec import ModelSpec, read_spec
 from edgeferry.models.exports import Export
-from edgeferry.models.images import find_images, read_labels, read_pixels
+from edgeferry.models.image_labels import read_labels
+from edgeferry.models.images import find_images, read_pixels
 from edgeferry.models.preprocessing import normalise
 from edgeferry.models.reference import FACTS, REFERENCE
 from edgeferry.models.system.child import Child

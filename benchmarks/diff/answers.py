@@ -2,13 +2,14 @@
 """The answers of two artifacts for the same images compared, and which differences chance does not explain."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from edgeferry.benchmarks.diff.result import Answers, DiffState, FlippedImage, ResultDiff, Truth
-from edgeferry.benchmarks.parity.judging.expected import NO_CLASS
 from edgeferry.benchmarks.parity.judging.metrics.accuracy import CHANCE
+from edgeferry.benchmarks.parity.judging.verdict import answers_of, written_as_answers
 from edgeferry.benchmarks.parity.outcome import FLIPS_KEPT
+from edgeferry.models.decision import Decision
 from edgeferry.models.sign_test import sign_test
 
 if TYPE_CHECKING:
@@ -18,24 +19,36 @@ if TYPE_CHECKING:
 CLASSES: Final[Truth] = "labels"
 
 
-def compared_answers(
-    old: "NDArray[np.float32]", new: "NDArray[np.float32]", right: "NDArray[np.int64]", truth: Truth | None
-) -> Answers:
-    """Return how probabilities [count, classes] differ; ``right`` holds each image's right class, -1 where it is unknown."""
+@dataclass(frozen=True)
+class Known:
+    """The right answer to each image, what it is known by, None where it is unknown, and how probabilities become an answer."""
+
+    right: "NDArray[np.int64]"
+    truth: Truth | None
+    decision: Decision
+
+    def of(self, images: list[int]) -> "Known":
+        """Return the same for some of the images, by number."""
+        return replace(self, right=self.right[images])
+
+
+def compared_answers(old: "NDArray[np.float32]", new: "NDArray[np.float32]", known: Known) -> Answers:
+    """Return how probabilities [count, classes] differ, and how often each is right."""
     import numpy as np
 
     apart = np.abs(old.astype(np.float64) - new).max(axis=1)
-    was, now = old.argmax(axis=1), new.argmax(axis=1)
-    flipped = np.flatnonzero(was != now)
+    decision, right, truth = known.decision, known.right, known.truth
+    flipped = np.flatnonzero((decision.answers(old) != decision.answers(new)).any(axis=1))
+    was, now = answers_of(decision, old), answers_of(decision, new)
     worst = flipped[np.argsort(-apart[flipped], kind="stable")][:FLIPS_KEPT]
-    label = [int(each) if truth == CLASSES and each != NO_CLASS else None for each in right]
-    judged = right != NO_CLASS
-    old_right, new_right = judged & (was == right), judged & (now == right)
+    label = written_as_answers(right) if truth == CLASSES else [None] * len(old)
+    judged = np.full(len(old), truth is not None)
+    old_right, new_right = judged & decision.right(old, right), judged & decision.right(new, right)
     return Answers(
         images=len(old),
         flipped=len(flipped),
         mean_difference=float(apart.mean()),
-        flips=tuple(FlippedImage(int(at), label[at], int(was[at]), int(now[at]), float(apart[at])) for at in worst),
+        flips=tuple(FlippedImage(int(at), label[at], was[at], now[at], float(apart[at])) for at in worst),
         truth=truth,
         judged=int(judged.sum()),
         old_right=int(old_right.sum()),

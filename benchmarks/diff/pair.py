@@ -7,20 +7,16 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from edgeferry.benchmarks.diff.answers import compared_answers
-from edgeferry.benchmarks.diff.result import ResultDiff, Truth
+from edgeferry.benchmarks.diff.answers import Known, compared_answers
+from edgeferry.benchmarks.diff.result import ResultDiff
 from edgeferry.benchmarks.parity.one_run import JOB_TIMEOUT_S, run_job
 from edgeferry.models.artifact import Artifact
 from edgeferry.models.softmax import probabilities_of
 from edgeferry.models.system.child import Child, ChildError
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.targets.target import Job, Run, Target, Unsupported
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 NO_COMMON_IMAGE: Final = "the runs have no image in common"
 
@@ -39,7 +35,7 @@ class PairRunner:
         form: str,
         places: tuple[Path, Path],
         artifacts: tuple[Artifact, Artifact],
-        known: "tuple[NDArray[np.int64], Truth | None]",
+        known: Known,
     ) -> ResultDiff:
         """Return the result of a format."""
         blank = ResultDiff(form, self.target.name, "not compared", "")
@@ -86,15 +82,14 @@ def measured(
     blank: ResultDiff,
     runs: tuple[Run, Run],
     artifacts: tuple[Artifact, Artifact],
-    known: "tuple[NDArray[np.int64], Truth | None]",
+    known: Known,
 ) -> ResultDiff:
-    """Return how the answers of two runs differ; ``known`` holds the right classes and what they are known by."""
+    """Return how the answers of two runs differ; ``known`` holds the right answers and what they are known by."""
     problems = [_problem(run, artifact) for run, artifact in zip(runs, artifacts, strict=True)]
     if any(problems):
         return _one_sided(blank, problems, is_absent=False)
-    right, truth = known
     # A slow runtime may run only some of them, and not the same ones every time.
-    ran = [range(len(right)) if run.image_indices is None else run.image_indices for run in runs]
+    ran = [range(len(known.right)) if run.image_indices is None else run.image_indices for run in runs]
     common = sorted(set(ran[0]) & set(ran[1]))
     if not common:
         return replace(blank, reason=NO_COMMON_IMAGE)
@@ -102,7 +97,7 @@ def measured(
         probabilities_of(run.scores, artifact.output)[[indices.index(image) for image in common]]
         for run, artifact, indices in zip(runs, artifacts, ran, strict=True)
     )
-    found = compared_answers(old, new, right[common], truth)
+    found = compared_answers(old, new, known.of(common))
     answers = replace(found, flips=tuple(replace(flip, image=common[flip.image]) for flip in found.flips))
     times = [
         statistics.median(run.latencies_ms) if run.latencies_ms and not run.environment.get("software_gpu") else None

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, get_args
 
+from edgeferry.benchmarks.parity.outcome import Answer
+
 # History: 1, the first. Its JSON Schema is diff.schema.json.
 SCHEMA: Final = 1
 
@@ -18,15 +20,15 @@ Truth = Literal["labels", "Keras model"]
 
 @dataclass(frozen=True)
 class FlippedImage:
-    """A golden image, by number, that the new artifact puts into another class than the old one.
+    """A golden image, by number, that the new artifact answers in another way than the old one.
 
-    ``label`` is the true class, None where it is unknown; ``difference`` the largest difference of any probability.
+    ``label`` is the true answer, None where it is unknown; ``difference`` the largest difference of any probability.
     """
 
     image: int
-    label: int | None
-    old: int
-    new: int
+    label: Answer | None
+    old: Answer
+    new: Answer
     difference: float
 
 

@@ -6,13 +6,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from edgeferry.benchmarks.diff.answers import decided
+from edgeferry.benchmarks.diff.answers import Known, decided
 from edgeferry.benchmarks.diff.changes import changes_between
 from edgeferry.benchmarks.diff.pair import PairRunner
-from edgeferry.benchmarks.diff.result import BuildDiff, ResultDiff, Truth
-from edgeferry.benchmarks.parity.judging.expected import NO_CLASS, read_expected
+from edgeferry.benchmarks.diff.result import BuildDiff, ResultDiff
+from edgeferry.benchmarks.parity.judging.expected import read_expected
 from edgeferry.benchmarks.parity.rows import NO_TARGET
 from edgeferry.models.artifact import Artifact, read_artifact, what_changed
 from edgeferry.models.exports import Exports, read_exports
@@ -21,10 +20,6 @@ from edgeferry.models.system.child import Child
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.terminal import Step
 from edgeferry.targets.target import Target
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -134,7 +129,7 @@ def _compared(
     ]
     for form in sorted({form for form, _ in apart} - {form for _, form, _ in wanted}):
         yield ResultDiff(form, NO_TARGET, "not compared", "no requested target reads it")
-    right, truth = _right(old, new)
+    known = _right(old, new)
     work = Path(tempfile.mkdtemp(prefix="edgeferry-diff-"))
     for target in dict.fromkeys(target for target, _, _ in wanted):
         with Child() as child:
@@ -143,18 +138,18 @@ def _compared(
                 if on is not target:
                     continue
                 step(f"comparing {form} on {target.name}", number, len(wanted))
-                result = runner.compared(form, (old.place, new.place), pair, (right, truth))
+                result = runner.compared(form, (old.place, new.place), pair, known)
                 yield replace(result, old_bytes=pair[0].bytes, new_bytes=pair[1].bytes)
     # Not empty where a reason names a log.
     with suppress(OSError):
         work.rmdir()
 
 
-def _right(old: Side, new: Side) -> "tuple[NDArray[np.int64], Truth | None]":
-    """Return the right class of each golden image of the new build, -1 where it is unknown, and what it is known by."""
-    expected = read_expected(new.place / REFERENCE, new.reference.labels)
+def _right(old: Side, new: Side) -> Known:
+    """Return the right answer to each golden image of the new build, and what it is known by."""
+    decision = new.reference.decision
+    expected = read_expected(new.place / REFERENCE, new.reference.labels, decision)
     if expected.is_labelled:
-        return expected.classes, "labels"
-    if old.reference.source_sha256 == new.reference.source_sha256:
-        return expected.probabilities[: expected.golden].argmax(axis=1), "Keras model"
-    return expected.classes * 0 + NO_CLASS, None
+        return Known(expected.classes, "labels", decision)
+    is_same = old.reference.source_sha256 == new.reference.source_sha256
+    return Known(decision.classes(expected.probabilities[: expected.golden]), "Keras model" if is_same else None, decision)

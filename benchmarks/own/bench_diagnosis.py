@@ -20,7 +20,8 @@ from edgeferry.benchmarks.own import classifiers
 from edgeferry.models.config.spec import FITS, RESIZES, ModelSpec, normalisation_of_range
 from edgeferry.models.diagnosis.readings import IMAGENET, OTHER_ORDER, RANGES, Reading
 from edgeferry.models.diagnosis.search import Diagnosis, Labelled, diagnose
-from edgeferry.models.images import ImageSet, find_images, read_labels, read_pixels
+from edgeferry.models.image_labels import read_labels
+from edgeferry.models.images import ImageSet, find_images, read_pixels
 from edgeferry.models.keras_loader import load_model
 from edgeferry.models.preprocessing import Preprocessing, normalise
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from edgeferry.models.config.spec import ModelSpec, normalisation_of_range, read_spec
-from edgeferry.models.images import find_images, read_labels, read_pixels
+from edgeferry.models.image_labels import read_labels
+from edgeferry.models.images import find_images, read_pixels
 from edgeferry.models.preprocessing import Preprocessing, normalise
 from edgeferry.models.system.places import ROOT
 

@@ -234,7 +234,8 @@ def trained_digits(folder: Path) -> Trained:
     from scipy.ndimage import shift
 
     from edgeferry.models.digits import train
-    from edgeferry.models.images import find_images, read_labels, read_pixels
+    from edgeferry.models.image_labels import read_labels
+    from edgeferry.models.images import find_images, read_pixels
     from edgeferry.models.system.child import call_quietly
     from edgeferry.models.system.places import ROOT
 

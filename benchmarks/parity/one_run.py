@@ -123,7 +123,7 @@ def _judged(bench: Bench, blank: Row, run: Run, artifact: Artifact) -> Row:
 
 def expected_of(bench: Bench, artifact: Artifact) -> Expected:
     """Return what an artifact is compared with, and what its precision explains where that is known."""
-    expected = read_expected(bench.build / REFERENCE, bench.reference.labels)
+    expected = read_expected(bench.build / REFERENCE, bench.reference.labels, bench.reference.decision)
     simulated = read_yardstick(bench.build, artifact.precision, bench.reference, bench.sha256) if artifact.precision else None
     fits = simulated is not None and len(simulated) == len(expected.probabilities)
     return replace(expected, simulated=simulated) if fits else expected

@@ -11,6 +11,8 @@ from typing import Final, Literal, get_args
 Outcome = Literal["passed", "failed", "inconclusive", "unsupported", "not run", "not checked"]
 OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
 
+# The number of a class; of a multi-label classifier, the numbers of the labels that hold.
+Answer = int | tuple[int, ...]
 
 # So many flipped images are kept of each row, the largest differences first.
 FLIPS_KEPT: Final = 24
@@ -18,16 +20,16 @@ FLIPS_KEPT: Final = 24
 
 @dataclass(frozen=True)
 class Flip:
-    """A golden image, by number, that the artifact puts into another class than the Keras model.
+    """A golden image, by number, to which the artifact gives another answer than the Keras model.
 
-    ``label`` is the true class, None where it is unknown; ``reference`` the Keras model's class, ``found`` the artifact's.
+    ``label`` is the true answer, None where it is unknown; ``reference`` the Keras model's, ``found`` the artifact's.
     ``difference`` is the largest difference of any probability.
     """
 
     image: int
-    label: int | None
-    reference: int
-    found: int
+    label: Answer | None
+    reference: Answer
+    found: Answer
     difference: float
 
 

@@ -22,7 +22,7 @@ def report_of(data: Mapping[str, Any]) -> Report:
 
 def row_of(data: Mapping[str, Any]) -> Row:
     """Return a row; raises ValueError, TypeError, KeyError or AttributeError for what is not one."""
-    flips = tuple(Flip(**each) for each in data["verdict"]["flips"])
+    flips = tuple(map(_flip, data["verdict"]["flips"]))
     verdict = Verdict(**{**data["verdict"], "flips": flips})
     _check(verdict)
     for flip in flips:
@@ -36,6 +36,11 @@ def row_of(data: Mapping[str, Any]) -> Row:
     if tolerance is not None:
         _check(tolerance)
     return row
+
+
+def _flip(data: Mapping[str, Any]) -> Flip:
+    fields_of_flip: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+    return Flip(**fields_of_flip)
 
 
 def _check(record: Report | Row | Verdict | Flip | Tolerance) -> None:

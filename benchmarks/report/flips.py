@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from edgeferry.benchmarks.parity.outcome import Flip
+from edgeferry.benchmarks.parity.outcome import Answer, Flip
 from edgeferry.benchmarks.parity.rows import Row
 from edgeferry.models.reference import PIXELS, REFERENCE, reference_fields
 from edgeferry.models.system.text import plain
@@ -24,8 +24,10 @@ MOST_PICTURES: Final = 200
 PAIRS_SHOWN: Final = 4
 
 
-def class_name(labels: Sequence[str], number: int | None) -> str:
-    """Return the label of a class."""
+def class_name(labels: Sequence[str], number: Answer | None) -> str:
+    """Return the label of a class, or the labels that hold."""
+    if isinstance(number, tuple):
+        return " and ".join(class_name(labels, each) for each in number) or "none"
     return "-" if number is None else plain(labels[number]) if number < len(labels) else f"class {number}"
 
 

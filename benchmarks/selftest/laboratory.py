@@ -84,10 +84,11 @@ def _images(bench: Bench, scratch: Path, more: "Labelled | None") -> "tuple[Path
     build = bench.build
     checked = np.load(images_to_run(build), mmap_mode="r")
     golden = read_expected(build / REFERENCE, bench.reference.labels).classes
-    parts, labels = [checked], [golden, np.full(len(checked) - len(golden), NO_CLASS)]
+    unknown = golden[:1] * 0 + NO_CLASS
+    parts, labels = [checked], [golden, unknown.repeat(len(checked) - len(golden), axis=0)]
     with suppress(FileNotFoundError):
         parts.append(np.load(build / REFERENCE / CALIBRATION, mmap_mode="r"))
-        labels.append(np.full(len(parts[-1]), NO_CLASS))
+        labels.append(unknown.repeat(len(parts[-1]), axis=0))
     if more is not None:
         parts.append(more[0])
         labels.append(more[1])
@@ -106,7 +107,7 @@ def subjects(laboratory: Laboratory, build: Path, formats: tuple[str, ...]) -> I
             artifact = read_artifact(manifest.parent)
             target = _target_for(artifact)
             if target is not None and (scores := scores_of(laboratory, target, manifest.parent)) is not None:
-                yield Subject(artifact, target, answers_of(scores, laboratory.labels))
+                yield Subject(artifact, target, answers_of(scores, laboratory.labels, laboratory.bench.reference.decision))
 
 
 def _target_for(artifact: Artifact) -> Target | None:
@@ -148,7 +149,7 @@ def try_fault(laboratory: Laboratory, build: Path, subject: Subject, fault: Faul
     if fault.shows == "elsewhere":
         return blank, None
     scores = scores_of(laboratory, subject.target, laboratory.scratch / name)
-    found = None if scores is None else answers_of(scores, laboratory.labels)
+    found = None if scores is None else answers_of(scores, laboratory.labels, laboratory.bench.reference.decision)
     harm, changed, lost = harm_of(found, subject.honest)
     return replace(blank, harm="honest" if fault.family == HONEST else harm, changed=changed, lost=lost), scores
 

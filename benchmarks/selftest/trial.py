@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from edgeferry.benchmarks.parity.outcome import Outcome
+from edgeferry.models.decision import ONE_LABEL, Decision
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,11 +52,11 @@ class Answers:
     accuracy: float | None
 
 
-def answers_of(scores: "NDArray[np.float32]", labels: "NDArray[np.int64]") -> Answers:
-    """Return the answers in scores, [count, classes]; ``labels`` holds the true class of every image, -1 where unknown."""
-    classes = scores.argmax(axis=1)
-    known = labels >= 0
-    return Answers(classes, float((classes[known] == labels[known]).mean()) if known.any() else None)
+def answers_of(scores: "NDArray[np.float32]", labels: "NDArray[np.int64]", decision: Decision = ONE_LABEL) -> Answers:
+    """Return the answers in scores, [count, classes]; ``labels`` holds the true ones of every image, -1 where unknown."""
+    known = labels.reshape(len(labels), -1)[:, 0] >= 0
+    right = float(decision.right(scores[known], labels[known]).mean()) if known.any() else None
+    return Answers(decision.classes(scores), right)
 
 
 def harm_of(found: Answers | None, honest: Answers) -> tuple[Harm, float, float | None]:

@@ -18,6 +18,7 @@ from edgeferry.exporters.graph.rewrites.resizing import NEAREST
 from edgeferry.exporters.graph.rewrites.trigonometry import HYPERBOLIC
 from edgeferry.exporters.graph.rewritten import EVERYWHERE, rewritten
 from edgeferry.exporters.graph.source import INPUT, Source, function_of, without_loops
+from edgeferry.models.decision import MULTILABEL
 from edgeferry.models.system.errors import EdgeError
 
 if TYPE_CHECKING:
@@ -87,6 +88,10 @@ def prepared(source: Source) -> "GraphDef":
         _multiply_input(graph, np.float32(std[0]) / np.asarray(std, dtype=np.float32))
     if source.output == "logits":
         node = graph.node.add(name=PROBABILITIES, op="Softmax", input=[source.output])
+        node.attr["T"].type = 1
+    elif source.output == MULTILABEL:
+        # Core ML's dictionary of labels holds any probabilities, whether or not they sum to 1.
+        node = graph.node.add(name=PROBABILITIES, op="Identity", input=[source.output])
         node.attr["T"].type = 1
     return reachable(graph, PROBABILITIES)
 

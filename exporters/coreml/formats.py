@@ -13,12 +13,13 @@ from typing import Any, Final
 
 from edgeferry.exporters.coreml.arrays import with_arrays
 from edgeferry.exporters.coreml.compression import INT8, PALETTE4, PALETTE6, Compression, compressed
-from edgeferry.exporters.coreml.conversion import FLOAT16, FLOAT32, PROBABILITIES, converted
+from edgeferry.exporters.coreml.conversion import FLOAT16, FLOAT32, converted
 from edgeferry.exporters.coreml.package import check_weights, read_arrays, read_image_and_labels
 from edgeferry.exporters.format import WITH_AUTHOR, Format, Written
 from edgeferry.exporters.graph.source import Source
 from edgeferry.exporters.options import option
 from edgeferry.models.artifact import Tolerance
+from edgeferry.models.decision import without_logits
 from edgeferry.models.system.errors import EdgeError
 
 PACKAGE: Final = "model.mlpackage"
@@ -80,7 +81,7 @@ def write_arrays(source: Source, folder: Path, options: CoremlOptions = CoremlOp
         "input": f"float32 pixels 0 to 255, [1, channels, height, width], {how.colour}; the preprocessing is in the program",
     }
     note = "for measurements on a phone, whose runner supports arrays only: coreml-float16's program without class labels"
-    return Written(PACKAGE, inputs, outputs, (note,), record, PROBABILITIES)
+    return Written(PACKAGE, inputs, outputs, (note,), record, without_logits(source.output))
 
 
 def _target(source: Source, options: CoremlOptions, lowest: str, name: str) -> str:
@@ -107,7 +108,7 @@ def _saved(model: Any, source: Source, folder: Path) -> Path:
 
 def _written(source: Source, package: Path, options: dict[str, Any], notes: tuple[str, ...] = ()) -> Written:
     inputs, outputs, version = read_image_and_labels(source, package)
-    return Written(PACKAGE, inputs, outputs, notes, options | {"specification": version}, PROBABILITIES)
+    return Written(PACKAGE, inputs, outputs, notes, options | {"specification": version}, without_logits(source.output))
 
 
 FORMATS = (

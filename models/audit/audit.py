@@ -12,8 +12,10 @@ from edgeferry.models.audit.duplicates import same_images
 from edgeferry.models.audit.finding import AuditFinding, raise_all
 from edgeferry.models.audit.golden import audit_golden, audit_skipped
 from edgeferry.models.config.spec import ModelSpec
+from edgeferry.models.decision import MULTILABEL
 from edgeferry.models.golden.scores import one_label
-from edgeferry.models.images import ImageSet, find_images, read_labels_if_any
+from edgeferry.models.image_labels import read_label_sets_if_any, read_labels_if_any
+from edgeferry.models.images import ImageSet, find_images
 from edgeferry.models.system.errors import EdgeError
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Audited:
-    """The golden images, their classes [count] or None where they have no labels, and what the audit found."""
+    """The golden images, their true labels or None where they have none, and what the audit found."""
 
     golden: Decoded
     classes: "NDArray[np.int64] | None"
@@ -53,7 +55,8 @@ def audit_images(spec: ModelSpec, golden_pixels: Path, calibration_pixels: Path)
 
 def _classes(spec: ModelSpec, golden: ImageSet, problems: list[EdgeError]) -> "NDArray[np.int64] | None":
     try:
-        classes = read_labels_if_any(golden, spec.labels)
+        read = read_label_sets_if_any if spec.output == MULTILABEL else read_labels_if_any
+        classes = read(golden, spec.labels)
     except EdgeError as error:
         problems.append(error)
         return None

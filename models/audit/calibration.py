@@ -9,6 +9,7 @@ from edgeferry.models.audit.decoding import Decoded
 from edgeferry.models.audit.duplicates import similar_images
 from edgeferry.models.audit.finding import AuditFinding, some_of
 from edgeferry.models.config.spec import ModelSpec
+from edgeferry.models.image_labels import BETWEEN_LABELS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,7 +61,7 @@ def _warning(code: str, found: str) -> AuditFinding:
 
 def _labelled(spec: ModelSpec, calibration: Decoded) -> Iterator[AuditFinding]:
     """Yield the classes without a calibration image, where the images have labels that the model knows."""
-    present = set(calibration.images.labels or ())
+    present = {part for label in calibration.images.labels or () for part in (label, *label.split(BETWEEN_LABELS))}
     missing = [label for label in spec.labels if label not in present]
     if missing and present & set(spec.labels):
         yield _warning(

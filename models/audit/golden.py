@@ -51,7 +51,7 @@ def audit_golden(spec: ModelSpec, golden: Decoded, classes: "NDArray[np.int64] |
 def _by_class(spec: ModelSpec, classes: "NDArray[np.int64]") -> Iterator[AuditFinding]:
     import numpy as np
 
-    counts = np.bincount(classes, minlength=len(spec.labels))
+    counts = np.bincount(classes, minlength=len(spec.labels)) if classes.ndim == 1 else classes.sum(axis=0)
     missing = [label for label, count in zip(spec.labels, counts, strict=True) if not count]
     if missing:
         yield _finding(

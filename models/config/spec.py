@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from edgeferry.models.config.labels import UTF_8, labels_of
 from edgeferry.models.config.table import Table
+from edgeferry.models.decision import MULTILABEL
 from edgeferry.models.loading.custom_module import KEY, custom_module
 from edgeferry.models.preprocessing import Preprocessing
 from edgeferry.models.system.errors import EdgeError
@@ -26,8 +27,10 @@ RESIZED_BY: Final = dict.fromkeys(
     "tf-bilinear",
 )
 FITS: Final = ("stretch", "crop", "pad")
-OUTPUTS: Final = ("auto", "probabilities", "logits")
+OUTPUTS: Final = ("auto", "probabilities", "logits", MULTILABEL)
 FRACTIONS: Final = ("top1_agreement", "p99_difference", "mean_difference", "accuracy_loss")
+# A threshold chooses between so many labels.
+BINARY: Final = 2
 TOLERANCE_KEYS: Final = (*FRACTIONS, "times_explained")
 # The key of [parity] that is no table of a format.
 REQUIRE: Final = "require"
@@ -62,6 +65,7 @@ class ModelSpec:
     ``tolerances`` holds what the config sets itself: (format, key, value), the keys those of TOLERANCE_KEYS. ``format_options``
     holds the tables below ``[export]`` by name, each as JSON: which keys they may have, the formats know. ``required`` names the
     results that have to pass, 'FORMAT' or 'FORMAT@TARGET'. ``labels_numbered`` is set where numbers were taken off the labels.
+    ``threshold`` is the probability from which a label holds, None where the most probable label is the answer.
     ``custom_module`` is code that the model needs; it is run only where ``runs_custom_module`` is set, which a command does.
     """
 
@@ -74,6 +78,7 @@ class ModelSpec:
     calibration: Path | None = None
     expected_accuracy: float | None = None
     output: str = "auto"
+    threshold: float | None = None
     trained_by: str | None = None
     formats: tuple[str, ...] | None = None
     options: ExportOptions = ExportOptions()
@@ -114,6 +119,7 @@ def read_spec(path: Path) -> ModelSpec:
         labels=(labels := labels_of(model))[0],
         labels_numbered=labels[1],
         output=model.choice("output", OUTPUTS, "auto"),
+        threshold=_threshold(model, len(labels[0])),
         trained_by=_trained_by(model),
         custom_module=_custom_module(model),
         preprocessing=_preprocessing(table.table("input")),
@@ -128,6 +134,20 @@ def read_spec(path: Path) -> ModelSpec:
     )
     table.refuse_unknown()
     return spec
+
+
+def _threshold(model: Table, labels: int) -> float | None:
+    """Return the probability from which a label holds, or None."""
+    if not model.has("threshold"):
+        return None
+    value = model.fraction("threshold")
+    if model.choice("output", OUTPUTS, "auto") != MULTILABEL and labels != BINARY:
+        model.fail(
+            "EF-config-value",
+            "threshold",
+            f"is set, but the model has {labels} labels; it is for two, or for output = {MULTILABEL!r}",
+        )
+    return value
 
 
 def _parsed(path: Path) -> dict[str, Any]:

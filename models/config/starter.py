@@ -28,6 +28,9 @@ COLOURS: Final = 3
 UNKNOWN_SIZE: Final = 224
 THEIRS: Final = "what Teachable Machine's own example does"
 
+# What a starter assumes of a model that ends in one sigmoid for each of several labels.
+SEVERAL_LABELS: Final = "several labels can hold of one image, since the model ends in one sigmoid per label"
+
 
 @dataclass(frozen=True)
 class Preparation:
@@ -74,7 +77,7 @@ def write_starter(model: Path, *, replaces: bool = False, code: str | None = Non
         preprocessing=Preprocessing(height, width, colour, *prepared.normalisation(channels), prepared.resize, prepared.fit),
         golden=path.with_name("golden"),
         calibration=path.with_name("calibration"),
-        output="logits" if loaded.single_logit else "auto",
+        output=loaded.output,
         custom_module=code,
     )
     labels = _labels(path, _classes(loaded))
@@ -98,7 +101,7 @@ def starter_text(spec: ModelSpec, labels: str, assumed: Sequence[str]) -> str:
     """Return the text of a config; ``labels`` is the TOML of model.labels, ``assumed`` become comments."""
     how = spec.preprocessing
     notes = "".join(f"# Assumed: {line_of(note)}.\n" for note in assumed)
-    output = 'output = "logits"\n' if spec.output == "logits" else ""
+    output = "" if spec.output == "auto" else f'output = "{spec.output}"\n'
     scaling = input_lines(how, replace(how, mean=(), std=()))
     data = [("golden", spec.golden), ("calibration", spec.calibration)]
     return (
@@ -175,6 +178,8 @@ def _assumed(loaded: Loaded, model: Path, images: Preparation) -> Iterator[str]:
     """Yield what a starter assumes of a model, line by line; what was changed in the model on loading comes first."""
     height, width, channels = loaded.model.inputs[0].shape[1:]
     yield from (f"the model {change.sentence}" for change in loaded.changes)
+    if loaded.sigmoids:
+        yield SEVERAL_LABELS
     if len(_lines_of(model.with_name(LABELS))) == _classes(loaded):
         yield f"labels are those of {LABELS}, in this order"
     else:

@@ -4,29 +4,31 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from edgeferry.models.decision import ONE_LABEL, Decision
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 # The file below build/<model>/reference/.
 ORDER: Final = "order.npy"
-# The gap between the two highest probabilities below which a sound 8-bit file may name the other class: EfficientNet-Lite0 in
+# The margin of the Keras model's answer below which a sound 8-bit file may name the other class: EfficientNet-Lite0 in
 # tflite-int8 differs by up to 0.23. Such images come last, or a few of them would decide.
 LEAST_MARGIN: Final = 0.2
 
 
-def order_of(scores: "NDArray[np.float32]", labels: "NDArray[np.int64]") -> "NDArray[np.int64]":
+def order_of(
+    scores: "NDArray[np.float32]", labels: "NDArray[np.int64] | None", decision: Decision = ONE_LABEL
+) -> "NDArray[np.int64]":
     """Return the numbers of all images, [count]: one of each class, then a second of each, and so on.
 
-    A class is what the Keras model predicts; a class that it never predicts is taken from the labels. Within a class the smallest
-    gap between the two highest probabilities comes first, as far as it is at least LEAST_MARGIN.
+    A class is what the Keras model predicts, of a multi-label classifier the set of labels; a class that it never predicts is
+    taken from the labels. Within a class the smallest margin comes first, as far as it is at least LEAST_MARGIN.
     """
     import numpy as np
 
-    highest = np.sort(scores, axis=1)[:, -2:]
-    margins = highest[:, 1] - highest[:, 0]
-    predicted = scores.argmax(axis=1)
-    classes = np.where(np.isin(labels, predicted), predicted, labels)
+    margins, predicted = decision.margins(scores), decision.groups(scores)
+    classes = predicted if labels is None or decision.is_multilabel else np.where(np.isin(labels, predicted), predicted, labels)
     worth = np.lexsort((np.where(margins < LEAST_MARGIN, -margins, margins), margins < LEAST_MARGIN))
     taken = dict.fromkeys(classes.tolist(), 0)
     rounds = np.empty(len(scores), dtype=np.int64)

@@ -7,6 +7,8 @@ for which the classifier is least certain. They need only the Keras model's own 
 
 from typing import TYPE_CHECKING, Final
 
+from edgeferry.models.decision import ONE_LABEL, Decision
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -33,7 +35,7 @@ def probe_count(golden: int, size: int) -> int:
 
 
 def make_probes(
-    pixels: "NDArray[np.uint8]", scores: "NDArray[np.float32]", predict: "Scores"
+    pixels: "NDArray[np.uint8]", scores: "NDArray[np.float32]", predict: "Scores", decision: Decision = ONE_LABEL
 ) -> "tuple[NDArray[np.uint8], NDArray[np.float32]]":
     """Return probes and their scores, made of golden images [count, height, width, channels] with these scores.
 
@@ -44,9 +46,9 @@ def make_probes(
 
     if not probe_count(len(pixels), _size(pixels)):
         return pixels[:0], scores[:0]
-    weak, strong = (np.stack(list(_changed(pixels, scores.argmax(axis=1), strength))) for strength in (0, 1))
+    weak, strong = (np.stack(list(_changed(pixels, decision.groups(scores), strength))) for strength in (0, 1))
     of_weak, of_strong = predict(weak), predict(strong)
-    use = _margins(of_strong) < _margins(of_weak)
+    use = decision.margins(of_strong) < decision.margins(of_weak)
     shape = (-1, *(1,) * (pixels.ndim - 1))
     return np.where(use.reshape(shape), strong, weak), np.where(use[:, None], of_strong, of_weak)
 
@@ -72,11 +74,3 @@ def _changed(pixels: "NDArray[np.uint8]", classes: "NDArray[np.int64]", strength
         else:
             image += NOISES[strength] * noise
         yield np.clip(np.rint(image), 0, 255).astype(np.uint8)
-
-
-def _margins(scores: "NDArray[np.float32]") -> "NDArray[np.float32]":
-    import numpy as np
-
-    two = np.partition(scores, -2, axis=1)[:, -2:]
-    margins: NDArray[np.float32] = two[:, 1] - two[:, 0]
-    return margins

@@ -2,7 +2,7 @@
 """Makes the reference: images and config are audited, the Keras model predicts, what artifacts are checked with is written."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ from edgeferry.models.audit.accuracy import audit_confidence, expected_accuracy_
 from edgeferry.models.audit.audit import Audited, audit_images
 from edgeferry.models.audit.finding import AuditFinding
 from edgeferry.models.config.spec import ModelSpec
+from edgeferry.models.decision import decision_of, groups_of
 from edgeferry.models.diagnosis.check import check_config
 from edgeferry.models.diagnosis.label_count import label_count_hint
 from edgeferry.models.diagnosis.search import Labelled
@@ -56,8 +57,9 @@ def make_reference(spec: ModelSpec, folder: Path) -> Reference:
         predict = _predict(spec, data, pixels)
         scores = keras_scores(predict, pixels, spec, data.golden.name)
         output = output_kind(scores, spec)
+        decision = decision_of(output, spec.threshold)
         probabilities = probabilities_of(scores, output)
-        judged = _judged(spec, predict, data, probabilities, logits=output == "logits")
+        judged = _judged(spec, predict, data, probabilities, output)
         findings = (*_changed(spec), *data.findings, *judged)
         np.save(place / SCORES, probabilities)
         if data.classes is not None:
@@ -66,7 +68,7 @@ def make_reference(spec: ModelSpec, folder: Path) -> Reference:
         def predicted(images: "NDArray[np.uint8]") -> "NDArray[np.float32]":
             return probabilities_of(keras_scores(predict, images, spec), output)
 
-        _write_more(place, spec, data, probabilities, predicted)
+        _write_more(place, replace(spec, output=output), data, probabilities, predicted)
         reference = Reference(
             key=reference_key(spec),
             source_sha256=content_sha256(spec.model),
@@ -74,7 +76,8 @@ def make_reference(spec: ModelSpec, folder: Path) -> Reference:
             labels=spec.labels,
             preprocessing=spec.preprocessing,
             images=len(probabilities),
-            accuracy=None if data.classes is None else float((probabilities.argmax(axis=1) == data.classes).mean()),
+            accuracy=None if data.classes is None else float(decision.right(probabilities, data.classes).mean()),
+            threshold=spec.threshold,
             calibration_digest=None if spec.calibration is None else find_images(spec.calibration).digest,
             config=str(spec.path.resolve()),
             config_digests=config_digests(spec),
@@ -88,17 +91,21 @@ def make_reference(spec: ModelSpec, folder: Path) -> Reference:
 def _write_more(
     place: Path, spec: ModelSpec, data: Audited, probabilities: "NDArray[np.float32]", predict: Callable[[Any], Any]
 ) -> None:
-    """Write an order of the golden images, probes and files to upload; ``predict`` returns probabilities for pixels."""
+    """Write an order of the golden images, probes and files to upload; ``predict`` returns probabilities for pixels.
+
+    The config's output is the kind that was found.
+    """
     import numpy as np
 
     pixels = np.load(place / PIXELS, mmap_mode="r")
-    order = order_of(probabilities, probabilities.argmax(axis=1) if data.classes is None else data.classes)
+    decision = decision_of(spec.output, spec.threshold)
+    order = order_of(probabilities, None if data.classes is None else groups_of(data.classes), decision)
     np.save(place / ORDER, order)
-    probes, scores = make_probes(pixels, probabilities, predict)
+    probes, scores = make_probes(pixels, probabilities, predict, decision)
     np.save(place / PROBES, probes)
     np.save(place / PROBE_SCORES, scores)
     files = data.golden.images.files
-    bases = bases_of(pixels, probabilities, order)
+    bases = bases_of(pixels, decision.margins(probabilities), order)
     write_uploads(place, [files[at] for at in order if files], bases, spec.preprocessing, predict)
 
 
@@ -126,21 +133,25 @@ def _changed(spec: ModelSpec) -> Iterator[AuditFinding]:
 
 
 def _judged(
-    spec: ModelSpec, predict: Callable[[Any], Any], data: Audited, probabilities: "NDArray[np.float32]", *, logits: bool
+    spec: ModelSpec, predict: Callable[[Any], Any], data: Audited, probabilities: "NDArray[np.float32]", output: str
 ) -> Iterator[AuditFinding]:
     """Yield what the model's predictions say against config and images.
 
     Raises:
         EdgeError: the config does not fit the model, or the reference would prove nothing.
     """
+    decision = decision_of(output, spec.threshold)
     if data.classes is None:
-        check_discriminates(probabilities, None, spec)
+        check_discriminates(probabilities, None, spec, decision)
+        return
+    if decision.is_multilabel:
+        check_discriminates(probabilities, data.classes, spec, decision)
         return
     takes_integers = str(classifier(spec).inputs[0].dtype) == "uint8"
     golden = Labelled(data.golden.images, data.classes, probabilities, takes_integers)
-    other = check_config(spec, predict, golden, logits=logits)
-    check_discriminates(probabilities, data.classes, spec)
-    right = int((probabilities.argmax(axis=1) == data.classes).sum())
+    other = check_config(spec, predict, golden, logits=output == "logits")
+    check_discriminates(probabilities, data.classes, spec, decision)
+    right = int(decision.right(probabilities, data.classes).sum())
     if error := expected_accuracy_refuted(spec, right, len(data.classes)):
         raise error
     yield from filter(None, (other, audit_confidence(spec, probabilities, data.classes)))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from edgeferry.models.config.spec import ModelSpec
+from edgeferry.models.decision import MULTILABEL, ONE_LABEL, Decision, groups_of
 from edgeferry.models.preprocessing import normalise
 from edgeferry.models.system.errors import EdgeError
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 SUM_TOLERANCE: Final = 1e-3
 # An untrained network's outputs move by less than this over real images (MobileNetV2: 0.0), a trained one's by tenths.
 LEAST_SPREAD: Final = 0.02
+STANDARD_ERRORS: Final = 3
 BATCH: Final = 32
 # Fewer of large images: EfficientNet-Lite0 in float32, 224 x 224, takes a third less time in batches of 4 than of 32, whose
 # values no processor's cache holds.
@@ -54,7 +56,7 @@ def batch_of(images: "NDArray[Any]") -> int:
 
 
 def output_kind(scores: "NDArray[np.float32]", spec: ModelSpec) -> str:
-    """Return 'probabilities' or 'logits', as the config says or as the scores show.
+    """Return 'probabilities', 'logits' or 'multilabel', as the config says or as the scores show; 'multilabel' is only said.
 
     Raises:
         EdgeError: the scores are neither (from 0 to 1, but rows do not sum to 1), or not what the config says.
@@ -64,6 +66,8 @@ def output_kind(scores: "NDArray[np.float32]", spec: ModelSpec) -> str:
     between = bool(((scores >= -SUM_TOLERANCE) & (scores <= 1 + SUM_TOLERANCE)).all())
     sums = scores.sum(axis=1)
     summed = between and bool(np.allclose(sums, 1, atol=SUM_TOLERANCE))
+    if spec.output == MULTILABEL:
+        return _multilabel(scores, spec, between=between)
     if summed and spec.output == "logits":
         raise EdgeError(
             "EF-model-output",
@@ -77,23 +81,37 @@ def output_kind(scores: "NDArray[np.float32]", spec: ModelSpec) -> str:
         raise EdgeError(
             "EF-model-output",
             f"{spec.model}: its outputs sum to {sums.min():.3g} to {sums.max():.3g} per image, so not to one label per image "
-            "(one sigmoid per class?). End the model with a softmax, or set model.output = 'logits' if they are logits.",
+            "(one sigmoid per class?). Where several labels can hold of one image, set model.output = 'multilabel'; else end the "
+            "model with a softmax, or set model.output = 'logits' if they are logits.",
         )
     return "logits"
 
 
-def one_label(classes: "NDArray[np.int64]", spec: ModelSpec) -> EdgeError | None:
-    """Return the error where all golden images have the same label, or None."""
-    present = set(classes.tolist())
-    if len(present) > 1:
-        return None
-    label = spec.labels[present.pop()]
-    return EdgeError(
-        "EF-golden-one-label", f"{spec.golden}: every golden image has the label {label!r}; expected some of each label."
+def _multilabel(scores: "NDArray[np.float32]", spec: ModelSpec, *, between: bool) -> str:
+    if between:
+        return MULTILABEL
+    raise EdgeError(
+        "EF-model-output",
+        f"{spec.path}: model.output is 'multilabel', but the outputs are from {scores.min():.3g} to {scores.max():.3g}; expected "
+        "one sigmoid per label. Where they are logits, save keras.Sequential([model, keras.layers.Activation('sigmoid')]).",
     )
 
 
-def check_discriminates(scores: "NDArray[np.float32]", labels: "NDArray[np.int64] | None", spec: ModelSpec) -> None:
+def one_label(classes: "NDArray[np.int64]", spec: ModelSpec) -> EdgeError | None:
+    """Return the error where all golden images have the same label, or the same labels, or None."""
+    if len(set(groups_of(classes).tolist())) > 1:
+        return None
+    first = classes[0]
+    names = [label for label, held in zip(spec.labels, first, strict=True) if held] if first.ndim else [spec.labels[int(first)]]
+    label = " and ".join(map(repr, names)) or "none"
+    return EdgeError(
+        "EF-golden-one-label", f"{spec.golden}: every golden image has the label {label}; expected some of each label."
+    )
+
+
+def check_discriminates(
+    scores: "NDArray[np.float32]", labels: "NDArray[np.int64] | None", spec: ModelSpec, decision: Decision = ONE_LABEL
+) -> None:
     """Refuse a reference that any artifact would agree with; without labels only how the scores differ can be seen.
 
     An untrained network predicts nearly the same for every image, so that a wrong artifact would pass next to it.
@@ -101,34 +119,49 @@ def check_discriminates(scores: "NDArray[np.float32]", labels: "NDArray[np.int64
     Raises:
         EdgeError: says what was seen: the classes predicted, the spread, the accuracy.
     """
-    predicted, spread = scores.argmax(axis=1), float(scores.std(axis=0).max())
-    classes = len(set(predicted.tolist()))
+    spread = float(scores.std(axis=0).max())
+    classes = len(set(decision.groups(scores).tolist()))
     if labels is not None and (error := one_label(labels, spec)):
         raise error
-    wanted = 2 if labels is None else max(2, (len(set(labels.tolist())) + 1) // 2)
-    accuracy = None if labels is None else float((predicted == labels).mean())
-    chance = 1 / scores.shape[1]
-    # Three standard errors of guessing above chance.
-    needed = chance + 3 * (chance * (1 - chance) / len(scores)) ** 0.5
-    if labels is not None and needed > 1:
+    is_one = not decision.is_multilabel
+    wanted = 2 if labels is None or not is_one else max(2, (len(set(labels.tolist())) + 1) // 2)
+    accuracy = None if labels is None else float(decision.right(scores, labels).mean())
+    measured = "no labels" if accuracy is None else f"accuracy {accuracy:.1%}"
+    what = "classes" if is_one else "sets of labels"
+    seen = f"{len(scores)} golden images, {classes} {what} predicted, spread {spread:.3f}, {measured}"
+    about = f"{spec.model}: cannot serve as the reference ({seen}): "
+    if labels is not None and is_one and least_accuracy(scores) > 1:
+        chance = 1 / scores.shape[1]
         fewest = math.ceil(9 * chance / (1 - chance))
         raise EdgeError(
             "EF-golden-too-few",
             f"{spec.golden}: holds {len(labels)} golden images; expected at least {fewest}, to tell a model from guessing.",
         )
-    measured = "no labels" if accuracy is None else f"accuracy {accuracy:.1%}"
-    seen = f"{len(scores)} golden images, {classes} classes predicted, spread {spread:.3f}, {measured}"
-    about = f"{spec.model}: cannot serve as the reference ({seen}): "
     if spread < LEAST_SPREAD:
         raise EdgeError(
             "EF-model-untrained", f"{about}its outputs do not differ between images, so any artifact would agree. Is it trained?"
         )
     if classes < wanted:
         raise EdgeError(
-            "EF-model-untrained", f"{about}expected at least {wanted} predicted classes. Is it trained? Is input.range right?"
+            "EF-model-untrained", f"{about}expected at least {wanted} predicted {what}. Is it trained? Is input.range right?"
         )
-    if accuracy is not None and accuracy < needed:
+    if labels is None or accuracy is None:
+        return
+    if accuracy < least_accuracy(scores) if is_one else not _knows_labels(scores, labels):
+        guessing = f"guessing reaches {1 / scores.shape[1]:.1%}" if is_one else "its probabilities do not go with the labels"
         raise EdgeError(
-            "EF-model-chance",
-            f"{about}guessing reaches {chance:.1%}. Is it trained? Check the label order, input.colour and input.range.",
+            "EF-model-chance", f"{about}{guessing}. Is it trained? Check the label order, input.colour and input.range."
         )
+
+
+def least_accuracy(scores: "NDArray[np.float32]") -> float:
+    """Return three standard errors of guessing above chance, for scores [count, classes]."""
+    chance = 1 / scores.shape[1]
+    return float(chance + STANDARD_ERRORS * (chance * (1 - chance) / len(scores)) ** 0.5)
+
+
+def _knows_labels(scores: "NDArray[np.float32]", labels: "NDArray[np.int64]") -> bool:
+    """Say whether probabilities are higher where labels hold, by three standard errors of labels given to images by chance."""
+    apart, held = scores - scores.mean(axis=0), labels - labels.mean(axis=0)
+    error = (len(scores) * apart.var(axis=0) * held.var(axis=0)).sum() ** 0.5
+    return bool((apart * held).sum() >= STANDARD_ERRORS * error)

@@ -71,14 +71,11 @@ def files_in(reference: Path | None) -> tuple[Path, ...]:
     return () if reference is None else tuple(sorted((reference / UPLOADS).glob("*-*.*")))
 
 
-def bases_of(
-    pixels: "NDArray[np.uint8]", probabilities: "NDArray[np.float32]", order: "NDArray[np.int64]"
-) -> "NDArray[np.uint8]":
+def bases_of(pixels: "NDArray[np.uint8]", margins: "NDArray[np.float32]", order: "NDArray[np.int64]") -> "NDArray[np.uint8]":
     """Return the pixels to make files of: the golden images that the Keras model is least sure of, and blends of two classes."""
     import numpy as np
 
-    highest = np.sort(probabilities, axis=1)[:, -2:]
-    unsure = (highest[:, 1] - highest[:, 0]).argsort(kind="stable")[: CANDIDATES // 2]
+    unsure = margins.argsort(kind="stable")[: CANDIDATES // 2]
     one, other = (pixels[order[at : CANDIDATES - 1 + at : 2]].astype(np.uint16) for at in (0, 1))
     blends = ((one[: len(other)] + other) // 2).astype(np.uint8)
     return np.concatenate([pixels[unsure], blends])

@@ -4,6 +4,8 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edgeferry.models.decision import MULTILABEL
+
 if TYPE_CHECKING:
     import keras
 
@@ -21,8 +23,15 @@ class Loaded:
     """A Keras model for inference: one tensor in, one out; ``changes`` says in what it differs from the file.
 
     ``single_logit`` is set where the file's model outputs one number without a sigmoid: only a config can say that it is a logit.
+    ``sigmoids`` is set where its last layer is one sigmoid for each of several labels.
     """
 
     model: "keras.Model"
     changes: tuple[Change, ...] = ()
     single_logit: bool = False
+    sigmoids: bool = False
+
+    @property
+    def output(self) -> str:
+        """Return ``model.output`` of a config as far as the model shows it."""
+        return "logits" if self.single_logit else MULTILABEL if self.sigmoids else "auto"

@@ -29,8 +29,13 @@ class _End:
 
 
 def with_two_classes(loaded: Loaded) -> Loaded:
-    """Return the model with two outputs where it has a single one, a sigmoid or a plain sum; any other as it is."""
+    """Return the model with two outputs where it has a single one, a sigmoid or a plain sum; any other as it is.
+
+    Of several outputs it is kept whether they are sigmoids.
+    """
     model = loaded.model
+    if len(model.outputs) == 1 and tuple(model.outputs[0].shape[1:]) > (1,):
+        return replace(loaded, sigmoids=_is_sigmoid(_changing(model.outputs[0])[0]))
     end = _end_of(model) if len(model.outputs) == 1 and tuple(model.outputs[0].shape[1:]) == (1,) else None
     if end is None:
         return loaded
@@ -55,8 +60,7 @@ def _with_head(model: "keras.Model", end: _End) -> "keras.Model":
 def _end_of(model: "keras.Model") -> _End | None:
     """Return the end of a model with one output, or None where that is neither a sigmoid nor a Dense layer's plain sum."""
     last, before = _changing(model.outputs[0])
-    applied = type(last).__name__ == "Sigmoid" or (type(last).__name__ == "Activation" and _activation(last) == "sigmoid")
-    if not applied:
+    if type(last).__name__ == "Dense" or not _is_sigmoid(last):
         if type(last).__name__ != "Dense" or before is None or _activation(last) not in {"sigmoid", "linear"}:
             return None
         return _End(before, last, _activation(last) == "sigmoid")
@@ -93,6 +97,12 @@ def _maker(tensor: Any) -> tuple[Any, Any]:
 def _is_identity(operation: Any) -> bool:
     name = type(operation).__name__
     return name in IDENTITIES or (name == "Activation" and _activation(operation) == "linear")
+
+
+def _is_sigmoid(operation: Any) -> bool:
+    """Say whether an operation ends in a sigmoid."""
+    name = type(operation).__name__
+    return name == "Sigmoid" or (name in {"Activation", "Dense"} and _activation(operation) == "sigmoid")
 
 
 def _activation(layer: Any) -> str:

@@ -21,8 +21,9 @@ from edgeferry.models.config.starter import (
     toml_text,
 )
 from edgeferry.models.diagnosis.readings import input_lines
+from edgeferry.models.image_labels import read_labels_if_any
 from edgeferry.models.image_lists import place_of, write_list
-from edgeferry.models.images import ImageSet, read_labels_if_any
+from edgeferry.models.images import ImageSet
 from edgeferry.models.keras_loader import load
 from edgeferry.models.loading.facts import check_classifier
 from edgeferry.models.loading.file_check import check_file
@@ -127,7 +128,7 @@ def _spec(model: Path, places: _Places, known: _Known) -> ModelSpec:
         preprocessing=Preprocessing(height, width, scaling.colour, scaling.mean, scaling.std, prepared.resize, prepared.fit),
         golden=places.golden,
         calibration=places.calibration,
-        output="logits" if known.loaded.single_logit else "auto",
+        output=known.loaded.output,
     )
 
 

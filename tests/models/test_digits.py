@@ -10,7 +10,8 @@ import pytest
 
 from edgeferry.models import digits as default
 from edgeferry.models.config.spec import ModelSpec, read_spec
-from edgeferry.models.images import find_images, read_labels, read_pixels
+from edgeferry.models.image_labels import read_labels
+from edgeferry.models.images import find_images, read_pixels
 from edgeferry.models.keras_loader import load_model
 from edgeferry.models.preprocessing import normalise
 from edgeferry.models.system.errors import EdgeError

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from edgeferry.models.image_labels import read_label_sets_if_any, read_labels
 from edgeferry.models.image_lists import can_be_listed, write_list
-from edgeferry.models.images import find_images, read_labels
+from edgeferry.models.images import find_images
 from edgeferry.models.system.errors import EdgeError
 
 
@@ -68,3 +69,18 @@ def test_a_list_with_a_wrong_line_is_refused_by_its_number(tmp_path: Path, text:
 @pytest.mark.parametrize("name", [b"a\xff.png", b"a.png "])
 def test_a_name_that_a_list_cannot_hold_is_found_out_before(name: bytes) -> None:
     assert not can_be_listed(Path(name.decode("utf-8", "surrogateescape")))
+
+
+def test_an_image_may_have_several_labels_or_none(tmp_path: Path, files: list[Path]) -> None:
+    write_list(tmp_path / "golden.csv", files, ["cat|dog", "-", "dog"])
+    held = read_label_sets_if_any(find_images(tmp_path / "golden.csv"), ("cat", "dog"))
+    assert held is not None
+    assert held.tolist() == [[1, 1], [0, 0], [0, 1]]
+
+
+def test_one_of_several_labels_that_the_config_does_not_name_is_named(tmp_path: Path, files: list[Path]) -> None:
+    write_list(tmp_path / "golden.csv", files, ["cat|dgo", "-", "dog"])
+    with pytest.raises(
+        EdgeError, match="has the label 'dgo' on 1 of 3 .*the closest of its 2 is 'dog'", check=coded("EF-label-unknown")
+    ):
+        read_label_sets_if_any(find_images(tmp_path / "golden.csv"), ("cat", "dog"))

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from edgeferry.models.config.spec import FITS, RESIZES
-from edgeferry.models.images import ImageSet, find_images, read_labels, read_pixels
+from edgeferry.models.image_labels import read_labels
+from edgeferry.models.images import ImageSet, find_images, read_pixels
 from edgeferry.models.preprocessing import Preprocessing, normalise, pixels_of
 from edgeferry.models.system.errors import EdgeError
 

@@ -16,11 +16,13 @@ from keras import layers
 from PIL import Image
 
 from edgeferry.models.config.spec import ModelSpec, read_spec
+from edgeferry.models.decision import Decision
 from edgeferry.models.digits import network
 from edgeferry.models.golden.reference_writer import make_reference
 from edgeferry.models.golden.scores import check_discriminates, keras_scores, output_kind
 from edgeferry.models.golden.uploads import files_in
-from edgeferry.models.images import find_images, read_labels, read_pixels
+from edgeferry.models.image_labels import read_labels
+from edgeferry.models.images import find_images, read_pixels
 from edgeferry.models.keras_loader import load_model
 from edgeferry.models.preprocessing import normalise
 from edgeferry.models.reference import Reference, changed_config_keys, read_reference, reference_key
@@ -222,6 +224,8 @@ def test_the_fewest_images_asked_for_are_enough(colours: ModelSpec, classes: int
         ([[0.2, 0.8], [1.0, 0.0]], "probabilities", "probabilities"),
         ([[2.0, -8.0], [1.0, 0.0]], "auto", "logits"),
         ([[0.2, 0.9], [1.0, 0.5]], "logits", "logits"),
+        ([[0.2, 0.9], [1.0, 0.5]], "multilabel", "multilabel"),
+        ([[0.2, 0.8], [1.0, 0.0]], "multilabel", "multilabel"),
     ],
 )
 def test_the_kind_of_answer_is_seen_or_told(colours: ModelSpec, scores: list[list[float]], output: str, kind: str) -> None:
@@ -233,7 +237,8 @@ def test_the_kind_of_answer_is_seen_or_told(colours: ModelSpec, scores: list[lis
     [
         ([[0.2, 0.8], [1.0, 0.0]], "logits", r"model\.output is 'logits', but every output sums to 1"),
         ([[2.0, -8.0], [1.0, 0.0]], "probabilities", r"sum to -6 to 1 per image"),
-        ([[0.2, 0.9], [1.0, 0.5]], "auto", r"sum to 1\.1 to 1\.5 per image"),
+        ([[0.2, 0.9], [1.0, 0.5]], "auto", r"sum to 1\.1 to 1\.5 per image[^*]*set model\.output = 'multilabel'"),
+        ([[2.0, -8.0], [1.0, 0.0]], "multilabel", r"outputs are from -8 to 2; expected one sigmoid per label"),
     ],
 )
 def test_an_answer_of_another_kind_than_told_is_refused(
@@ -241,6 +246,32 @@ def test_an_answer_of_another_kind_than_told_is_refused(
 ) -> None:
     with pytest.raises(EdgeError, match=said):
         output_kind(np.array(scores, np.float32), replace(colours, output=output))
+
+
+# Several labels of one image.
+
+
+def test_the_reference_of_several_labels_is_right_where_each_label_of_an_image_is(
+    trained: keras.Model, spec_of: Callable[..., ModelSpec], tmp_path: Path
+) -> None:
+    spec = spec_of(with_head(trained, "sigmoid"), output="multilabel", threshold=0.9)
+    reference = reference_of(spec, tmp_path / "reference")
+    scores, labels = (np.load(tmp_path / "reference" / f"{name}.npy") for name in ("scores", "labels"))
+    assert (reference.output, reference.threshold) == ("multilabel", 0.9)
+    assert labels.shape == scores.shape
+    assert (labels.sum(axis=1) == 1).all()
+    assert reference.accuracy == ((scores >= 0.9) == labels).all(axis=1).mean()
+
+
+def test_probabilities_that_do_not_go_with_the_labels_are_refused(colours: ModelSpec) -> None:
+    spec = replace(colours, output="multilabel")
+    labels = np.random.default_rng(0).integers(0, 2, (200, 4))
+    scores = np.random.default_rng(1).random((200, 4), np.float32)
+    check_discriminates((scores * 0.5 + labels * 0.4).astype(np.float32), labels, spec, Decision(is_multilabel=True))
+    with pytest.raises(EdgeError, match=r"sets of labels predicted.*its probabilities do not go with the labels"):
+        check_discriminates(scores, labels, spec, Decision(is_multilabel=True))
+    with pytest.raises(EdgeError, match=r"every golden image has the label 'red' and 'yellow'"):
+        check_discriminates(scores, labels * 0 + [1, 0, 1, 0], spec, Decision(is_multilabel=True))
 
 
 # What it is known by.

@@ -147,7 +147,8 @@ def npz(folder: Path) -> tuple[bytes, Callable[[Path], object]]:
     """Return an .npz file, and what reads one."""
     import numpy as np
 
-    from edgeferry.models.images import find_images, read_labels, read_pixels
+    from edgeferry.models.image_labels import read_labels
+    from edgeferry.models.images import find_images, read_pixels
     from edgeferry.models.preprocessing import Preprocessing
 
     how = Preprocessing(8, 6, "rgb", (0.0,) * 3, (1.0,) * 3)

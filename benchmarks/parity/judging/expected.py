@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edgeferry.benchmarks.parity.results import RUNS
+from edgeferry.models.decision import ONE_LABEL, Decision
 from edgeferry.models.reference import FACTS, LABELS, PIXELS, PROBE_SCORES, PROBES, REFERENCE, SCORES
 from edgeferry.models.system.files import explain_disk_errors, partial_of, sha256_of
 
@@ -21,7 +22,8 @@ NO_CLASS: Final = -1
 class Expected:
     """The Keras model's probabilities, [count, classes], those of the golden images first, then those of the probes.
 
-    ``classes`` holds the true class of every golden image, [golden], -1 where it has no label; ``labels`` the labels in order.
+    ``classes`` holds the true class of every golden image, [golden], -1 where it has no label, of several
+    labels 0 and 1, [golden, labels]; ``labels`` the labels in order; ``decision`` how probabilities become an answer.
     ``simulated`` holds the probabilities of a copy of the model in the artifact's precision, [count, classes], computed without
     any converter; None where there are none.
     """
@@ -30,6 +32,7 @@ class Expected:
     classes: "NDArray[np.int64]"
     labels: tuple[str, ...]
     simulated: "NDArray[np.float32] | None" = None
+    decision: Decision = ONE_LABEL
 
     @property
     def golden(self) -> int:
@@ -50,7 +53,7 @@ class Expected:
         return replace(self, probabilities=self.probabilities[chosen], classes=self.classes[chosen], simulated=simulated)
 
 
-def read_expected(folder: Path, labels: tuple[str, ...]) -> Expected:
+def read_expected(folder: Path, labels: tuple[str, ...], decision: Decision = ONE_LABEL) -> Expected:
     """Return what the reference in a folder holds."""
     import numpy as np
 
@@ -58,7 +61,7 @@ def read_expected(folder: Path, labels: tuple[str, ...]) -> Expected:
     scores = np.concatenate([np.load(folder / SCORES), probes])
     golden = len(scores) - len(probes)
     classes = np.load(folder / LABELS) if (folder / LABELS).is_file() else np.full(golden, NO_CLASS)
-    return Expected(scores, classes, labels)
+    return Expected(scores, classes, labels, decision=decision)
 
 
 def images_to_run(build: Path) -> Path:

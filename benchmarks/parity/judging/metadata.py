@@ -28,10 +28,17 @@ def refuse_other_metadata(folder: Path, artifact: Artifact, reference: Reference
     Raises:
         EdgeError: names the key, the value found and the config's; or the file is damaged.
     """
-    expected = {"labels": reference.labels, "output": reference.output, **asdict(reference.preprocessing)}
-    _refuse("its manifest", {"labels": artifact.labels, **asdict(artifact.preprocessing)}, expected)
+    expected = {
+        "labels": reference.labels,
+        "output": reference.output,
+        "threshold": reference.threshold,
+        **asdict(reference.preprocessing),
+    }
+    _refuse(
+        "its manifest", {"labels": artifact.labels, "threshold": artifact.threshold, **asdict(artifact.preprocessing)}, expected
+    )
     # A file may end in a softmax of its own where the model ends in logits; the other way round no exporter goes.
-    if artifact.output not in {reference.output, "probabilities"}:
+    if artifact.output != reference.output and (artifact.output, reference.output) != ("probabilities", "logits"):
         _refuse("its manifest", {"output": artifact.output}, expected)
     file = folder / artifact.main_file
     reader = reader_of(file)

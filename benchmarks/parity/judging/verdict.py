@@ -5,14 +5,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edgeferry.benchmarks.parity.judging.evidence import LEAST_SHOWN, at_least, images_needed
-from edgeferry.benchmarks.parity.judging.expected import NO_CLASS, Expected
+from edgeferry.benchmarks.parity.judging.expected import Expected
 from edgeferry.benchmarks.parity.judging.metric import metrics
-from edgeferry.benchmarks.parity.judging.metrics.agreement import agrees
+from edgeferry.benchmarks.parity.judging.metrics.agreement import agreeing, agrees
 from edgeferry.benchmarks.parity.judging.metrics.difference import differences
 from edgeferry.benchmarks.parity.judging.sentences import other_labels, other_shape
-from edgeferry.benchmarks.parity.outcome import FLIPS_KEPT, Flip, Verdict
+from edgeferry.benchmarks.parity.outcome import FLIPS_KEPT, Answer, Flip, Verdict
 from edgeferry.benchmarks.report.words import percent, times
 from edgeferry.models.artifact import Artifact
+from edgeferry.models.decision import Decision
 from edgeferry.models.softmax import probabilities_of
 
 if TYPE_CHECKING:
@@ -37,11 +38,11 @@ def judge(scores: "NDArray[np.float32]", labels: tuple[str, ...] | None, artifac
     problems = [metric.problem(values[each], counts[metric.counted], artifact.tolerance) for each, metric in metrics().items()]
     if any(problems):
         return replace(found, reason="; ".join(filter(None, problems)))
-    agreeing = int(agrees(probabilities, expected).sum())
-    shown = at_least(agreeing, images)
+    same = agreeing(probabilities, expected)
+    shown = at_least(same, images)
     if shown < LEAST_SHOWN:
-        return replace(found, outcome="inconclusive", reason=_too_few(agreeing, images, shown))
-    return replace(found, outcome="passed", reason=_evidence(agreeing, images, shown, values["times_explained"]))
+        return replace(found, outcome="inconclusive", reason=_too_few(same, images, shown))
+    return replace(found, outcome="passed", reason=_evidence(same, images, shown, values["times_explained"]))
 
 
 def flips(probabilities: "NDArray[np.float32]", expected: Expected) -> tuple[Flip, ...]:
@@ -50,22 +51,36 @@ def flips(probabilities: "NDArray[np.float32]", expected: Expected) -> tuple[Fli
 
     count = expected.golden
     apart = differences(probabilities[:count], expected.probabilities[:count])
-    classes, reference = probabilities[:count].argmax(axis=1), expected.probabilities[:count].argmax(axis=1)
-    flipped = np.flatnonzero(~agrees(probabilities, expected))
+    found, reference = (answers_of(expected.decision, each[:count]) for each in (probabilities, expected.probabilities))
+    flipped = np.flatnonzero(~agrees(probabilities, expected).all(axis=1))
     worst = flipped[np.argsort(-apart[flipped], kind="stable")][:FLIPS_KEPT]
-    label = [None if each == NO_CLASS else int(each) for each in expected.classes]
-    return tuple(Flip(int(at), label[at], int(reference[at]), int(classes[at]), float(apart[at])) for at in worst)
+    true = written_as_answers(expected.classes) if expected.is_labelled else [None] * count
+    return tuple(Flip(int(at), true[at], reference[at], found[at], float(apart[at])) for at in worst)
 
 
-def _evidence(agreeing: int, images: int, shown: float, ratio: float | None) -> str:
+def answers_of(decision: Decision, probabilities: "NDArray[np.float32]") -> list[Answer]:
+    """Return the answer to each image, as reports hold it."""
+    return written_as_answers(decision.classes(probabilities))
+
+
+def written_as_answers(classes: "NDArray[np.int64]") -> list[Answer]:
+    """Return true labels or answers as reports hold them: class numbers, or the numbers of the labels that hold."""
+    import numpy as np
+
+    if classes.ndim == 1:
+        return [int(each) for each in classes]
+    return [tuple(np.flatnonzero(each).tolist()) for each in classes]
+
+
+def _evidence(same: int, images: int, shown: float, ratio: float | None) -> str:
     explained = "" if ratio is None else f"; the mean difference is {times(ratio)} what its precision explains"
-    return f"{agreeing} of {images} images agree: at least {percent(shown)} of all do{explained}"
+    return f"{same} of {images} images agree: at least {percent(shown)} of all do{explained}"
 
 
-def _too_few(agreeing: int, images: int, shown: float) -> str:
-    needed = images_needed(1 - agreeing / images)
+def _too_few(same: int, images: int, shown: float) -> str:
+    needed = images_needed(1 - same / images)
     cure = f"at this rate {needed} golden images would show it" if needed else "add golden images that are typical"
-    seen = f"{agreeing} of {images} images agree, which shows only that at least {percent(shown)} of all do"
+    seen = f"{same} of {images} images agree, which shows only that at least {percent(shown)} of all do"
     return f"{seen}; expected {percent(LEAST_SHOWN)}: {cure}"
 
 

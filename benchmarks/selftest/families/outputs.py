@@ -7,6 +7,7 @@ from edgeferry.benchmarks.selftest.fault import Fault, impossible
 from edgeferry.benchmarks.selftest.graph import with_graph, with_input, with_output
 from edgeferry.exporters.graph.fold import node_of
 from edgeferry.exporters.graph.source import Source
+from edgeferry.models.decision import MULTILABEL
 
 
 def _softmax_twice(source: Source) -> Source:
@@ -37,6 +38,8 @@ def _sharper(source: Source) -> Source:
 
     if source.output == "logits":
         return with_output(source, lambda scores: scores * 2.0)
+    if source.output == MULTILABEL:
+        return with_output(source, lambda scores: tf.square(scores) / (tf.square(scores) + tf.square(1.0 - scores)))
     return with_output(source, lambda scores: tf.square(scores) / tf.reduce_sum(tf.square(scores), axis=-1, keepdims=True))
 
 

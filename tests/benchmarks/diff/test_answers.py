@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgeferry.benchmarks.diff.answers import compared_answers, decided
+from edgeferry.benchmarks.diff.answers import Known, compared_answers, decided
 from edgeferry.benchmarks.diff.result import Answers, ResultDiff
+from edgeferry.models.decision import ONE_LABEL
 
 IMAGES = 100
 RIGHT = np.arange(IMAGES) % 2
@@ -23,7 +24,7 @@ def scores(wrong: int, *, start: int = 0) -> NDArray[np.float32]:
 
 
 def answers(old: NDArray[np.float32], new: NDArray[np.float32]) -> Answers:
-    return compared_answers(old, new, RIGHT, "labels")
+    return compared_answers(old, new, Known(RIGHT, "labels", ONE_LABEL))
 
 
 def result(found: Answers) -> ResultDiff:
@@ -47,7 +48,7 @@ def test_a_flip_names_the_image_its_label_and_both_classes() -> None:
 
 
 def test_images_of_unknown_class_are_compared_but_not_judged() -> None:
-    found = compared_answers(scores(0), scores(4), np.full(IMAGES, -1), None)
+    found = compared_answers(scores(0), scores(4), Known(np.full(IMAGES, -1), None, ONE_LABEL))
     assert (found.flipped, found.judged, found.only_old) == (4, 0, 0)
 
 

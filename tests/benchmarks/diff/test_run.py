@@ -14,12 +14,14 @@ import pytest
 from jsonschema import Draft202012Validator
 from rich.console import Console
 
+from edgeferry.benchmarks.diff.answers import Known
 from edgeferry.benchmarks.diff.pair import measured
 from edgeferry.benchmarks.diff.result import BuildDiff, ResultDiff
 from edgeferry.benchmarks.diff.run import diff
 from edgeferry.benchmarks.parity.rows import cleaned
 from edgeferry.benchmarks.report.diff_text import print_diff
 from edgeferry.models.artifact import files_of, read_artifact, write_manifest
+from edgeferry.models.decision import ONE_LABEL
 from edgeferry.models.exports import Export, Exports, write_exports
 from edgeferry.models.reference import FACTS, REFERENCE
 from edgeferry.models.system.errors import EdgeError
@@ -101,7 +103,7 @@ def test_runs_of_other_images_are_compared_on_those_in_common() -> None:
     old = Run(np.eye(2, dtype=np.float32)[[0, 1, 0, 0]], None, (), 1, 1)
     new = Run(np.eye(2, dtype=np.float32)[[1, 1]], None, (), 1, 1, image_indices=(3, 1))
     blank = ResultDiff("tflite-int8", "tflite-2.5", "not compared", "")
-    answers = measured(blank, (old, new), (artifact, artifact), (np.array([0, 1, 0, 0]), "labels")).answers
+    answers = measured(blank, (old, new), (artifact, artifact), Known(np.array([0, 1, 0, 0]), "labels", ONE_LABEL)).answers
     assert answers is not None
     assert (answers.images, answers.only_old, [flip.image for flip in answers.flips]) == (2, 1, [3])
 
@@ -110,7 +112,9 @@ def test_an_output_that_is_no_number_is_worse() -> None:
     artifact = SimpleNamespace(labels=("a", "b"), output="probabilities")
     old = Run(np.eye(2, dtype=np.float32), None, (), 1, 1)
     blank = ResultDiff("tflite-int8", "litert", "not compared", "")
-    found = measured(blank, (old, replace(old, scores=old.scores * np.nan)), (artifact, artifact), (np.array([0, 1]), "labels"))
+    found = measured(
+        blank, (old, replace(old, scores=old.scores * np.nan)), (artifact, artifact), Known(np.array([0, 1]), "labels", ONE_LABEL)
+    )
     assert (found.state, "NaN" in found.reason) == ("worse", True)
 
 

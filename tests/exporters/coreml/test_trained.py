@@ -14,7 +14,8 @@ from edgeferry.benchmarks.parity.rows import Row
 from edgeferry.benchmarks.parity.run import run_all
 from edgeferry.exporters.coreml.formats import FORMATS
 from edgeferry.models.config.spec import ModelSpec, read_spec
-from edgeferry.models.images import find_images, read_labels, read_pixels
+from edgeferry.models.image_labels import read_labels
+from edgeferry.models.images import find_images, read_pixels
 from edgeferry.models.preprocessing import normalise
 from edgeferry.targets.target import choose
 

@@ -19,7 +19,8 @@ from edgeferry.exporters.readers.tflite import read_graph
 from edgeferry.exporters.tflite import formats as tflite
 from edgeferry.models.config.spec import ModelSpec
 from edgeferry.models.golden.reference_writer import make_reference
-from edgeferry.models.images import find_images, read_labels, read_pixels
+from edgeferry.models.image_labels import read_labels
+from edgeferry.models.images import find_images, read_pixels
 from edgeferry.models.preprocessing import normalise
 from edgeferry.models.reference import PIXELS
 from edgeferry.models.system.errors import EdgeError

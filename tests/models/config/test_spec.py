@@ -298,3 +298,13 @@ def test_bytes_are_not_a_contract(tmp_path: Path) -> None:
     path.write_bytes(b"\x89PNG\xff\xfe\x00")
     with pytest.raises(EdgeError, match="not a text file in UTF-8"):
         read_spec(path)
+
+
+def test_a_threshold_is_for_two_labels_or_for_several_at_once(read: Read) -> None:
+    two = ('["cat", "dog", "fish"]', '["cat", "dog"]\nthreshold = 0.8')
+    assert read(two).threshold == 0.8
+    several = ('"fish"]', '"fish"]\noutput = "multilabel"\nthreshold = 0.3')
+    assert (read(several).output, read(several).threshold) == ("multilabel", 0.3)
+    with pytest.raises(EdgeError, match=r"threshold is set, but the model has 3 labels") as refused:
+        read(('"fish"]', '"fish"]\nthreshold = 0.3'))
+    assert refused.value.code == "EF-config-value"

@@ -7,7 +7,7 @@ import pytest
 from keras import layers
 
 from edgeferry.models.config.spec import read_spec
-from edgeferry.models.config.starter import write_starter
+from edgeferry.models.config.starter import SEVERAL_LABELS, write_starter
 from edgeferry.models.keras_loader import classifier
 from edgeferry.models.system.errors import EdgeError
 
@@ -146,3 +146,12 @@ def test_the_labels_of_a_file_next_to_the_model_are_taken_where_their_number_fit
 def test_a_file_of_another_number_of_labels_is_left_alone(save: Callable[..., Path], tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("cat\ndog\n", encoding="utf-8")
     assert read_spec(write_starter(save(network()))[0]).labels == ("0", "1", "2")
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["in-the-layer", "after-it"])
+def test_a_model_that_ends_in_several_sigmoids_gets_a_multilabel_config(save: Callable[..., Path], *, apart: bool) -> None:
+    image = keras.Input((8, 6, 3))
+    x = layers.Dense(3, activation=None if apart else "sigmoid")(layers.GlobalAveragePooling2D()(image))
+    path, assumed = write_starter(save(keras.Model(image, layers.Activation("sigmoid")(x) if apart else x)))
+    assert read_spec(path).output == "multilabel"
+    assert SEVERAL_LABELS in assumed

@@ -15,7 +15,8 @@ from edgeferry.models.diagnosis.check import check_config
 from edgeferry.models.diagnosis.pictures import chosen_by_class
 from edgeferry.models.diagnosis.readings import Reading, alternatives
 from edgeferry.models.diagnosis.search import Labelled
-from edgeferry.models.images import find_images, read_labels, read_pixels
+from edgeferry.models.image_labels import read_labels
+from edgeferry.models.images import find_images, read_pixels
 from edgeferry.models.preprocessing import Preprocessing, normalise
 from edgeferry.models.softmax import softmax
 from edgeferry.models.system.errors import EdgeError

@@ -11,7 +11,8 @@ from keras.src import backend
 
 from edgeferry.models.config.locate import DIGITS, find_config
 from edgeferry.models.config.spec import read_spec
-from edgeferry.models.images import find_images, read_labels
+from edgeferry.models.image_labels import read_labels
+from edgeferry.models.images import find_images
 from edgeferry.models.keras_loader import classifier
 from edgeferry.models.named import applications, efficientnet_lite0, fashion_mnist
 from edgeferry.models.named.named import named_models

@@ -18,17 +18,18 @@ CHANCE: Final = 0.01
 
 
 def accuracy(probabilities: "NDArray[np.float32]", expected: Expected) -> float | None:
-    """Return the fraction of golden images whose highest probability, the first of equals, is that of the true class."""
+    """Return the fraction of golden images whose answer is right; of a multi-label classifier, every label of it."""
     if not expected.is_labelled:
         return None
-    return float((probabilities[: expected.golden].argmax(axis=1) == expected.classes).mean())
+    return float(expected.decision.right(probabilities[: expected.golden], expected.classes).mean())
 
 
 def right_in_one(probabilities: "NDArray[np.float32]", expected: Expected) -> tuple[int, int]:
     """Return how many golden images only the Keras model has right, and how many only the artifact."""
     count = expected.golden
-    found = probabilities[:count].argmax(axis=1) == expected.classes
-    reference = expected.probabilities[:count].argmax(axis=1) == expected.classes
+    found, reference = (
+        expected.decision.right(each[:count], expected.classes) for each in (probabilities, expected.probabilities)
+    )
     return int((reference & ~found).sum()), int((found & ~reference).sum())
 
 

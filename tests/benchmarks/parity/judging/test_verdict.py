@@ -9,6 +9,7 @@ from edgeferry.benchmarks.parity.judging.expected import Expected
 from edgeferry.benchmarks.parity.judging.metrics.agreement import allowed_disagreements
 from edgeferry.benchmarks.parity.judging.verdict import far_off, judge
 from edgeferry.models.artifact import Artifact, Tolerance
+from edgeferry.models.decision import MULTILABEL, Decision
 from edgeferry.models.preprocessing import Preprocessing
 
 LABELS = ("a", "b", "c")
@@ -238,3 +239,36 @@ def test_probes_sharpen_the_comparison_with_what_rounding_explains() -> None:
         found, LABELS, replace(ARTIFACT, tolerance=Tolerance(0.97, 0.4, 0.1, "")), replace(whole, simulated=simulated)
     )
     assert (verdict.outcome, verdict.images, verdict.probes) == ("failed", 40, 40)
+
+
+def _several() -> Expected:
+    truth = np.random.default_rng(0).integers(0, 2, (200, 3))
+    decision = Decision(is_multilabel=True)
+    return Expected((0.1 + 0.8 * truth).astype(np.float32), truth, LABELS, decision=decision)
+
+
+def test_the_same_labels_of_every_image_pass() -> None:
+    expected = _several()
+    verdict = judge(expected.probabilities.copy(), LABELS, replace(ARTIFACT, output=MULTILABEL), expected)
+    assert verdict.outcome == "passed"
+    assert verdict.metrics["accuracy"] == verdict.metrics["top1_agreement"] == 1
+
+
+def test_of_several_labels_the_worst_one_is_judged() -> None:
+    # 9 of 200 images lose one label: 98.5 % of all answers are the same, but only 95.5 % of that label's.
+    expected = _several()
+    scores = expected.probabilities.copy()
+    scores[:9, 1] = 1 - scores[:9, 1]
+    verdict = judge(scores, LABELS, replace(ARTIFACT, output=MULTILABEL, tolerance=LOOSE), expected)
+    assert verdict.metrics["top1_agreement"] == verdict.metrics["accuracy"] == 191 / 200
+    assert len(verdict.flips) == 9
+    held = tuple(np.flatnonzero(expected.classes[0]).tolist())
+    assert verdict.flips[0].label == verdict.flips[0].reference == held
+    assert verdict.flips[0].found == tuple(sorted({1} ^ set(held)))
+
+
+def test_a_threshold_moves_the_answer_between_two_labels() -> None:
+    scores = np.array([[0.3, 0.7], [0.1, 0.9]] * 60, np.float32)
+    expected = Expected(scores, np.array([0, 1] * 60), ("no", "yes"), decision=Decision(threshold=0.8))
+    verdict = judge(scores.copy(), ("no", "yes"), replace(ARTIFACT, labels=("no", "yes")), expected)
+    assert verdict.metrics["accuracy"] == 1

@@ -25,7 +25,7 @@ PROGRAM: Final = (
     "exporters/endpoint/service.py",
     "models/__init__.py",
     "models/preprocessing.py",
-    "models/softmax.py",
+    "models/decision.py",
     "models/system/__init__.py",
     "models/system/cores.py",
     "models/system/errors.py",

@@ -2,7 +2,7 @@
 """How probabilities become an answer: the most probable label, or, where several can hold, each that reaches a threshold.
 
 An answer is a row of bools, one per label. The true labels of images are class numbers, [count], or, of a multi-label classifier,
-0 and 1, [count, labels].
+0 and 1, [count, labels]. The serving container carries a copy of this module.
 """
 
 from dataclasses import dataclass
@@ -111,3 +111,17 @@ def without_logits(output: str) -> str:
 def decision_of(output: str, threshold: float | None) -> Decision:
     """Return how a classifier with this kind of output decides."""
     return Decision(output == MULTILABEL, threshold)
+
+
+def softmax(logits: "NDArray[np.float32]") -> "NDArray[np.float32]":
+    """Return each row's exponentials over their sum, the largest logit subtracted first."""
+    import numpy as np
+
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities: NDArray[np.float32] = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return probabilities
+
+
+def probabilities_of(scores: "NDArray[np.float32]", output: str) -> "NDArray[np.float32]":
+    """Return the probabilities, [count, classes], that scores are or stand for; ``output`` is their kind, such as 'logits'."""
+    return softmax(scores) if output == "logits" else scores

@@ -13,7 +13,7 @@ from edgeferry.benchmarks.diff.answers import Known, compared_answers
 from edgeferry.benchmarks.diff.result import ResultDiff
 from edgeferry.benchmarks.parity.one_run import JOB_TIMEOUT_S, run_job
 from edgeferry.models.artifact import Artifact
-from edgeferry.models.softmax import probabilities_of
+from edgeferry.models.decision import probabilities_of
 from edgeferry.models.system.child import Child, ChildError
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.targets.target import Job, Run, Target, Unsupported

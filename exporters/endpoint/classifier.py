@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from edgeferry.models.decision import probabilities_of
 from edgeferry.models.preprocessing import Preprocessing, normalise, opened, pixels_of, preprocessing_of
-from edgeferry.models.softmax import probabilities_of
 from edgeferry.models.system.errors import EdgeError
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from edgeferry.exporters.graph.rewrites.rewrite import Rewrites, rewrite
 from edgeferry.exporters.graph.rewrites.trigonometry import ARC, HYPERBOLIC
 from edgeferry.exporters.graph.run import running
 from edgeferry.exporters.graph.source import FOLD_TOLERANCE, Source
+from edgeferry.models.decision import probabilities_of
 from edgeferry.models.preprocessing import normalise
 from edgeferry.models.reference import PIXELS, SCORES
-from edgeferry.models.softmax import probabilities_of
 from edgeferry.models.system.errors import EdgeError
 
 # What no format loses by; what TF Lite lacks besides, and what it lacks in integers.

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from edgeferry.models.config.spec import ModelSpec
+from edgeferry.models.decision import probabilities_of
 from edgeferry.models.golden.scores import keras_scores
 from edgeferry.models.keras_loader import classifier
 from edgeferry.models.reference import CALIBRATION, PIXELS, SCORES, Reference, read_reference
-from edgeferry.models.softmax import probabilities_of
 from edgeferry.models.system.errors import EdgeError
 
 if TYPE_CHECKING:

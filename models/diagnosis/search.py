@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from edgeferry.models.config.spec import ModelSpec
+from edgeferry.models.decision import softmax
 from edgeferry.models.diagnosis.evidence import (
     CERTAIN,
     LEADING,
@@ -27,7 +28,6 @@ from edgeferry.models.diagnosis.pictures import Pictures, chosen_by_class, look_
 from edgeferry.models.diagnosis.readings import TURNS, Reading, alternatives, log_prior
 from edgeferry.models.golden.scores import batch_of
 from edgeferry.models.images import ImageSet
-from edgeferry.models.softmax import softmax
 
 if TYPE_CHECKING:
     import numpy as np

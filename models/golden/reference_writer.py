@@ -10,7 +10,7 @@ from edgeferry.models.audit.accuracy import audit_confidence, expected_accuracy_
 from edgeferry.models.audit.audit import Audited, audit_images
 from edgeferry.models.audit.finding import AuditFinding
 from edgeferry.models.config.spec import ModelSpec
-from edgeferry.models.decision import decision_of, groups_of
+from edgeferry.models.decision import decision_of, groups_of, probabilities_of
 from edgeferry.models.diagnosis.check import check_config
 from edgeferry.models.diagnosis.label_count import label_count_hint
 from edgeferry.models.diagnosis.search import Labelled
@@ -34,7 +34,6 @@ from edgeferry.models.reference import (
     digests_below,
     reference_key,
 )
-from edgeferry.models.softmax import probabilities_of
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.files import content_sha256, whole_folder, write_json
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from edgeferry.models.config.spec import ModelSpec, normalisation_of_range
+from edgeferry.models.decision import probabilities_of
 from edgeferry.models.diagnosis.evidence import Trial, chance, far_above_chance, leads, trial_of
 from edgeferry.models.diagnosis.label_order import order_in_words
 from edgeferry.models.diagnosis.pictures import chosen_by_class, look_at
@@ -14,7 +15,6 @@ from edgeferry.models.diagnosis.search import Labelled, Predict, diagnose, predi
 from edgeferry.models.golden.scores import keras_scores, output_kind
 from edgeferry.models.images import ImageSet, read_pixels
 from edgeferry.models.preprocessing import Preprocessing
-from edgeferry.models.softmax import probabilities_of
 
 if TYPE_CHECKING:
     import numpy as np

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from edgeferry.models.decision import probabilities_of
 from edgeferry.models.golden.uploads import files_in
 from edgeferry.models.preprocessing import normalise
-from edgeferry.models.softmax import probabilities_of
 from edgeferry.models.system.cores import cores_allowed
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.targets.target import Absent, BatchedScores, Job, Run, Unsupported

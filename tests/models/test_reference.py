@@ -16,7 +16,7 @@ from keras import layers
 from PIL import Image
 
 from edgeferry.models.config.spec import ModelSpec, read_spec
-from edgeferry.models.decision import Decision
+from edgeferry.models.decision import Decision, softmax
 from edgeferry.models.digits import network
 from edgeferry.models.golden.reference_writer import make_reference
 from edgeferry.models.golden.scores import check_discriminates, keras_scores, output_kind
@@ -26,7 +26,6 @@ from edgeferry.models.images import find_images, read_pixels
 from edgeferry.models.keras_loader import load_model
 from edgeferry.models.preprocessing import normalise
 from edgeferry.models.reference import Reference, changed_config_keys, read_reference, reference_key
-from edgeferry.models.softmax import softmax
 from edgeferry.models.system.errors import EdgeError
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 from edgeferry.benchmarks.parity.judging.sentences import other_shape
 from edgeferry.benchmarks.parity.outcome import Verdict
 from edgeferry.models.artifact import Artifact, Tolerance
+from edgeferry.models.decision import probabilities_of
 from edgeferry.models.golden.uploads import UPLOADED, files_in, kind_of
-from edgeferry.models.softmax import probabilities_of
 from edgeferry.targets.target import BatchedScores, Run
 
 if TYPE_CHECKING:

@@ -13,8 +13,7 @@ from edgeferry.benchmarks.parity.judging.sentences import other_labels, other_sh
 from edgeferry.benchmarks.parity.outcome import FLIPS_KEPT, Answer, Flip, Verdict
 from edgeferry.benchmarks.report.words import percent, times
 from edgeferry.models.artifact import Artifact
-from edgeferry.models.decision import Decision
-from edgeferry.models.softmax import probabilities_of
+from edgeferry.models.decision import Decision, probabilities_of
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,7 +13,7 @@ from edgeferry.exporters.graph.simulation.integers import integer_graph
 from edgeferry.exporters.graph.simulation.rounding import scales_of, to_float16, to_palette, to_range, to_steps
 from edgeferry.exporters.graph.simulation.structure import Structure, channel_axes
 from edgeferry.exporters.graph.source import Source, without_loops
-from edgeferry.models.softmax import probabilities_of
+from edgeferry.models.decision import probabilities_of
 
 if TYPE_CHECKING:
     import numpy as np

@@ -14,9 +14,9 @@ from edgeferry.exporters.graph.rebuild import Changes, rebuild, run
 from edgeferry.exporters.graph.simulation.simulation import PALETTES, SIMULATIONS, simulate
 from edgeferry.exporters.graph.source import Source
 from edgeferry.models.config.spec import ModelSpec
+from edgeferry.models.decision import softmax
 from edgeferry.models.preprocessing import Preprocessing, normalise
 from edgeferry.models.reference import CALIBRATION, Reference
-from edgeferry.models.softmax import softmax
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.yardstick import PRECISIONS
 

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from edgeferry.models.config.spec import ModelSpec, normalisation_of_range
+from edgeferry.models.decision import softmax
 from edgeferry.models.diagnosis.check import check_config
 from edgeferry.models.diagnosis.pictures import chosen_by_class
 from edgeferry.models.diagnosis.readings import Reading, alternatives
@@ -18,7 +19,6 @@ from edgeferry.models.diagnosis.search import Labelled
 from edgeferry.models.image_labels import read_labels
 from edgeferry.models.images import find_images, read_pixels
 from edgeferry.models.preprocessing import Preprocessing, normalise
-from edgeferry.models.softmax import softmax
 from edgeferry.models.system.errors import EdgeError
 
 LABELS: Final = ("ant", "bee", "cow", "dog", "elk", "fox")

@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from edgeferry.models.system.errors import EdgeError, missing_package
+from edgeferry.models.system.process.imports import spare_scikit_learn
 from edgeferry.models.system.process.limits import leave_network
 from edgeferry.models.system.process.temporary import temporary_folder
 from edgeferry.models.system.subprocesses import how_it_ended, kill_group, lifeline
@@ -188,6 +189,7 @@ def _serve(pipe: Connection, parent: int, temporary: Path, network: bool) -> Non
         leave_network()
     # Frameworks leave files there, and programs that this process starts do.
     os.environ["TMPDIR"] = tempfile.tempdir = str(temporary)
+    spare_scikit_learn()
     state: dict[str, Any] = {}
     while True:
         try:

@@ -13,7 +13,7 @@ OLD_RUNTIMES := .venv-tflite-2.5 .venv-tflite-2.7
 WEB := targets/web
 
 .DEFAULT_GOAL := help
-.PHONY: help install setup-gpu setup-old-runtimes test test-fast export-all parity report serve-browser bench bench-own bench-coral bench-mac coverage docs lint format lock clean
+.PHONY: help install setup-arm setup-gpu setup-old-runtimes test test-fast export-all parity report serve-browser bench bench-own bench-coral bench-mac coverage docs lint format lock clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -28,6 +28,9 @@ setup-gpu: install ## put ONNX Runtime for NVIDIA GPUs in the place of the CPU's
 	    $$pip install --no-index --find-links "$$wheels" --no-deps --require-hashes -r requirements-gpu.lock
 
 setup-old-runtimes: install $(OLD_RUNTIMES:=/installed) ## set up TF Lite 2.5 and 2.7, as boards have them
+
+setup-arm: install ## set up emulated ARM processors: Coral's and Raspberry Pi's, phones', servers' (400 MB, no rights of root)
+	@$(PY) -m edgeferry.targets.arm.setup
 
 export-all: install ## export MODEL (a file or a name) to every format, check every artifact, print one table; IMAGES=photos/ writes its config
 	@$(EDGEFERRY) export-all "$(MODEL)" $(if $(IMAGES),--images "$(IMAGES)") --build "$(BUILD)" $(ARGS)
@@ -92,7 +95,7 @@ lock: ## resolve the dependencies again (needs uv)
 	    --generate-hashes --no-annotate --no-header --quiet --constraints requirements.lock - -o requirements-gpu.lock
 
 clean: ## remove what was built and installed
-	rm -rf $(BUILD) $(VENV) .venv-tflite-* $(WEB)/node_modules *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(BUILD) $(VENV) .arm .venv-tflite-* $(WEB)/node_modules *.egg-info .mypy_cache .ruff_cache .pytest_cache
 
 # A wheel needs Python 3.11 to 3.13; the program is asked, since a name on PATH may be a shim for nothing.
 $(VENV)/installed: requirements.lock

@@ -141,6 +141,8 @@ class Target:
     ``side_by_side`` is true where a job may run beside others: it computes on as many cores as the job has threads, and asks for
     a quiet machine before it times. Others, GPUs among them, whose software renderers use every core, run alone and last.
 
+    ``timed`` is false where times mean nothing, on an emulated processor, so that no benchmark runs there.
+
     ``judged`` is false where outputs are no predictions, so that no table of latencies lists the target. ``computes_integers`` is
     true for the one target whose integers compiled files are compared with. ``downloads`` is true where a run fetches what is not
     installed.
@@ -160,6 +162,7 @@ class Target:
     by_default: bool = True
     judged: bool = True
     side_by_side: bool = False
+    timed: bool = True
     computes_integers: bool = False
     downloads: bool = False
     open: Callable[[Job], Session] | None = None

@@ -106,7 +106,7 @@ def entries_of(selection: Selection, threads: Sequence[int] = (1,)) -> Iterator[
             raise EdgeError("EF-artifact-unsound", f"{selection.build / name}: {problem}")
         judged = with_tolerance(artifact, known_exports(selection.build).tolerances, reference)
         for target in selection.targets:
-            if target.takes(artifact) and target.judged:
+            if target.takes(artifact) and target.judged and target.timed:
                 yield from (Entry(judged, target, count) for count in threads)
 
 

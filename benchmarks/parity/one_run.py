@@ -100,7 +100,7 @@ def run_job(target: str, job: Job) -> Run:
 def _judged(bench: Bench, blank: Row, run: Run, artifact: Artifact) -> Row:
     expected = expected_of(bench, artifact).of(run.image_indices)
     verdict = judge(run.scores, run.labels, artifact, expected)
-    facts: dict[str, Any] = {"first_ms": run.first_ms, **exercised(run)}
+    facts: dict[str, Any] = ({"first_ms": run.first_ms} if run.latencies_ms else {}) | exercised(run)
     if run.stored is not None and "parent_sha256" in artifact.options:
         found = compare(run.stored, expected_integers(bench.build, artifact, images_to_run(bench.build)))
         facts |= {"integer_steps": found.steps, "integer_other_classes": found.other_classes}
@@ -116,7 +116,7 @@ def _judged(bench: Bench, blank: Row, run: Run, artifact: Artifact) -> Row:
         blank,
         verdict=verdict,
         latency_ms_median=statistics.median(run.latencies_ms) if timed else None,
-        load_ms=run.load_ms,
+        load_ms=run.load_ms if run.latencies_ms else None,
         environment=dict(run.environment) | facts,
     )
 

@@ -59,7 +59,7 @@ def findings(rows: Iterable[Row]) -> list[Finding]:
 
 def notes(report: Report) -> list[str]:
     """Return what a reader of the numbers must know."""
-    return [LATENCY_NOTE, *_software_note(report), *_outdated_notes(report.rows)]
+    return [LATENCY_NOTE, *_software_note(report), *_emulated_note(report), *_outdated_notes(report.rows)]
 
 
 def _outdated_notes(rows: Iterable[Row]) -> list[str]:
@@ -80,6 +80,14 @@ def _software_note(report: Report) -> list[str]:
         [row.verdict.images or 0 for row in software],
     )
     return [f"On a software-rendered GPU, for parity only: {max(images)} of {report.images} images, not timed: {places}."]
+
+
+def _emulated_note(report: Report) -> list[str]:
+    emulated = [row for row in report.rows if row.environment.get("emulated")]
+    if not emulated:
+        return []
+    places = ", ".join(dict.fromkeys(plain(row.target) for row in emulated))
+    return [f"On processors that QEMU emulates, for parity only, not timed: {places}."]
 
 
 def counted(rows: Iterable[Row]) -> dict[Outcome, int]:

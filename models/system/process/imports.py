@@ -26,4 +26,4 @@ class _Finder:
 
 def spare_scikit_learn() -> None:
     """Have Keras, imported from now on by this process, not import scikit-learn; any other import of it is as before."""
-    sys.meta_path.insert(0, _Finder)  # type: ignore[arg-type]
+    sys.meta_path.insert(0, _Finder)

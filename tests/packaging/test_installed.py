@@ -36,7 +36,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from edgeferry.exporters.container import write
 
-write(SimpleNamespace(spec=SimpleNamespace(name="digits")), Path(sys.argv[1]))
+write(SimpleNamespace(spec=SimpleNamespace(name="digits"), output="probabilities"), Path(sys.argv[1]))
 """
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

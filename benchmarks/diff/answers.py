@@ -9,8 +9,8 @@ from edgeferry.benchmarks.diff.result import Answers, DiffState, FlippedImage, R
 from edgeferry.benchmarks.parity.judging.metrics.accuracy import CHANCE
 from edgeferry.benchmarks.parity.judging.verdict import answers_of, written_as_answers
 from edgeferry.benchmarks.parity.outcome import FLIPS_KEPT
+from edgeferry.models.binomial import sign_test
 from edgeferry.models.decision import Decision
-from edgeferry.models.sign_test import sign_test
 
 if TYPE_CHECKING:
     import numpy as np

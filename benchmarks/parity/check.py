@@ -79,7 +79,9 @@ def refuse_unknown_scope(spec: ModelSpec | None, asked: Scope) -> None:
     Raises:
         EdgeError: names what is unknown, and what is close to it.
     """
-    choose_formats(asked.formats)
+    if asked.formats:
+        # Looking up nothing would import every exporter.
+        choose_formats(asked.formats)
     choose(asked.targets)
     check_required(asked.required, "--require")
     if spec is not None:

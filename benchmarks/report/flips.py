@@ -5,6 +5,7 @@ import base64
 import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -47,7 +48,8 @@ def thumbnails(folder: Path, rows: Iterable[Row]) -> dict[int, str]:
     import numpy as np
 
     wanted = list(dict.fromkeys(flip.image for row in rows for flip in row.verdict.flips))[:MOST_PICTURES]
-    if not wanted:
+    # A small install, edgeferry[check], has no Pillow.
+    if not wanted or find_spec("PIL") is None:
         return {}
     how = reference_fields(folder / REFERENCE).get("preprocessing") or {}
     order = slice(None, None, -1 if how.get("colour") == "bgr" else 1)

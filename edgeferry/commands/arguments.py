@@ -52,7 +52,9 @@ CustomModule = Annotated[
 Checked = Annotated[
     str,
     typer.Argument(
-        metavar="MODEL", help="The model's build folder (build/my), its config (.toml) or its Keras file.", show_default=False
+        metavar="MODEL",
+        help="The model's build folder (build/my), bundle, config (.toml) or Keras file.",
+        show_default=False,
     ),
 ]
 Build = Annotated[Path, typer.Option(metavar="FOLDER", help="The model's files are in FOLDER/<model.name>.")]
@@ -158,13 +160,18 @@ def config_to_export(
 
 
 def build_to_read(model: str, build: Path) -> "tuple[ModelSpec | None, Path]":
-    """Return a model's config and build folder; the config is None where the user names the build folder itself.
+    """Return a model's config and build folder; the config is None where the user names the build folder itself, or a bundle.
 
     Raises:
         EdgeError: the model cannot be found, or its build folder is none or was written by an older release.
     """
+    from edgeferry.models.bundle.archive import is_archive
+    from edgeferry.models.bundle.content import unpacked
+
     folder = Path(model).expanduser().absolute()
-    if model.strip() and folder.is_dir() and not (folder / "saved_model.pb").exists():
+    if is_archive(folder):
+        place, spec = unpacked(folder, build), None
+    elif model.strip() and folder.is_dir() and not (folder / "saved_model.pb").exists():
         from edgeferry.models.reference import REFERENCE
 
         place, spec = folder.resolve(), None

@@ -28,7 +28,7 @@ from edgeferry.commands.arguments import (
     note,
     note_findings,
 )
-from edgeferry.commands.ci import CiFiles, show_on_github, with_ci_files, write_ci_files
+from edgeferry.commands.ci.reports import CiFiles, show_on_github, with_ci_files, write_ci_files
 from edgeferry.commands.help import HelpCommand
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.terminal import model_build, progress, report_errors
@@ -139,17 +139,21 @@ def check(  # noqa: PLR0913, PLR0917 - an argument per option
     """Check the exported artifacts again, without TensorFlow.
 
     Runs every artifact in the build folder on every target that is available here, also where nothing changed, and compares its
-    predictions with the Keras model's. Needs the build folder alone, not the model. Status 1: a check
-    failed, or what is required did not pass; 2: nothing could be checked.
+    predictions with the Keras model's. Needs the build folder alone, not the model. A bundle (`edgeferry bundle`) is unpacked to
+    the folder of --build, and run again only where it, the runtime or edgeferry changed. Status 1: a check failed, or what is
+    required did not pass; 2: nothing could be checked.
     """
     from edgeferry.benchmarks.parity.check import Scope, checked
+    from edgeferry.models.bundle.content import required_in
     from edgeferry.models.system.process.owner import owned
 
     with report_errors():
         spec, place = build_to_read(model, build)
-        asked = Scope(tuple(formats or ()), tuple(targets or ()), tuple(required or ()), code_of(custom_module))
+        is_bundle = spec is None and not Path(model).expanduser().is_dir()
+        needed = (*(required_in(place) if is_bundle else ()), *(required or ()))
+        asked = Scope(tuple(formats or ()), tuple(targets or ()), needed, code_of(custom_module))
         with progress() as step, owned(place, step, wait=wait):
-            found = checked(spec, place, asked, step, reuse=False)
+            found = checked(spec, place, asked, step, reuse=is_bundle)
             _write(found, place)
         write_ci_files(found, place, ci_files)
     _finish(found, place)

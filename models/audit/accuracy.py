@@ -4,6 +4,7 @@
 from typing import TYPE_CHECKING, Final
 
 from edgeferry.models.audit.finding import AuditFinding
+from edgeferry.models.binomial import at_most
 from edgeferry.models.config.spec import ModelSpec
 from edgeferry.models.system.errors import EdgeError
 
@@ -23,10 +24,8 @@ def expected_accuracy_refuted(spec: ModelSpec, right: int, images: int) -> EdgeE
 
     By the exact binomial test, one-sided at 1 %.
     """
-    from scipy.special import bdtr
-
     expected = spec.expected_accuracy
-    if expected is None or right / images >= expected or float(bdtr(right, images, expected)) >= REFUTED:
+    if expected is None or right / images >= expected or at_most(right, images, expected) >= REFUTED:
         return None
     return EdgeError(
         "EF-accuracy-expected",

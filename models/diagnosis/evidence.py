@@ -4,7 +4,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from edgeferry.models.sign_test import sign_test
+from edgeferry.models.binomial import sign_test
 
 if TYPE_CHECKING:
     import numpy as np

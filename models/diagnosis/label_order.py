@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
+from edgeferry.models.binomial import sign_test
 from edgeferry.models.diagnosis.evidence import CERTAIN
-from edgeferry.models.sign_test import sign_test
 
 if TYPE_CHECKING:
     import numpy as np

@@ -27,11 +27,16 @@ EMULATED: Final = "emulated float16, evaluated from its specification; not Core 
 # Accelerator names on the command line: whether each result is rounded as declared.
 ARITHMETIC: Final = {None: True, "float16": True, "float32": False}
 
+# What computes besides numpy, and the extra that brings it.
+COMPUTES: Final = ("scipy", "PIL")
+EXTRA: Final = "check-coreml"
+
 
 def _missing() -> str | None:
-    why = needs(CARRIER)()
-    if why is not None:
-        return f"{why} (only its protobuf messages are used, no converter)"
+    if needs(CARRIER)() is not None:
+        return f"{needs(CARRIER, EXTRA)()} (only its protobuf messages are used, no converter)"
+    if why := next(filter(None, (needs(module, EXTRA)() for module in COMPUTES)), None):
+        return why
     if folder() is not None:
         return None
     return f"the installed coremltools has no protobuf messages: {installs(CARRIER)} installs 9.0"

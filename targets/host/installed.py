@@ -38,10 +38,10 @@ def is_checkout() -> bool:
     return (ROOT / "Makefile").is_file()
 
 
-def installs(module: str) -> str:
-    """Return the command that installs a Python package that edgeferry depends on."""
-    extra = f"[{EXTRAS[module]}]" if module in EXTRAS else ""
-    return "`make install`" if is_checkout() else f"`pip install 'edgeferry{extra}'`"
+def installs(module: str, extra: str | None = None) -> str:
+    """Return the command that installs a Python package that edgeferry depends on; ``extra`` is one that brings it."""
+    extra = extra or EXTRAS.get(module)
+    return "`make install`" if is_checkout() else f"`pip install 'edgeferry{f'[{extra}]' if extra else ''}'`"
 
 
 def pip_installs(requirement: str) -> str:
@@ -56,8 +56,10 @@ def no_cuda(then: str) -> str | None:
     return f"no CUDA device: {CUDA_DEVICE} does not exist; on a machine with an NVIDIA GPU and its driver, {then}"
 
 
-def needs(module: str) -> Callable[[], str | None]:
-    """Return a target's ``missing``: None where a module can be imported here, else the command that installs it."""
+def needs(module: str, extra: str | None = None) -> Callable[[], str | None]:
+    """Return a target's ``missing``: None where a module can be imported here, else what installs it."""
     return lambda: (
-        None if find_spec(module) is not None else f"the Python package {module} is not installed: {installs(module)} installs it"
+        None
+        if find_spec(module) is not None
+        else f"the Python package {module} is not installed: {installs(module, extra)} installs it"
     )

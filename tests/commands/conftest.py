@@ -44,7 +44,7 @@ importlib.metadata.Distribution.from_name = from_name
 """
 BEYOND_BASE: Final = (
     *("ai_edge_litert", "altair", "coremltools", "flatbuffers", "h5py", "keras", "onnx", "onnxruntime", "playwright", "pynvml"),
-    *("sklearn", "starlette", "tensorflow", "tensorflowjs", "tf2onnx", "uvicorn", "vl_convert"),
+    *("PIL", "scipy", "sklearn", "starlette", "tensorflow", "tensorflowjs", "tf2onnx", "uvicorn", "vl_convert"),
 )
 
 

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a number of images shows: exact bounds on how often an artifact agrees, and on how much accuracy it loses.
 
-All bounds are one-sided at 95 %, Clopper and Pearson's for a fraction (Biometrika 26, 1934). They use the incomplete beta
-function alone: all of scipy.stats takes a second to import.
+All bounds are one-sided at 95 %, Clopper and Pearson's for a fraction (Biometrika 26, 1934).
 """
 
 from typing import Final
+
+from edgeferry.models.binomial import smallest_chance
 
 CONFIDENCE: Final = 0.95
 # A check passes only where its images show that at least this fraction of all images agrees: 29 without a difference do.
@@ -16,9 +17,7 @@ MOST_IMAGES: Final = 1_000_000
 
 def at_least(count: int, images: int, confidence: float = CONFIDENCE) -> float:
     """Return the lower bound of a fraction that is seen on ``count`` of so many images; 0 for none of them."""
-    from scipy.special import betaincinv
-
-    return 0.0 if count <= 0 else float(betaincinv(count, images - count + 1, 1 - confidence))
+    return 0.0 if count <= 0 else smallest_chance(count, images, 1 - confidence)
 
 
 def at_most(count: int, images: int, confidence: float = CONFIDENCE) -> float:

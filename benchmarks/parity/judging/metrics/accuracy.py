@@ -7,7 +7,7 @@ from edgeferry.benchmarks.parity.judging.evidence import loss_interval
 from edgeferry.benchmarks.parity.judging.expected import Expected
 from edgeferry.benchmarks.parity.judging.metric import Metric
 from edgeferry.benchmarks.report.words import percent, points
-from edgeferry.models.sign_test import sign_test
+from edgeferry.models.binomial import sign_test
 
 if TYPE_CHECKING:
     import numpy as np

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """How often an artifact and the Keras model predict the same class."""
 
+from bisect import bisect_left
 from typing import TYPE_CHECKING, Final
 
 from edgeferry.benchmarks.parity.judging.evidence import at_least
 from edgeferry.benchmarks.parity.judging.expected import Expected
 from edgeferry.benchmarks.parity.judging.metric import Metric
 from edgeferry.benchmarks.report.words import percent
+from edgeferry.models.binomial import at_most
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,13 +47,9 @@ def allowed_disagreements(images: int, agreement: float) -> int:
     An artifact that agrees as often as the tolerance says disagrees on more of a sample of images once in a hundred times
     (binomial distribution): few images make coarse fractions, and a sound artifact must not fail by chance.
     """
-    # The cumulative distribution alone: all of scipy.stats takes a second to import.
-    import numpy as np
-    from scipy.special import bdtr
-
     if agreement >= 1:
         return 0
-    return int(np.argmax(bdtr(np.arange(images + 1.0), images, 1 - agreement) >= 1 - CHANCE))
+    return bisect_left(range(images + 1), 1 - CHANCE, key=lambda count: at_most(count, images, 1 - agreement))
 
 
 def least_agreement(agreement: float, images: int) -> float:

@@ -4,7 +4,7 @@
 import pytest
 
 from edgeferry.benchmarks.parity.judging.evidence import at_least, at_most, images_needed, loss_interval
-from edgeferry.models.sign_test import sign_test
+from edgeferry.models.binomial import sign_test
 from edgeferry.targets.timing import ENOUGH
 
 

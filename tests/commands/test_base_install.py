@@ -17,6 +17,7 @@ pytestmark = pytest.mark.slow
 ARGUMENTS: Final = {
     "compare": ("build/my/a", "build/my/b"),
     "compile": ("my.tflite",),
+    "conform": ("my-web", "made"),
     "diff": ("my.tflite", "my.onnx"),
     "doctor": (),
     "explain": ("my.toml",),
@@ -25,6 +26,7 @@ ARGUMENTS: Final = {
     "inspect": ("my.onnx",),
     "lint": ("my.tflite", "--for", "litert-2.3"),
     "probe-ops": (),
+    "ship": ("my.toml", "--for", "web"),
     "sustain": ("my.toml", "--format", "tflite-float32"),
     "targets": (),
     "train": ("models/digits.toml",),

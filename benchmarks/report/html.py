@@ -3,6 +3,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, Final
 from edgeferry.benchmarks.parity.judging.metric import metrics
 from edgeferry.benchmarks.parity.rows import NO_TARGET, Report, Row, exit_status
 from edgeferry.benchmarks.report.flips import class_name, confusion
+from edgeferry.benchmarks.report.shipping_page import matrix, shipping_section, sorted_rows
 from edgeferry.benchmarks.report.summary import (
     HEADINGS,
     VERDICTS,
@@ -49,12 +51,15 @@ def report_as_html(
     templates.filters.update({function.__name__: function for function in filters})
     page = templates.from_string(Path(__file__).with_name("report.html").read_text(encoding="utf-8"))
     status = exit_status(report.rows, report.unmet)
+    report = replace(report, rows=sorted_rows(report))
     fields: dict[str, Any] = {
         "report": report,
         "verdict": VERDICTS[status],
         "shape": SHAPES[status],
         "summary": summary(report),
         "latency": latency,
+        "shipping": shipping_section(report),
+        "matrix": matrix(report),
         "selftest": selftest,
         "counts": counted(report.rows),
         "headings": HEADINGS,

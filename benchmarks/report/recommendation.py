@@ -58,7 +58,7 @@ def partial(report: Report) -> str:
     missing = sum(row.outcome in {"not run", "not checked"} for row in report.rows)
     parts = [f"only {' and '.join(asked)} were asked for"] if asked else []
     parts += [f"{missing} results were not run or not checked"] if missing else []
-    return f"From a part of what there is: {'; '.join(parts)}." if parts else ""
+    return f"A recommendation from a part of what there is: {'; '.join(parts)}." if parts else ""
 
 
 def _recommended(place: Place, rows: Sequence[Row]) -> Recommendation:

@@ -11,7 +11,9 @@ from edgeferry.benchmarks.parity.judging.metric import Metric, metrics
 from edgeferry.benchmarks.parity.outcome import Outcome
 from edgeferry.benchmarks.parity.rows import NO_TARGET, Report, Row
 from edgeferry.benchmarks.report.latency_text import PIPED_WIDTH
+from edgeferry.benchmarks.report.recommendation import recommendations
 from edgeferry.benchmarks.report.summary import Finding, findings, notes, summary
+from edgeferry.benchmarks.report.terminal_formats import format_table, shipping_notes, shipping_table
 from edgeferry.benchmarks.report.words import ABSENT, milliseconds, size
 from edgeferry.models.system.text import plain
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-STYLES: Final[Mapping[Outcome, str]] = {
+STYLES: Final[Mapping[str, str]] = {
     "passed": "green",
     "failed": "bold red",
     "inconclusive": "magenta",
@@ -28,6 +30,8 @@ STYLES: Final[Mapping[Outcome, str]] = {
     "not run": "yellow",
     "not checked": "cyan",
 }
+
+NOT_RUN: Final[Outcome] = "not run"
 
 
 class _Column(NamedTuple):
@@ -50,11 +54,17 @@ class _Layout(NamedTuple):
     is_flat: bool
 
 
-def print_table(report: Report, console: "Console") -> None:
-    """Print the table, the reason of every row that did not pass, and one line that sums up."""
+def print_table(report: Report, console: "Console", *, every_row: bool = False) -> None:
+    """Print what to ship, a table, the reason of every row that did not pass, and one line that sums up.
+
+    On a terminal the table has a line for every format, and what was not run is counted, unless ``every_row`` asks for a line for
+    every row. What is piped has that always, as grep needs it.
+    """
     width = console.width if console.is_terminal else max(console.width, PIPED_WIDTH)
-    table, left_out = _table(report.rows, console, width)
-    console.print(table, soft_wrap=True)
+    in_short = console.is_terminal and not every_row
+    _print_shipping(report, console, width, everything=not in_short)
+    table, left_out = (format_table(report.rows, STYLES), []) if in_short else _table(report.rows, console, width)
+    console.print(_narrowed(table, console, width), soft_wrap=True)
     console.print()
     if left_out:
         console.print(
@@ -62,11 +72,28 @@ def print_table(report: Report, console: "Console") -> None:
         )
     for note in notes(report):
         console.print(_line(note, console, width), soft_wrap=True)
-    for found in findings(report.rows):
+    listed = findings(report.rows)
+    for found in (each for each in listed if not (in_short and each.outcome == NOT_RUN)):
         console.print(_reason(found, console, width), soft_wrap=True)
+    if in_short and any(each.outcome == NOT_RUN for each in listed):
+        console.print(_line(f"{NOT_RUN}: --all lists what, why, and how to get it.", console, width), soft_wrap=True)
     for each in report.unmet:
         console.print(_line(f"not met: {plain(each)}", console, width), style="bold red", soft_wrap=True)
     console.print(_line(summary(report), console, width), soft_wrap=True)
+
+
+def _print_shipping(report: Report, console: "Console", width: int, *, everything: bool) -> None:
+    if found := recommendations(report):
+        console.print(_narrowed(shipping_table(found), console, width), soft_wrap=True)
+        for note in shipping_notes(report, everything=everything):
+            console.print(_line(note, console, width), soft_wrap=True)
+        console.print()
+
+
+def _narrowed(table: "Table", console: "Console", width: int) -> "Table":
+    natural = console.measure(table, options=console.options.update(max_width=10 * width)).maximum
+    table.width = min(natural, width)
+    return table
 
 
 def _line(line: str, console: "Console", width: int) -> "Text":

@@ -77,6 +77,9 @@ Required = Annotated[
 Wait = Annotated[
     bool, typer.Option("--wait", help="Wait while another run uses the build folder. Default: end with status 2 at once.")
 ]
+EveryRow = Annotated[
+    bool, typer.Option("--all", help="Print a line for every result, and why each was not run. Default: one for every format.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

@@ -14,6 +14,7 @@ from edgeferry.commands.arguments import (
     Build,
     Checked,
     CustomModule,
+    EveryRow,
     Formats,
     Images,
     Model,
@@ -66,6 +67,7 @@ def export_all(  # noqa: PLR0913, PLR0917 - an argument per option
     custom_module: CustomModule = None,
     *,
     wait: Wait = False,
+    every_row: EveryRow = False,
     ci_files: CiFiles,
 ) -> None:
     """Export a model to every format and check every artifact.
@@ -93,7 +95,7 @@ def export_all(  # noqa: PLR0913, PLR0917 - an argument per option
             found = checked(spec, place, asked, step, reuse=True)
             _write(found, place)
         write_ci_files(found, place, ci_files)
-    _finish(found, place)
+    _finish(found, place, every_row=every_row)
 
 
 def export(  # noqa: PLR0913 - an argument per option
@@ -134,6 +136,7 @@ def check(  # noqa: PLR0913, PLR0917 - an argument per option
     custom_module: CustomModule = None,
     *,
     wait: Wait = False,
+    every_row: EveryRow = False,
     ci_files: CiFiles,
 ) -> None:
     """Check the exported artifacts again, without TensorFlow.
@@ -156,10 +159,10 @@ def check(  # noqa: PLR0913, PLR0917 - an argument per option
             found = checked(spec, place, asked, step, reuse=is_bundle)
             _write(found, place)
         write_ci_files(found, place, ci_files)
-    _finish(found, place)
+    _finish(found, place, every_row=every_row)
 
 
-def report(model: Checked, build: Build = BUILD, *, ci_files: CiFiles) -> None:
+def report(model: Checked, build: Build = BUILD, *, every_row: EveryRow = False, ci_files: CiFiles) -> None:
     """Print the last report again and rewrite its files.
 
     Nothing is exported or checked: the table is that of the last `export-all` or `check`. Writes report.html, report.md and
@@ -175,7 +178,7 @@ def report(model: Checked, build: Build = BUILD, *, ci_files: CiFiles) -> None:
         except EdgeError as error:
             note(f"{error} The table below is the last report's all the same. ({error.code})")
         write_ci_files(last, place, ci_files)
-    _finish(last, place)
+    _finish(last, place, every_row=every_row)
 
 
 def init(
@@ -278,13 +281,13 @@ def _write(found: "Report", place: Path, *, again: bool = False) -> None:
         write_report(found, place)
 
 
-def _finish(found: "Report", place: Path) -> NoReturn:
+def _finish(found: "Report", place: Path, *, every_row: bool) -> NoReturn:
     from rich.console import Console
 
     from edgeferry.benchmarks.parity.rows import exit_status
     from edgeferry.benchmarks.report.terminal import print_table
 
-    print_table(found, Console())
+    print_table(found, Console(), every_row=every_row)
     show_on_github(found)
     typer.echo(f"\n{place / 'report.html'}")
     raise typer.Exit(exit_status(found.rows, found.unmet))

@@ -243,12 +243,12 @@ def page(opened: Any, report: Report, tmp_path: Path) -> Iterator[Any]:
 
 
 def _formats(page: Any) -> list[str]:
-    return [text.strip() for text in page.locator(".case td:first-child").all_inner_texts()]
+    return [text.strip() for text in page.locator(".speed .case td:first-child").all_inner_texts()]
 
 
 @pytest.mark.browser
 def test_clicking_a_heading_sorts_the_cases(page: Any) -> None:
-    median = page.locator(".latency th", has_text="median").get_by_role("button")
+    median = page.locator(".speed .latency th", has_text="median").get_by_role("button")
     median.click()
     assert _formats(page) == ["tflite-float32", "keras"]
     median.click()
@@ -260,7 +260,7 @@ def test_clicking_a_heading_sorts_the_cases(page: Any) -> None:
 def test_clicking_a_grade_shows_its_warnings(page: Any) -> None:
     warning = page.get_by_text(WARNING, exact=True)
     assert not warning.is_visible()
-    page.locator(".latency summary").click()
+    page.locator(".speed .latency summary").click()
     assert warning.is_visible()
 
 
@@ -273,7 +273,7 @@ def test_the_search_field_filters_the_cases_too(page: Any) -> None:
 
 
 def _visible(page: Any) -> list[str]:
-    return [each.inner_text().strip() for each in page.locator(".case td:first-child").all() if each.is_visible()]
+    return [each.inner_text().strip() for each in page.locator(".speed .case td:first-child").all() if each.is_visible()]
 
 
 @pytest.mark.browser
@@ -295,5 +295,5 @@ def test_plots_are_readable_in_the_dark_and_in_print(page: Any) -> None:
 @pytest.mark.parametrize("width", [1280, 1041, 800, 390, 320])
 def test_the_page_with_latencies_is_never_wider_than_its_window(page: Any, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 800})
-    page.locator(".latency summary").click()
+    page.locator(".speed .latency summary").click()
     assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -88,9 +88,9 @@ def hostile(report: Report) -> Report:
     return replace(report, model=evil, rows=(row, *report.rows), machine={evil: evil}, tool_versions={evil: evil})
 
 
-def printed(report: Report, **how: Any) -> str:
+def printed(report: Report, *, every_row: bool = False, **how: Any) -> str:
     file = io.StringIO()
-    print_table(report, Console(file=file, **how))
+    print_table(report, Console(file=file, **how), every_row=every_row)
     return file.getvalue()
 
 
@@ -240,22 +240,31 @@ def test_a_fraction_of_images_is_shown_with_their_number(report: Report, tmp_pat
 
 
 def test_a_narrow_terminal_names_the_metrics_that_it_leaves_out(report: Report) -> None:
-    output = printed(report, width=64, force_terminal=True, color_system=None)
+    output = printed(report, every_row=True, width=64, force_terminal=True, color_system=None)
     assert "Left out at 64 columns: accuracy, seen / expected, p99 difference," in " ".join(output.split())
-    assert "Left out" not in printed(report, width=200, force_terminal=True, color_system=None)
+    assert "Left out" not in printed(report, every_row=True, width=200, force_terminal=True, color_system=None)
 
 
 def test_a_narrow_terminal_has_targets_below_their_format(report: Report) -> None:
-    lines = printed(report, width=80, force_terminal=True, color_system=None).splitlines()
-    at = next(at for at, line in enumerate(lines) if line.startswith("tflite-int8"))
-    assert lines[at].split() == ["tflite-int8", "41.0", "kB"]
+    lines = printed(report, every_row=True, width=80, force_terminal=True, color_system=None).splitlines()
+    at = next(at for at, line in enumerate(lines) if line.split() == ["tflite-int8", "41.0", "kB"])
     assert lines[at + 1].startswith("  litert ")
     assert lines[at + 1].rstrip().endswith("failed")
     assert next(line for line in lines if line.startswith("edgetpu-int8")).rstrip().endswith("not run")
 
 
+def test_a_terminal_has_one_line_per_format_and_counts_what_was_not_run(report: Report) -> None:
+    output = printed(report, width=80, force_terminal=True, color_system=None)
+    assert max(len(line.rstrip()) for line in output.splitlines()) <= 80
+    table = output[output.index("\nformat") :].splitlines()
+    names = [line.split()[0] for line in table if line[:1].isalnum()]
+    assert next(name for name in names if name in {row.format for row in report.rows}) == "tflite-int8"
+    assert NO_COMPILER not in table
+    assert "--all lists what, why, and how to get it" in output
+
+
 def test_the_first_metric_stays_however_narrow_the_terminal_is(report: Report) -> None:
-    lines = printed(report, width=40, force_terminal=True, color_system=None).splitlines()
+    lines = printed(report, every_row=True, width=40, force_terminal=True, color_system=None).splitlines()
     assert max(len(line.rstrip()) for line in lines) <= 40
     assert any("agree" in line for line in lines)
 
@@ -266,7 +275,9 @@ def test_every_metric_is_in_markdown_on_the_page_and_in_the_wide_table(report: R
     assert f"| {metric.title} |" in markdown
     assert metric.title.capitalize() in Page_(page).text
     assert metric.meaning[1:] in Page_(page).text
-    assert (metric.title in printed(report, width=200, force_terminal=True, color_system=None)) != metric.is_detail
+    assert (
+        metric.title in printed(report, every_row=True, width=200, force_terminal=True, color_system=None)
+    ) != metric.is_detail
 
 
 # Numbers in words
@@ -538,20 +549,20 @@ def formats(page: "Page") -> list[str]:
 
 @pytest.mark.browser
 def test_clicking_a_header_sorts_up_then_down_with_the_unmeasured_last(page: "Page") -> None:
-    header = page.locator("th", has_text="latency")
+    header = page.locator(".results th", has_text="latency")
     header.get_by_role("button").click()
     ascending = ["tflite-int8", "tflite-float32", "tflite-float16", "savedmodel", "onnx-float32"]
-    assert formats(page) == [*ascending, "coreml-float16", "edgetpu-int8"]
+    assert formats(page) == [*ascending, "coreml-float16"]
     assert header.get_attribute("aria-sort") == "ascending"
     header.get_by_role("button").click()
-    assert formats(page) == [*reversed(ascending), "coreml-float16", "edgetpu-int8"]
+    assert formats(page) == [*reversed(ascending), "coreml-float16"]
     assert header.get_attribute("aria-sort") == "descending"
 
 
 @pytest.mark.browser
 def test_the_keyboard_sorts_and_only_one_column_says_so(page: "Page") -> None:
-    page.locator("th", has_text="size").get_by_role("button").click()
-    page.get_by_role("button", name="format", exact=True).focus()
+    page.locator(".results th", has_text="size").get_by_role("button").click()
+    page.locator(".results").get_by_role("button", name="format", exact=True).focus()
     page.keyboard.press("Enter")
     assert formats(page) == sorted(formats(page))
     assert page.locator("th[aria-sort]").all_inner_texts() == ["format"]
@@ -559,8 +570,8 @@ def test_the_keyboard_sorts_and_only_one_column_says_so(page: "Page") -> None:
 
 @pytest.mark.browser
 def test_sorting_by_verdict_puts_failures_first(page: "Page") -> None:
-    page.locator("th", has_text="verdict").get_by_role("button").click()
-    assert formats(page)[:3] == ["tflite-int8", "coreml-float16", "edgetpu-int8"]
+    page.locator(".results th", has_text="verdict").get_by_role("button").click()
+    assert formats(page)[:2] == ["tflite-int8", "coreml-float16"]
 
 
 @pytest.mark.browser
@@ -578,7 +589,7 @@ def test_an_outcomes_button_leaves_its_rows(page: "Page", outcome: str, shown: l
 @pytest.mark.browser
 def test_text_and_outcome_filter_together(page: "Page") -> None:
     page.get_by_role("searchbox").fill("TFLite")
-    assert formats(page) == ["tflite-float32", "tflite-int8", "tflite-float16"]
+    assert formats(page) == ["tflite-int8", "tflite-float32", "tflite-float16"]
     page.locator(".choices button[data-outcome='passed']").click()
     assert formats(page) == ["tflite-float32", "tflite-float16"]
 
@@ -594,7 +605,7 @@ def test_the_filter_finds_reasons_and_says_when_it_finds_nothing(page: "Page") -
 
 @pytest.mark.browser
 def test_a_row_opens_and_failed_rows_are_open(page: "Page") -> None:
-    first, failed = page.locator(".entry").nth(0), page.locator(".entry[data-outcome='failed']")
+    first, failed = page.locator(".entry[data-outcome='passed']").nth(0), page.locator(".entry[data-outcome='failed']")
     assert failed.locator(".more").is_visible()
     assert not first.locator(".more").is_visible()
     first.get_by_role("button").click()
@@ -610,10 +621,32 @@ def test_the_page_is_never_wider_than_its_window(page: "Page", width: int) -> No
 
 
 @pytest.mark.browser
-def test_print_shows_every_rows_details_and_no_controls(page: "Page") -> None:
+def test_print_shows_details_of_what_failed_and_no_controls(page: "Page") -> None:
     page.emulate_media(media="print")
-    assert page.locator(".more:visible").count() == 7
+    assert page.locator(".more:visible").count() == 1
+    assert page.locator(".entry[data-outcome='failed'] .more").is_visible()
     assert not page.locator(".controls").is_visible()
+
+
+@pytest.mark.browser
+def test_what_was_not_run_is_folded_with_its_cures(page: "Page") -> None:
+    assert "edgetpu-int8" not in formats(page)
+    cure = page.locator(".absent .reasons").get_by_text(NO_COMPILER)
+    assert not cure.is_visible()
+    page.locator(".absent summary").click()
+    assert cure.is_visible()
+
+
+@pytest.mark.browser
+def test_a_cell_of_the_matrix_leads_to_its_row_and_the_address_says_so(page: "Page") -> None:
+    page.locator(".matrix a[title='onnx-float32 on onnxruntime-cpu: passed']").click()
+    assert formats(page) == ["onnx-float32"]
+    assert page.url.endswith("#q=onnx-float32%20onnxruntime-cpu")
+    page.locator(".choices button[data-outcome='failed']").click()
+    assert page.url.endswith("outcome=failed")
+    page.evaluate("location.hash = 'q=savedmodel'")
+    page.wait_for_function("document.getElementById('words').value === 'savedmodel'")
+    assert formats(page) == ["savedmodel"]
 
 
 def _dismiss(dialog: Any, said: list[str]) -> None:
@@ -628,6 +661,6 @@ def test_a_hostile_report_runs_no_script(chromium: Any, hostile: Report, tmp_pat
     said: list[str] = []
     page.on("dialog", lambda dialog: _dismiss(dialog, said))
     page.goto((tmp_path / "report.html").as_uri())
-    page.locator("th", has_text="size").get_by_role("button").click()
+    page.locator(".results th", has_text="size").get_by_role("button").click()
     page.close()
     assert said == []

@@ -13,7 +13,7 @@ from typing import Any, Final
 from edgeferry.benchmarks.parity.judging.metric import metrics
 from edgeferry.benchmarks.parity.rows import NO_TARGET, Report, Row, exit_status
 from edgeferry.benchmarks.report.flips import class_name, confusion
-from edgeferry.benchmarks.report.shipping_page import matrix, shipping_section, sorted_rows
+from edgeferry.benchmarks.report.shipping.page import matrix, shipping_section, sorted_rows
 from edgeferry.benchmarks.report.summary import (
     HEADINGS,
     VERDICTS,

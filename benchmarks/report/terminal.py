@@ -11,9 +11,9 @@ from edgeferry.benchmarks.parity.judging.metric import Metric, metrics
 from edgeferry.benchmarks.parity.outcome import Outcome
 from edgeferry.benchmarks.parity.rows import NO_TARGET, Report, Row
 from edgeferry.benchmarks.report.latency_text import PIPED_WIDTH
-from edgeferry.benchmarks.report.recommendation import recommendations
+from edgeferry.benchmarks.report.shipping.recommendation import recommendations
+from edgeferry.benchmarks.report.shipping.terminal import format_table, shipping_notes, shipping_table
 from edgeferry.benchmarks.report.summary import Finding, findings, notes, summary
-from edgeferry.benchmarks.report.terminal_formats import format_table, shipping_notes, shipping_table
 from edgeferry.benchmarks.report.words import ABSENT, milliseconds, size
 from edgeferry.models.system.text import plain
 

@@ -275,10 +275,15 @@ def _is_written(found: "Report", place: Path) -> bool:
 
 
 def _write(found: "Report", place: Path, *, again: bool = False) -> None:
+    from edgeferry.benchmarks.certificate.log import append_event
+    from edgeferry.benchmarks.parity.rows import exit_status
     from edgeferry.benchmarks.report.report import write_report
+    from edgeferry.models.system.files import sha256_of
 
     if again or not _is_written(found, place):
         write_report(found, place)
+        if not again:
+            append_event(place, "checked", sha256_of(place / "report.json"), exit_status(found.rows, found.unmet))
 
 
 def _finish(found: "Report", place: Path, *, every_row: bool) -> NoReturn:

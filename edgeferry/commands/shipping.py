@@ -64,8 +64,8 @@ def _recommended(folder: Path, place: "Place") -> str:
     Raises:
         EdgeError: none did, or nothing was checked yet.
     """
-    from edgeferry.benchmarks.report.recommendation import recommendations
     from edgeferry.benchmarks.report.report import read_report
+    from edgeferry.benchmarks.report.shipping.recommendation import recommendations
 
     found = {each.place.name: each for each in recommendations(read_report(folder / "report.json"))}.get(place.name)
     if found is not None and found.smallest is not None:

@@ -20,6 +20,8 @@ EXTRAS: Final = {
     "scipy": "bench",
     "pynvml": "bench",
     "vl_convert": "bench",
+    "model_signing": "sign",
+    "OpenSSL": "sign",
     "playwright": "web",
     "starlette": "serve",
     "urllib3": "serve",

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.slow
 
 # A command that is not listed is run with a config alone.
 ARGUMENTS: Final = {
+    "certify": ("my.toml",),
     "compare": ("build/my/a", "build/my/b"),
     "compile": ("my.tflite",),
     "conform": ("my-web", "made"),
@@ -29,6 +30,7 @@ ARGUMENTS: Final = {
     "ship": ("my.toml", "--for", "web"),
     "sustain": ("my.toml", "--format", "tflite-float32"),
     "targets": (),
+    "verify": ("certificate.json",),
     "train": ("models/digits.toml",),
 }
 LISTS: Final = {"doctor", "formats", "targets"}

@@ -8,7 +8,7 @@ import pytest
 from edgeferry.benchmarks.parity.outcome import Outcome, Verdict
 from edgeferry.benchmarks.parity.rows import Report, Row
 from edgeferry.benchmarks.report.overview import overviews
-from edgeferry.benchmarks.report.recommendation import Recommendation, partial, recommendations
+from edgeferry.benchmarks.report.shipping.recommendation import Recommendation, partial, recommendations
 
 
 def row(form: str, target: str, size: int, latency: float | None = None, outcome: Outcome = "passed") -> Row:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from edgeferry.benchmarks.parity.rows import Report, Row
 from edgeferry.benchmarks.report.overview import FormatOverview, overviews
-from edgeferry.benchmarks.report.recommendation import Recommendation, partial, recommendations
+from edgeferry.benchmarks.report.shipping.recommendation import Recommendation, partial, recommendations
 from edgeferry.benchmarks.report.words import ABSENT, milliseconds, percent, size
 from edgeferry.models.system.text import plain
 

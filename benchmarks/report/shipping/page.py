@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from edgeferry.benchmarks.parity.rows import NO_TARGET, Report, Row
 from edgeferry.benchmarks.report.overview import overviews
-from edgeferry.benchmarks.report.recommendation import Recommendation, partial, recommendations
+from edgeferry.benchmarks.report.shipping.recommendation import Recommendation, partial, recommendations
 from edgeferry.benchmarks.report.words import ABSENT, milliseconds, percent, size
 
 HEADINGS: Final = ("ship to", "artifact", "size", "agree at least", "accuracy", "latency", "measured on", "why not")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from edgeferry.exporters.shipping.language import CPLUSPLUS, KOTLIN, SWIFT, Language
 from edgeferry.exporters.shipping.translation import constants, translated
 from edgeferry.models.artifact import Artifact
+from edgeferry.models.decision import MULTILABEL, THRESHOLD
 from edgeferry.models.preprocessing import Preprocessing
 from edgeferry.models.tf_resize import METHODS
 
@@ -96,6 +97,8 @@ def code(template: str, name: str, artifact: Artifact, model: str, operations: S
         "kind": artifact.kind,
         "how": how,
         "output": artifact.output,
+        "several": artifact.output == MULTILABEL,
+        "threshold": THRESHOLD if artifact.output == MULTILABEL and artifact.threshold is None else artifact.threshold,
         "quantized": quantized,
         "runtime": RUNTIMES.get(artifact.kind, ""),
         "colours": COLOURS[how.colour],

@@ -11,6 +11,7 @@ from edgeferry.exporters.shipping.code import code, filled, registrations, sente
 from edgeferry.exporters.shipping.pictures import write_pictures
 from edgeferry.exporters.shipping.places import Place, refuse_unfit
 from edgeferry.models.artifact import MANIFEST, Artifact, read_artifact, what_changed
+from edgeferry.models.decision import decision_of
 from edgeferry.models.golden.uploads import UPLOADED, files_in
 from edgeferry.models.preprocessing import normalise, opened, pixels_of
 from edgeferry.models.reference import REFERENCE
@@ -74,7 +75,8 @@ def _write_test(reference: Path, artifact: Artifact, folder: Path) -> dict[str, 
     if not pictures:
         raise EdgeError("EF-ship-image", f"{reference} holds no image files; export the model again with `make export-all`.")
     probabilities = np.load(reference / UPLOADED)
-    at, path = max(pictures, key=lambda each: float(np.diff(np.sort(probabilities[each[0]])[-2:])[0]))
+    decision = decision_of(artifact.output, artifact.threshold)
+    at, path = max(pictures, key=lambda each: float(decision.margins(probabilities[each[0] : each[0] + 1])[0]))
     folder.mkdir()
     shutil.copyfile(path, folder / f"image{path.suffix}")
     pixels = pixels_of(opened(path, str(path)), artifact.preprocessing)
@@ -84,7 +86,7 @@ def _write_test(reference: Path, artifact: Artifact, folder: Path) -> dict[str, 
         "schema": SCHEMA,
         "image": f"image{path.suffix}",
         "shape": [1, *pixels.shape],
-        "label": artifact.labels[int(probabilities[at].argmax())],
+        "labels": [artifact.labels[int(each)] for each in np.flatnonzero(decision.answers(probabilities[at : at + 1])[0])],
         "probabilities": [float(each) for each in probabilities[at]],
         "of": "the Keras model",
         "tolerance": artifact.tolerance.p99_difference,

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,8 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgeferry.exporters.shipping.code import code
 from edgeferry.exporters.shipping.kit import write_kit
 from edgeferry.exporters.shipping.places import PLACES, place_named
+from edgeferry.models.artifact import read_artifact
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.files import files_below
 from edgeferry.models.system.places import ROOT
@@ -141,6 +144,27 @@ def test_every_place_has_a_whole_kit(kit: Kit, place: str) -> None:
     assert all(
         "un in edgeferry's tests" in text or "ot compiled" in text or "not in its tests" in text for text in texts.values()
     )
+
+
+@pytest.mark.parametrize(
+    ("output", "threshold", "answers"),
+    [
+        ("probabilities", None, {(0.2, 0.5, 0.3): ["b"]}),
+        ("multilabel", None, {(0.9, 0.5, 0.1): ["a", "b"], (0.1, 0.2, 0.3): []}),
+        ("multilabel", 0.3, {(0.9, 0.2, 0.3): ["a", "c"]}),
+        ("probabilities", 0.8, {(0.3, 0.7): ["a"], (0.1, 0.9): ["b"]}),
+    ],
+)
+def test_an_answer_follows_from_the_config_s_threshold(
+    exported_digits: Any, tmp_path: Path, output: str, threshold: float | None, answers: dict[tuple[float, ...], list[str]]
+) -> None:
+    labels = ("a", "b", "c")[: len(next(iter(answers)))]
+    artifact = read_artifact(exported_digits.build / "tflite-float32")
+    artifact = replace(artifact, output=output, threshold=threshold, labels=labels)
+    names: dict[str, Any] = {"__file__": str(tmp_path / "classify.py"), "__name__": "classify"}
+    exec(code("classify.py.jinja", "classify.py", artifact, "my"), names)  # noqa: S102 - the kit's own code
+    found = {each: [labels[at] for at in names["answer_of"](np.asarray(each))] for each in answers}
+    assert found == answers
 
 
 def test_a_microcontroller_gets_full_integers_only(kit: Kit) -> None:

@@ -28,7 +28,7 @@ def _cases(found: Recommendation) -> Iterator[dict[str, Any]]:
     for word, row in found.picks:
         is_first = word.startswith("smallest")
         name = found.place.name if is_first else f"{found.place.name}, fastest"
-        there = row.target if found.seen_there(row) else f"{row.target}, not there"
+        there = row.target if found.seen_there(row) else f"{row.target}, a stand-in"
         yield _case([name, row.format, *_numbers(row), there], lost if is_first else [])
     if not found.picks:
         yield _case([found.place.name, "nothing yet", *[ABSENT] * 5], lost)

@@ -27,7 +27,7 @@ def shipping_table(found: Sequence[Recommendation]) -> "Table":
     for each in found:
         name = each.place.name
         for word, row in each.picks:
-            where = plain(row.target) if each.seen_there(row) else f"{plain(row.target)}, not there"
+            where = plain(row.target) if each.seen_there(row) else f"{plain(row.target)}, a stand-in"
             table.add_row(name if word.startswith("smallest") else "  fastest", plain(row.format), *_measured(row), where)
         if not each.picks:
             table.add_row(name, "nothing yet")

@@ -13,7 +13,7 @@ OLD_RUNTIMES := .venv-tflite-2.5 .venv-tflite-2.7
 WEB := targets/web
 
 .DEFAULT_GOAL := help
-.PHONY: help install setup-arm setup-gpu setup-old-runtimes test test-fast export-all parity report serve-browser bench bench-own bench-coral bench-mac coverage docs lint format lock clean
+.PHONY: help install setup-arm setup-gpu setup-old-runtimes test test-fast export-all parity report serve-browser bench bench-own load-test bench-coral bench-mac coverage docs lint format lock protocol clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -59,6 +59,16 @@ bench: install ## measure the latency of MODEL's artifacts on every target here,
 bench-own: install ## time edgeferry itself, next to the converters' public recipes and other ways to measure
 	@$(PY) -m pytest benchmarks --ignore benchmarks/bench_latency.py --benchmark-only $(ARGS)
 
+# Locust has many dependencies of its own, so it has an environment of its own.
+load-test: install .venv-load/installed ## put MODEL's endpoint under load with locust: CPU time of a request, throughput, percentiles
+	@EDGEFERRY_LOCUST=.venv-load/bin/locust $(PY) -m edgeferry.benchmarks.load.run "$(BUILD)/$(basename $(notdir $(MODEL)))" $(ARGS)
+
+.venv-load/installed: benchmarks/load/locust.lock
+	@echo "edgeferry: setting up .venv-load" >&2
+	@$(PY) -m venv --clear .venv-load
+	@.venv-load/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
+	@touch $@
+
 bench-coral: install ## run MODEL on a Coral board, HOST=user@board (REMEASURE=1 measures again), or on a USB Accelerator here, USB=1
 	@EDGEFERRY_CORAL="$(or $(HOST),$(EDGEFERRY_CORAL))" EDGEFERRY_CORAL_REMEASURE="$(REMEASURE)" $(EDGEFERRY) check "$(MODEL)" \
 	    --build "$(BUILD)" $(if $(USB),--target edgetpu-usb,--target coral-cpu --target coral-edgetpu) $(ARGS)
@@ -91,11 +101,16 @@ lock: ## resolve the dependencies again (needs uv)
 	    --generate-hashes --no-annotate --no-header --quiet pyproject.toml -o requirements.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --quiet \
 	    --constraints requirements.lock exporters/endpoint/requirements.in -o exporters/endpoint/requirements.txt
+	echo 'locust' | uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --quiet \
+	    - -o benchmarks/load/locust.lock
 	echo 'onnxruntime-gpu[cuda,cudnn]' | uv pip compile --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
 	    --generate-hashes --no-annotate --no-header --quiet --constraints requirements.lock - -o requirements-gpu.lock
 
+protocol: ## compile the Open Inference Protocol's messages again (needs uv)
+	cd models/protocol && uvx --from grpcio-tools python -m grpc_tools.protoc -I. --python_out=. open_inference.proto
+
 clean: ## remove what was built and installed
-	rm -rf $(BUILD) $(VENV) .arm .venv-tflite-* $(WEB)/node_modules *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(BUILD) $(VENV) .arm .venv-load .venv-tflite-* $(WEB)/node_modules *.egg-info .mypy_cache .ruff_cache .pytest_cache
 
 # A wheel needs Python 3.11 to 3.13; the program is asked, since a name on PATH may be a shim for nothing.
 $(VENV)/installed: requirements.lock

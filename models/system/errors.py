@@ -16,6 +16,7 @@ EXTRAS: Final = {
     "sklearn": "export",
     "tensorflow": "export",
     "tf2onnx": "export",
+    "yaml": "export",
     "altair": "bench",
     "scipy": "bench",
     "pynvml": "bench",
@@ -24,6 +25,9 @@ EXTRAS: Final = {
     "OpenSSL": "sign",
     "playwright": "web",
     "starlette": "serve",
+    "grpc": "serve",
+    "httptools": "serve",
+    "prometheus_client": "serve",
     "urllib3": "serve",
     "uvicorn": "serve",
 }

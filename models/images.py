@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from edgeferry.models.image_lists import LIST, read_list, rows_of
 from edgeferry.models.npz import arrays_of
-from edgeferry.models.preprocessing import FORMATS, Preprocessing, opened, pixels_of
+from edgeferry.models.preprocessing import FORMATS, ORIENTATION, Preprocessing, opened, pixels_of
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.files import Sha256, digest, digest_of_files, files_below, sha256_of
 
@@ -32,8 +32,6 @@ UNREAD: Final = {
     **dict.fromkeys((".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf"), "export these raw photographs as JPEG first"),
     **dict.fromkeys((".mp4", ".mov", ".avi", ".webm", ".mkv"), "take single images from the videos first, as with `ffmpeg`"),
 }
-# The EXIF tag of how an image is rotated.
-ORIENTATION: Final = 0x0112
 LABELS_FILE: Final = "labels.csv"
 
 

@@ -20,6 +20,8 @@ MODES: Final = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", 
 FORMATS: Final = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 # Of either side, as JPEG; Pillow allocates a pointer per row, and a row is decoded at once.
 MOST_SIDE: Final = 65_535
+# The EXIF tag of how an image is rotated.
+ORIENTATION: Final = 0x0112
 # Of an image: the largest cameras have 150 million.
 MOST_PIXELS: Final = 160_000_000
 
@@ -93,12 +95,18 @@ def pixels_of(picture: "Image.Image", how: Preprocessing) -> "NDArray[np.uint8]"
     largest centred part of the right aspect, or ``pad`` with black; resized by a filter of Pillow or as TensorFlow does.
     """
     import numpy as np
-    from PIL import ImageOps
 
-    upright = ImageOps.exif_transpose(picture).convert("L" if how.colour == "gray" else "RGB")
-    size = (how.width, how.height)
+    size, upright = (how.width, how.height), _upright(picture, "L" if how.colour == "gray" else "RGB")
     pixels = fitted(upright, size, how.resize, how.fit) if how.resize in METHODS else _fitted_by_pillow(upright, size, how)
     return np.ascontiguousarray(pixels[..., ::-1]) if how.colour == "bgr" else pixels
+
+
+def _upright(picture: "Image.Image", mode: str) -> "Image.Image":
+    """Return an image rotated and converted; the image itself where it is so already, since a copy of a large one is large."""
+    from PIL import ImageOps
+
+    turned = ImageOps.exif_transpose(picture) if picture.getexif().get(ORIENTATION, 1) != 1 else picture
+    return turned if turned.mode == mode else turned.convert(mode)
 
 
 def _fitted_by_pillow(picture: "Image.Image", size: tuple[int, int], how: Preprocessing) -> "NDArray[np.uint8]":

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from edgeferry.models.diagnosis.readings import STORED, UPRIGHT, Reading, turned
-from edgeferry.models.images import ORIENTATION, ImageSet, opener, size_and_orientation
-from edgeferry.models.preprocessing import Preprocessing, normalise, pixels_of
+from edgeferry.models.images import ImageSet, opener, size_and_orientation
+from edgeferry.models.preprocessing import ORIENTATION, Preprocessing, normalise, pixels_of
 
 if TYPE_CHECKING:
     import numpy as np

@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from edgeferry.models.preprocessing import Preprocessing, opened, pixels_of
+from edgeferry.models.preprocessing import ORIENTATION, Preprocessing, opened, pixels_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,8 +43,7 @@ KEPT: Final = 2
 # The longest side of what is made, and its size relative to the classifier's input.
 LONGEST_SIDE: Final = 256
 WIDER: Final = (9 / 4, 3)
-# The EXIF tag Orientation, and its value for a picture that has to be turned by 90 degrees clockwise.
-ORIENTATION: Final = 0x0112
+# The value of the EXIF tag for a picture that has to be turned by 90 degrees clockwise.
 TURNED: Final = 6
 # How much the grain of what is made changes a pixel at most, of 255.
 GRAIN: Final = 48

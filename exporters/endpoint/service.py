@@ -1,193 +1,237 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The HTTP interface of a classifier: image files to labels, and the Open Inference Protocol for tensors.
+"""The HTTP interface of a classifier: image files to labels, and the Open Inference Protocol for tensors."""
 
-The protocol is version 2, as in KServe, Triton and others: github.com/kserve/open-inference-protocol.
-"""
+import asyncio
+import zlib
+from collections.abc import Callable
+from typing import Final
 
-import json
-import math
-from collections.abc import Mapping
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Final
-
-from anyio import CapacityLimiter, to_thread
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from edgeferry.exporters.endpoint.classifier import Classifier, NotANumber
+from edgeferry.exporters.endpoint.about import about, about_model, about_server, openapi
+from edgeferry.exporters.endpoint.admission import RETRY_AFTER_S, Admission, Refusal
+from edgeferry.exporters.endpoint.classifier import Classifier, NotANumber, timed
+from edgeferry.exporters.endpoint.metrics import MEDIA_TYPE, Metrics
+from edgeferry.exporters.endpoint.observed import TOOK_MS
+from edgeferry.exporters.endpoint.settings import Settings
+from edgeferry.exporters.endpoint.tensors import BYTES, HEADER_LENGTH, read_request, write_reply
 from edgeferry.models.system.errors import EdgeError
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
 TOP: Final = 5
-DATATYPE: Final = "FP32"
+# JSON is unpacked alone from this size on: it takes up to 30 times as much in memory.
+LARGE_JSON: Final = 1024 * 1024
+# A reply that is smaller takes longer to compress than to send.
+LEAST_COMPRESSED: Final = 4096
+# Tensors whose inference takes no longer than this are run by the event loop itself; image files never are.
+QUICK_MS: Final = 1.0
+# The JSON before a binary tensor, without one's own parameters.
+JSON_BYTES: Final = 1024
+ENCODINGS: Final = ("gzip", "deflate")
 
 
-def service(classifier: Classifier, workers: int, most_bytes: int) -> Starlette:
-    """Return the application that serves a classifier: ``workers`` requests at once, bodies of up to ``most_bytes``."""
-    endpoint = _Endpoint(classifier, CapacityLimiter(workers), most_bytes)
-    name = f"/v2/models/{classifier.name}"
-    return Starlette(
-        routes=[
-            Route("/", endpoint.about),
-            Route("/classify", endpoint.classify, methods=["POST"]),
-            Route("/v2", endpoint.server),
-            Route("/v2/health/live", endpoint.ready),
-            Route("/v2/health/ready", endpoint.ready),
-            Route(name, endpoint.model),
-            Route(f"{name}/ready", endpoint.ready),
-            Route(f"{name}/infer", endpoint.infer, methods=["POST"]),
-        ],
-        exception_handlers={HTTPException: _refused, EdgeError: _bad_request, NotANumber: _broken, ClientDisconnect: _gone},
-    )
+class Service:
+    """The request handlers of one classifier. ``is_ready`` becomes false where the server is about to end."""
 
+    def __init__(self, classifier: Classifier, settings: Settings) -> None:
+        """Take the classifier, which is warmed up, and the limits."""
+        how = classifier.preprocessing
+        images = int(QUICK_MS / classifier.warm_up()) if settings.threads <= 1 else 0
+        self.quick_bytes = images and images * how.height * how.width * how.channels * BYTES + JSON_BYTES
+        self.classifier, self.settings, self.is_ready = classifier, settings, True
+        self.admission = Admission(settings.at_once(), settings.waiting, settings.most_bytes_held)
+        self.metrics = Metrics(classifier, self.admission.load)
 
-class _Endpoint:
-    """The request handlers of one classifier."""
-
-    def __init__(self, classifier: Classifier, limiter: CapacityLimiter, most_bytes: int) -> None:
-        self._classifier, self._limiter, self._most_bytes = classifier, limiter, most_bytes
-
-    async def about(self, _: Request) -> Response:
-        """List the requests that this server supports."""
-        model = f"/v2/models/{self._classifier.name}"
-        requests = {
-            "POST /classify": "classify an image file, sent as the body; ?top=5 sets the number of classes returned",
-            f"GET {model}": "inputs, outputs, labels and preprocessing",
-            f"POST {model}/infer": "run tensors, by the Open Inference Protocol",
-            "GET /v2/health/ready": "status 200 when the server is ready",
-        }
-        return JSONResponse({"model": self._classifier.name, "requests": requests})
+    async def live(self, _: Request) -> Response:
+        """Report that the process runs."""
+        return JSONResponse({"live": True})
 
     async def ready(self, _: Request) -> Response:
         """Report ready: the model is loaded before the first connection is accepted."""
-        return JSONResponse({"ready": True})
+        return JSONResponse({"ready": self.is_ready}, 200 if self.is_ready else 503)
+
+    async def model_ready(self, request: Request) -> Response:
+        """Report whether a model is ready, with its name."""
+        self._named(request)
+        status = 200 if self.is_ready else 503
+        return JSONResponse({"name": self.classifier.name, "ready": self.is_ready}, status)
+
+    async def about(self, _: Request) -> Response:
+        """List the requests that this server supports."""
+        return JSONResponse(about(self.classifier))
 
     async def server(self, _: Request) -> Response:
         """Describe the server."""
-        from onnxruntime import __version__
+        return JSONResponse(about_server())
 
-        return JSONResponse({"name": "edgeferry", "version": f"onnxruntime {__version__}", "extensions": []})
-
-    async def model(self, _: Request) -> Response:
+    async def model(self, request: Request) -> Response:
         """Describe the classifier, with the preprocessing that turns an image into its input."""
-        classifier = self._classifier
-        return JSONResponse(
-            {
-                "name": classifier.name,
-                "versions": [classifier.sha256[:12]],
-                "platform": "onnxruntime_onnx",
-                "inputs": [_described(tensor) for tensor in classifier.session.get_inputs()],
-                "outputs": [_described(tensor) for tensor in classifier.session.get_outputs()],
-                "parameters": {
-                    "labels": classifier.labels,
-                    "preprocessing": asdict(classifier.preprocessing),
-                    "output": classifier.output,
-                    "sha256": classifier.sha256,
-                    "threads": classifier.threads,
-                    "load_ms": classifier.load_ms,
-                },
-            }
-        )
+        self._named(request)
+        return JSONResponse(about_model(self.classifier))
+
+    async def openapi(self, _: Request) -> Response:
+        """Return the description of all requests, by OpenAPI."""
+        return JSONResponse(openapi(self.classifier, self.settings))
+
+    async def figures(self, _: Request) -> Response:
+        """Return the figures for Prometheus."""
+        return Response(self.metrics.text(), media_type=MEDIA_TYPE)
 
     async def classify(self, request: Request) -> Response:
         """Return an image file's most probable classes; the header ``Server-Timing`` has the milliseconds of each stage."""
-        labels = self._classifier.labels
+        classifier, settings, took_ms = self.classifier, self.settings, request.scope[TOOK_MS]
+        labels = classifier.labels
         top = _whole(request.query_params.get("top", str(min(TOP, len(labels)))), len(labels))
-        image = await self._body(request)
-        result = await to_thread.run_sync(self._classifier.classify, image, limiter=self._limiter)
-        best = (-result.probabilities).argsort(kind="stable")[:top].tolist()
-        classes = [{"class": at, "label": labels[at], "probability": float(result.probabilities[at])} for at in best]
-        timing = ", ".join(f"{stage};dur={took_ms:.6f}" for stage, took_ms in result.took_ms.items())
-        return JSONResponse({"model": self._classifier.name, "classes": classes}, headers={"Server-Timing": timing})
+
+        def classified(image: bytes) -> tuple[bytes, dict[str, str]]:
+            result = classifier.classify(image, settings.most_pixels, self.admission.alone, took_ms)
+            self.metrics.images(result.image, result.probabilities[None])
+            best = (-result.probabilities).argsort(kind="stable")[:top].tolist()
+            classes = [{"class": at, "label": labels[at], "probability": float(result.probabilities[at])} for at in best]
+            reply = JSONResponse({"model": classifier.name, "classes": classes})
+            return bytes(reply.body), {"Content-Type": "application/json"}
+
+        return await self._computed(request, classified, 0)
 
     async def infer(self, request: Request) -> Response:
         """Return the classifier's outputs for normalised images, [count, height, width, channels]."""
-        body = await self._body(request)
-        return JSONResponse(await to_thread.run_sync(_inferred, body, self._classifier, limiter=self._limiter))
+        self._named(request)
+        classifier, most_batch, took_ms = self.classifier, self.settings.most_batch, request.scope[TOOK_MS]
+        header_length = request.headers.get(HEADER_LENGTH)
 
-    async def _body(self, request: Request) -> bytes:
-        """Return a request's body; never holds much more than the allowed number of bytes."""
-        body = bytearray()
-        async for part in request.stream():
-            body += part
-            if len(body) > self._most_bytes:
-                raise HTTPException(413, f"the body has more than {self._most_bytes} bytes; send less, or set MOST_BYTES")
+        def inferred(body: bytes) -> tuple[bytes, dict[str, str]]:
+            with self.admission.alone(large=len(body) > LARGE_JSON and header_length is None):
+                asked = read_request(body, header_length, classifier, most_batch)
+            scores = classifier.infer(asked.images, took_ms)
+            self.metrics.images(asked.images, scores)
+            return write_reply(asked, scores, classifier)
+
+        return await self._computed(request, inferred, self.quick_bytes)
+
+    async def _computed(
+        self, request: Request, call: Callable[[bytes], tuple[bytes, dict[str, str]]], quick_bytes: int
+    ) -> Response:
+        """Return the reply that a worker makes of a request's body, or the event loop where it has at most ``quick_bytes``."""
+        took_ms = request.scope[TOOK_MS]
+        self.admission.refuse_if_full()
+        with self.admission.held() as take:
+            with timed(took_ms, "read"):
+                body = await self._body(request, take)
+            (content, headers), waited_ms = await self.admission.run(lambda: call(body), is_quick=len(body) <= quick_bytes)
+        took_ms["queue"] = waited_ms
+        headers["Server-Timing"] = ", ".join(f"{stage};dur={took:.6f}" for stage, took in took_ms.items())
+        if len(content) >= LEAST_COMPRESSED and "gzip" in request.headers.get("Accept-Encoding", ""):
+            content, headers["Content-Encoding"] = _gzipped(content), "gzip"
+        return Response(content, headers=headers)
+
+    async def _body(self, request: Request, take: Callable[[int], None]) -> bytes:
+        """Return a request's body, unpacked; never holds much more than the allowed number of bytes.
+
+        Raises:
+            HTTPException: it is empty, too large or too slow, or packed in an unknown or broken way.
+        """
+        most = self.settings.most_bytes
+        declared = request.headers.get("Content-Length", "0")
+        if declared.isascii() and declared.isdigit() and int(declared[:18]) > most:
+            raise _too_large(most)
+        unpacked, body = _unpacker(request.headers.get("Content-Encoding", "")), bytearray()
+        try:
+            async with asyncio.timeout(self.settings.body_s):
+                async for part in request.stream():
+                    plain = unpacked(part, most + 1 - len(body))
+                    take(len(plain))
+                    body += plain
+                    if len(body) > most:
+                        raise _too_large(most)
+        except TimeoutError:
+            raise HTTPException(408, f"the body did not arrive within {self.settings.body_s} s") from None
+        except zlib.error as error:
+            raise HTTPException(400, f"the body is not what Content-Encoding says: {error}") from None
         if not body:
             raise HTTPException(400, "the body is empty; expected an image file for /classify, JSON for /infer")
         return bytes(body)
 
+    def refuse_unless_served(self, name: str, version: str | None) -> None:
+        """Refuse a model or a version that is not served here; None is any version."""
+        expected = self.classifier
+        if name != expected.name or version not in {None, expected.version}:
+            found = f"{name:.80} {version or '':.40}".strip()
+            raise Refusal(404, f"{found} is not served here; expected {expected.name}, version {expected.version}")
+
+    def _named(self, request: Request) -> None:
+        self.refuse_unless_served(request.path_params["name"], request.path_params.get("version"))
+
+
+def application(service: Service) -> Starlette:
+    """Return the application of a service."""
+    model = "/v2/models/{name}"
+    models = (model, f"{model}/versions/{{version}}")
+    made = Starlette(
+        routes=[
+            *(Route(f"{each}/infer", service.infer, methods=["POST"]) for each in models),
+            Route("/classify", service.classify, methods=["POST"]),
+            Route("/v2/health/live", service.live),
+            Route("/v2/health/ready", service.ready),
+            *(Route(f"{each}/ready", service.model_ready) for each in models),
+            *(Route(each, service.model) for each in models),
+            Route("/v2", service.server),
+            Route("/metrics", service.figures),
+            Route("/openapi.json", service.openapi),
+            Route("/", service.about),
+        ],
+        exception_handlers={
+            HTTPException: _refused,
+            Refusal: _not_admitted,
+            EdgeError: _bad_request,
+            NotANumber: _broken,
+            ClientDisconnect: _gone,
+            Exception: _defect,
+        },
+    )
+    # A redirect would name whatever host the request names.
+    made.router.redirect_slashes = False
+    return made
+
 
 def _whole(text: str, most: int) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= most:
+    if not text.isascii() or not text.isdigit() or len(text) > 9 or not 1 <= int(text) <= most:
         raise HTTPException(400, f"top is {text[:40]!r}; expected a whole number from 1 to {most}, the number of classes")
     return int(text)
 
 
-def _inferred(body: bytes, classifier: Classifier) -> dict[str, Any]:
-    request = _parsed(body)
-    scores = classifier.infer(_images(request, classifier))
-    output = {
-        "name": classifier.session.get_outputs()[0].name,
-        "shape": list(scores.shape),
-        "datatype": DATATYPE,
-        "data": scores.ravel().tolist(),
-    }
-    return {"model_name": classifier.name, **({"id": request["id"]} if "id" in request else {}), "outputs": [output]}
+def _unpacker(encoding: str) -> Callable[[bytes, int], bytes]:
+    """Return a function of a part of a body and a number of bytes, which returns the part unpacked, at most that long."""
+    if encoding in {"", "identity"}:
+        return lambda part, _: part
+    if encoding not in ENCODINGS:
+        raise HTTPException(415, f"Content-Encoding is {encoding[:40]!r}; expected {' or '.join(ENCODINGS)}, or none")
+    unpacker = zlib.decompressobj(zlib.MAX_WBITS | 32)  # by its first bytes, either
+    return unpacker.decompress
 
 
-def _parsed(body: bytes) -> Mapping[str, Any]:
-    try:
-        request = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise HTTPException(400, f"the body is not JSON: {error}") from None
-    if not isinstance(request, dict):
-        raise HTTPException(400, "the body is not a JSON object; expected one with 'inputs'")
-    return request
+def _gzipped(content: bytes) -> bytes:
+    packer = zlib.compressobj(1, wbits=zlib.MAX_WBITS | 16)
+    return packer.compress(content) + packer.flush()
 
 
-def _images(request: Mapping[str, Any], classifier: Classifier) -> "NDArray[np.float32]":
-    """Return the one input of a request as the array that the classifier expects."""
-    import numpy as np
-
-    how, name = classifier.preprocessing, classifier.session.get_inputs()[0].name
-    expected = f"[count, {how.height}, {how.width}, {how.channels}]"
-    inputs = request.get("inputs")
-    if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
-        raise HTTPException(400, f"expected 'inputs' with one tensor, {name!r} of {DATATYPE} {expected}")
-    tensor = inputs[0]
-    if (tensor.get("name"), tensor.get("datatype")) != (name, DATATYPE):
-        found = f"{tensor.get('name')!r:.40} of {tensor.get('datatype')!r:.40}"
-        raise HTTPException(400, f"the input is {found}; expected {name!r} of {DATATYPE} {expected}")
-    shape = tensor.get("shape")
-    if not isinstance(shape, list) or shape[1:] != [how.height, how.width, how.channels] or not _is_count(shape[0]):
-        raise HTTPException(400, f"the input's shape is {shape!r:.80}; expected {expected}")
-    try:
-        images = np.asarray(tensor.get("data"), dtype=np.float32)
-    except (TypeError, ValueError, OverflowError):
-        raise HTTPException(400, "the input's data is not an array of numbers; expected float32 values, flat or nested") from None
-    if images.size != math.prod(shape):
-        raise HTTPException(400, f"the input's data has {images.size} numbers; its shape {shape} expects {math.prod(shape)}")
-    return images.reshape(shape)
-
-
-def _is_count(size: object) -> bool:
-    return isinstance(size, int) and not isinstance(size, bool) and size > 0
-
-
-def _described(tensor: Any) -> dict[str, Any]:
-    shape = [size if isinstance(size, int) else -1 for size in tensor.shape]
-    return {"name": tensor.name, "datatype": DATATYPE, "shape": shape}
+def _too_large(most: int) -> HTTPException:
+    return HTTPException(413, f"the body has more than {most} bytes; send less, or set MOST_BYTES")
 
 
 async def _refused(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - Starlette's handlers take any Exception by type
-    return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
+    # After 413 the connection takes the rest of the body, for some seconds, so that the client reads the reply.
+    headers = {"Connection": "close"} if error.status_code == 408 else error.headers
+    return JSONResponse({"error": error.detail}, error.status_code, headers=headers)
+
+
+async def _not_admitted(_: Request, error: Exception) -> Response:
+    assert isinstance(error, Refusal)  # noqa: S101 - likewise
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if error.status == 503 else None
+    return JSONResponse({"error": error.reason}, error.status, headers=headers)
 
 
 async def _bad_request(_: Request, error: Exception) -> Response:
@@ -201,3 +245,8 @@ async def _gone(_: Request, error: Exception) -> Response:
 
 async def _broken(_: Request, error: Exception) -> Response:
     return JSONResponse({"error": str(error)}, 500)
+
+
+async def _defect(_: Request, error: Exception) -> Response:
+    del error  # the server's log has it
+    return JSONResponse({"error": "the server failed; its log has the reason"}, 500)

@@ -5,13 +5,15 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Final
 
 import pytest
+from endpoint_server import SMALL, Served
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+FORMAT: Final = "container-float32"
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +34,25 @@ def start() -> "Callable[..., subprocess.Popen[str]]":
         )
 
     return started
+
+
+@pytest.fixture(scope="session")
+def served(start: "Callable[..., subprocess.Popen[str]]") -> "Callable[..., Any]":
+    """Return a context manager of a folder, a model file in it and settings: the server, stopped at the end."""
+
+    @contextmanager
+    def running(folder: Path, model: str, **settings: str) -> Iterator[Served]:
+        with start(folder, model, GRPC_PORT="0", **settings) as process:
+            try:
+                yield Served(process)
+            finally:
+                process.terminate()
+
+    return running
+
+
+@pytest.fixture(scope="session")
+def colours_served(served: "Callable[..., Any]", exported_colours: Any) -> Iterator[Served]:
+    """Return the colour classifier served as exported, with a small limit on bodies."""
+    with served(exported_colours.build / FORMAT, "colours.onnx", MOST_BYTES=str(SMALL)) as running:
+        yield running

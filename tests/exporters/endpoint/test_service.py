@@ -4,58 +4,24 @@
 import io
 import json
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import onnx
 import pytest
-import urllib3
+from endpoint_server import SMALL, Served
 from onnx import numpy_helper
 from PIL import Image
 
 from edgeferry.models.preprocessing import normalise, pixels_of
 
 if TYPE_CHECKING:
-    import subprocess
-
     from numpy.typing import NDArray
 
 FORMAT: Final = "container-float32"
-Start = Callable[..., "subprocess.Popen[str]"]
-SMALL: Final = 200_000
-
-
-class Served:
-    """A running server: its address, and requests to it."""
-
-    def __init__(self, address: str) -> None:
-        self.address, self._pool = address, urllib3.PoolManager(retries=False, timeout=30)
-
-    def request(self, path: str, body: bytes | None = None, method: str | None = None) -> tuple[int, Any]:
-        response = self._pool.request(method or ("GET" if body is None else "POST"), f"{self.address}{path}", body=body)
-        return response.status, response.json()
-
-    def infer(self, **tensor: Any) -> tuple[int, Any]:
-        return self.request("/v2/models/colours/infer", json.dumps({"inputs": [tensor]}).encode())
-
-
-@contextmanager
-def _served(process: "subprocess.Popen[str]") -> Iterator[Served]:
-    with process:
-        try:
-            yield Served(process.stdout.readline().split()[-1])
-        finally:
-            process.terminate()
-
-
-@pytest.fixture(scope="module")
-def colours_served(start: Start, exported_colours: Any) -> Iterator[Served]:
-    """Return the colour classifier served as exported, with a small limit on bodies."""
-    with _served(start(exported_colours.build / FORMAT, "colours.onnx", MOST_BYTES=str(SMALL))) as served:
-        yield served
+Start = Callable[..., Any]
 
 
 def _file(image: Image.Image, kind: str = "PNG", **how: Any) -> bytes:
@@ -94,9 +60,9 @@ def test_all_classes_are_returned_where_there_are_fewer_than_five(colours_served
     assert len(colours_served.request("/classify", _file(Image.fromarray(_noise(32, 32))))[1]["classes"]) == 4
 
 
-def test_five_classes_are_returned_by_default(start: Start, exported_digits: Any) -> None:
-    with _served(start(exported_digits.build / FORMAT, "digits.onnx")) as served:
-        assert len(served.request("/classify", _file(Image.fromarray(_noise(32, 32))))[1]["classes"]) == 5
+def test_five_classes_are_returned_by_default(served: Start, exported_digits: Any) -> None:
+    with served(exported_digits.build / FORMAT, "digits.onnx") as digits:
+        assert len(digits.request("/classify", _file(Image.fromarray(_noise(32, 32))))[1]["classes"]) == 5
 
 
 @pytest.mark.parametrize(
@@ -169,7 +135,7 @@ def test_it_reports_that_it_is_ready(colours_served: Served, path: str) -> None:
         (_file(Image.fromarray(_noise(64, 64, 3)))[:2000], "/classify", 400, "the image"),
         (b"", "/classify", 400, "empty"),
         (_file(Image.fromarray(np.zeros((4, 4), np.uint16))), "/classify", 400, "I;16"),
-        (_file(Image.new("1", (9000, 9000))), "/classify", 400, "9000 x 9000 pixels; expected at most 50000000"),
+        (_file(Image.new("1", (9000, 9000))), "/classify", 400, "9000 x 9000 pixels; expected at most 25000000"),
         (b" " * (SMALL + 1), "/classify", 413, str(SMALL)),
         (b"x", "/classify?top=5", 400, "from 1 to 4"),
         (b"x", "/classify?top=-1", 400, "'-1'"),
@@ -180,7 +146,7 @@ def test_it_reports_that_it_is_ready(colours_served: Served, path: str) -> None:
         (b"[]", "/v2/models/colours/infer", 400, "JSON object"),
         (b"{}", "/v2/models/colours/infer", 400, "'image' of FP32 [count, 24, 20, 3]"),
         (b'{"inputs": [3]}', "/v2/models/colours/infer", 400, "'image' of FP32 [count, 24, 20, 3]"),
-        (b"x", "/v2/models/digits/infer", 404, "Not Found"),
+        (b"x", "/v2/models/digits/infer", 404, "expected colours, version "),
         (b"x", "/v2/models/colours", 405, "Method Not Allowed"),
     ],
     ids=[
@@ -202,14 +168,24 @@ def test_a_request_that_cannot_be_served_gets_a_status_and_an_error(
     [
         ({"name": "input"}, "'input' of 'FP32'; expected 'image' of FP32"),
         ({"datatype": "INT64"}, "'INT64'; expected"),
-        ({"shape": [1, 3, 24, 20]}, "[1, 3, 24, 20]; expected [count, 24, 20, 3]"),
-        ({"shape": [0, 24, 20, 3]}, "shape is [0,"),
+        ({"shape": [1, 3, 24, 20]}, "[1, 3, 24, 20]; expected 'image' of FP32 [count, 24, 20, 3]"),
+        ({"shape": [0, 24, 20, 3]}, "0 images; expected 1 to 32"),
         ({"shape": [True, 24, 20, 3]}, "shape is [True,"),
         ({"shape": "all"}, "shape is 'all'"),
         ({"data": [1.0] * 3}, "3 numbers; its shape [1, 24, 20, 3] expects 1440"),
         ({"data": ["a"] * 1440}, "array of numbers"),
         ({"data": [[1, 2], [3]]}, "array of numbers"),
-        ({"data": None}, "data has 1 numbers"),
+        ({"data": None}, "array of numbers"),
+        ({"data": ["1.5"] * 1440}, "array of numbers"),
+        ({"data": [True] * 1440}, "array of numbers"),
+        ({"data": [10**50] * 1440}, "array of numbers"),
+        ({"data": [1e39] * 1440}, "numbers that float32 has not"),
+        ({"data": [float("nan")] * 1440}, "NaN"),
+        ({"shape": [1, 24.0, 20, 3]}, "[1, 24.0, 20, 3]; expected"),
+        ({"shape": [1, 24, 20, True]}, "True]; expected"),
+        ({"shape": [33, 24, 20, 3]}, "33 images; expected 1 to 32"),
+        ({"parameters": 3}, "'parameters' is not a JSON object"),
+        ({"parameters": {"binary_data_size": 4}}, "binary_data_size is 4"),
     ],
 )
 def test_a_tensor_that_does_not_fit_is_refused(colours_served: Served, tensor: dict[str, Any], fact: str) -> None:
@@ -220,21 +196,21 @@ def test_a_tensor_that_does_not_fit_is_refused(colours_served: Served, tensor: d
     assert fact in data["error"]
 
 
-def test_outputs_with_nan_are_an_error(start: Start, exported_colours: Any, tmp_path: Path) -> None:
+def test_outputs_with_nan_are_an_error(served: Start, exported_colours: Any, tmp_path: Path) -> None:
     folder = _spoiled(exported_colours, tmp_path, lambda model: _fill(model, np.nan))
     picture = _file(Image.new("RGB", (9, 9)))
-    with _served(start(folder, "colours.onnx")) as served:
-        status, data = served.request("/classify", picture)
+    with served(folder, "colours.onnx") as spoiled:
+        status, data = spoiled.request("/classify", picture)
     assert status == 500
     assert data.keys() == {"error"}
     assert "NaN" in data["error"]
 
 
-def test_logits_are_returned_as_probabilities(start: Start, exported_colours: Any, tmp_path: Path) -> None:
+def test_logits_are_returned_as_probabilities(served: Start, exported_colours: Any, tmp_path: Path) -> None:
     folder = _spoiled(exported_colours, tmp_path, lambda model: _set_metadata(model, "output", '"logits"'))
     picture = Image.fromarray(_noise(24, 20, 3))
-    with _served(start(folder, "colours.onnx")) as served:
-        data = served.request("/classify?top=4", _file(picture))[1]["classes"]
+    with served(folder, "colours.onnx") as spoiled:
+        data = spoiled.request("/classify?top=4", _file(picture))[1]["classes"]
     scores = np.exp(_expected(picture, exported_colours))
     assert [each["probability"] for each in sorted(data, key=lambda each: each["class"])] == pytest.approx(
         scores / scores.sum(), abs=1e-6

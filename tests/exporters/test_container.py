@@ -19,7 +19,7 @@ from edgeferry.models.system.places import ROOT
 
 LOADED: Final = """
 import json, sys
-import edgeferry.exporters.endpoint.__main__
+import edgeferry.exporters.endpoint.__main__, edgeferry.exporters.endpoint.rpc
 print(json.dumps([module.__file__ for name, module in sys.modules.items() if name.partition(".")[0] == "edgeferry"]))
 """
 PIN: Final = re.compile(r"^([a-z0-9-]+)==(\S+)", re.MULTILINE)
@@ -38,7 +38,7 @@ def test_the_dockerfile_names_the_model_and_copies_everything_it_runs(folder: Pa
     text = (folder / "Dockerfile").read_text()
     assert 'CMD ["colours.onnx"]' in text
     copied = {source for line in text.splitlines() if line.startswith("COPY ") for source in line.split()[1:-1]}
-    assert copied == {"requirements.txt", "edgeferry", "colours.onnx"}
+    assert copied == {"requirements.txt", "edgeferry", "colours.onnx", "sbom.cdx.json"}
     assert all((folder / source).exists() for source in copied)
 
 
@@ -57,6 +57,11 @@ def test_its_requirements_are_pinned_as_in_the_lock_with_hashes(folder: Path) ->
     assert set(required) <= set(pinned)
     assert {name: here.get(name) for name in pinned} == pinned
     assert text.count("--hash=sha256:") >= len(pinned)
+
+
+def test_its_bill_of_materials_lists_what_is_installed(folder: Path) -> None:
+    listed = {each["name"]: each["version"] for each in json.loads((folder / "sbom.cdx.json").read_text())["components"]}
+    assert listed == dict(PIN.findall((folder / "requirements.txt").read_text()))
 
 
 def test_running_it_in_place_does_not_change_the_artifact(folder: Path, tmp_path: Path) -> None:

@@ -160,6 +160,17 @@ def endpoint(address: str, workers: int) -> Endpoint:
     return Endpoint(address.rstrip("/"), PoolManager(maxsize=workers, block=True, retries=False, timeout=Timeout(TIMEOUT_S)))
 
 
+def png_of(pixels: "NDArray[np.uint8]", how: "Preprocessing") -> bytes:
+    """Return a PNG file of an image that preprocessing turns into these pixels."""
+    import numpy as np
+    from PIL import Image
+
+    shown = pixels[..., 0] if how.colour == "gray" else pixels[..., ::-1] if how.colour == "bgr" else pixels
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(shown)).save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
 def run_on_endpoint(job: Job, address: str) -> Run:
     """Return the run of a job by the endpoint at an address; images are sent concurrently, as many as there are cores.
 
@@ -171,7 +182,7 @@ def run_on_endpoint(job: Job, address: str) -> Run:
     workers = max(1, cores_allowed() // job.threads)
     served, labels = endpoint(address, workers), job.artifact.labels
     facts, (name, version) = served.about(job), served.runtime()
-    images = [_png(pixels, job.artifact.preprocessing) for pixels in job.images()]
+    images = [png_of(pixels, job.artifact.preprocessing) for pixels in job.images()]
     first = served.classify(images[0], len(labels))
 
     def one() -> _Reply:
@@ -247,14 +258,3 @@ def _scores(replies: list[_Reply], classes: int) -> "NDArray[np.float32]":
     import numpy as np
 
     return np.array([[reply.probabilities.get(at, np.nan) for at in range(classes)] for reply in replies], np.float32)
-
-
-def _png(pixels: "NDArray[np.uint8]", how: "Preprocessing") -> bytes:
-    """Return a PNG file of an image that preprocessing turns into these pixels."""
-    import numpy as np
-    from PIL import Image
-
-    shown = pixels[..., 0] if how.colour == "gray" else pixels[..., ::-1] if how.colour == "bgr" else pixels
-    file = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(shown)).save(file, "PNG", compress_level=1)
-    return file.getvalue()

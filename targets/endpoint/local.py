@@ -2,12 +2,7 @@
 """The HTTP endpoint of a container: its program run on this machine, the container itself, or an endpoint at an address."""
 
 import os
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
 
@@ -15,21 +10,12 @@ from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.packages import versions_of
 from edgeferry.targets.endpoint.client import run_on_endpoint
 from edgeferry.targets.endpoint.container_engine import ContainerEngine, engine_program, missing_engine
+from edgeferry.targets.endpoint.program import VERSIONS, missing_program, program
 from edgeferry.targets.host.installed import file_identity, needs, versions
-from edgeferry.targets.host.program import NOT_PASSED_ON
 from edgeferry.targets.target import Job, Run, Target
 
 # Where an endpoint is already running.
 ADDRESS: Final = "EDGEFERRY_ENDPOINT"
-PROGRAM: Final = "edgeferry.exporters.endpoint"
-# Variables that would make the program differ from the container's Dockerfile, or load other modules than its own.
-SETTINGS: Final = ("MOST_BYTES", "PYTHONSAFEPATH", "WORKERS")
-START_TIMEOUT_S: Final = 120.0
-STOP_TIMEOUT_S: Final = 10.0
-
-
-def _missing() -> str | None:
-    return next(filter(None, (needs(module)() for module in ("onnxruntime", "starlette", "uvicorn", "urllib3"))), None)
 
 
 def _missing_engine() -> str | None:
@@ -46,8 +32,8 @@ def _missing_address() -> str | None:
 
 
 def _run_program(job: Job) -> Run:
-    with _program(job) as (address, start_ms):
-        return _with(run_on_endpoint(job, address), start_ms=start_ms)
+    with program(job) as started:
+        return _with(run_on_endpoint(job, started.address), start_ms=started.start_ms)
 
 
 def _run_container(job: Job) -> Run:
@@ -68,56 +54,15 @@ def _with(run: Run, **facts: object) -> Run:
     return replace(run, environment={**run.environment, **facts})
 
 
-@contextmanager
-def _program(job: Job) -> Iterator[tuple[str, float]]:
-    """Yield the address of the artifact's own program, run in its folder, and the milliseconds until it was ready.
-
-    Raises:
-        RuntimeError: it ended before it was ready, or took too long; the message ends in its last line.
-    """
-    start, output = time.perf_counter(), job.work / "server.log"
-    job.work.mkdir(parents=True, exist_ok=True)
-    environment = {name: value for name, value in os.environ.items() if name not in {*NOT_PASSED_ON, *SETTINGS}}
-    # The folder stays as it was exported.
-    environment |= {"HOST": "127.0.0.1", "PORT": "0", "THREADS": str(job.threads), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-m", PROGRAM, job.main_file.name]
-    with (
-        output.open("wb") as log,
-        subprocess.Popen(  # noqa: S603 - the artifact's own program, with its own file as argument
-            command, cwd=job.folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True
-        ) as process,
-    ):
-        late = threading.Timer(START_TIMEOUT_S, process.kill)
-        late.start()
-        try:
-            line = process.stdout.readline() if process.stdout else ""
-            late.cancel()
-            if not line:
-                lines = output.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["it printed nothing"]
-                raise RuntimeError(f"its program exited with status {process.wait()} before it was ready: {lines[-1]}")
-            yield line.split()[-1], (time.perf_counter() - start) * 1000
-        finally:
-            late.cancel()
-            _end(process)
-
-
-def _end(process: "subprocess.Popen[str]") -> None:
-    process.terminate()
-    try:
-        process.wait(STOP_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-
-
 READS: Final = frozenset({"container"})
 TARGETS = (
     Target(
         name="endpoint",
         summary="the container's HTTP endpoint: its program, run on this machine",
         reads=READS,
-        missing=_missing,
+        missing=missing_program,
         run=_run_program,
-        versions=versions("onnxruntime", "starlette", "uvicorn", "pillow", "numpy", "urllib3"),
+        versions=versions(*VERSIONS),
     ),
     Target(
         name="endpoint-container",

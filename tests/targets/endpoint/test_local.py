@@ -15,8 +15,9 @@ import pytest
 from edgeferry.models.artifact import files_of, read_artifact, write_manifest
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.targets.endpoint import container_engine
-from edgeferry.targets.endpoint import local as module
+from edgeferry.targets.endpoint.client import endpoint
 from edgeferry.targets.endpoint.local import ADDRESS
+from edgeferry.targets.endpoint.program import program
 from edgeferry.targets.target import Absent, Job, Unsupported, targets
 
 if TYPE_CHECKING:
@@ -36,9 +37,9 @@ def job(build: Path, tmp_path: Path) -> Job:
 @pytest.fixture
 def address(job: Job, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Return the address of a running endpoint of that classifier, which the environment names."""
-    with module._program(job) as (address, _):
-        monkeypatch.setenv(ADDRESS, address)
-        yield address
+    with program(job) as started:
+        monkeypatch.setenv(ADDRESS, started.address)
+        yield started.address
 
 
 def test_it_predicts_like_the_keras_model(address: str, job: Job, scores: "NDArray[np.float32]") -> None:
@@ -64,9 +65,9 @@ def test_its_folder_stays_as_it_was_exported(job: Job) -> None:
 
 
 def test_nothing_is_left_running(job: Job) -> None:
-    with module._program(job) as (address, _):
+    with program(job) as started:
         pass
-    assert not module.run_on_endpoint.__globals__["endpoint"](address, 1).is_ready()
+    assert not endpoint(started.address, 1).is_ready()
 
 
 def test_a_spoiled_file_is_seen_in_its_scores(job: Job, tmp_path: Path, scores: "NDArray[np.float32]") -> None:

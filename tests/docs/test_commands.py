@@ -25,7 +25,7 @@ MAKE_VARIABLES: Final = set(re.findall(r"\$\((?:or \$\(|if )?([A-Z]+)\b", MAKEFI
 # The command that a make target hands its ARGS to.
 HANDED_TO: Final = {"export-all": "export-all", "parity": "check", "report": "report", "serve-browser": "demo"}
 # Programs of others, whose options are not checked.
-OTHERS: Final = {"cd", "curl", "docker", "jq", "pip"}
+OTHERS: Final = {"cd", "curl", "docker", "jq", "mkdir", "pip"}
 
 
 class Shown(NamedTuple):

@@ -74,10 +74,11 @@ def openapi(classifier: Classifier, settings: Settings) -> dict[str, Any]:
     top = {"name": "top", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": len(classifier.labels)}}
     image = {"content": {"image/*": {"schema": {"type": "string", "format": "binary"}}}, "required": True}
     tensors = {"content": _json({"$ref": "#/components/schemas/InferRequest"}), "required": True}
-    classified = _object(model={"type": "string"}, classes=classes)
+    answer = {"type": "array", "items": {"type": "string"}}
+    classified = _object(model={"type": "string"}, answer=answer, classes=classes)
     paths: dict[str, Any] = {
         "/classify": {
-            "post": _operation("classify", "the most probable classes of an image file", classified)
+            "post": _operation("classify", "the answer to an image file and its most probable classes", classified)
             | {"parameters": [top], "requestBody": image}
         },
         f"{model}/infer": {

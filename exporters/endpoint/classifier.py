@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from edgeferry.models.decision import probabilities_of
+from edgeferry.models.decision import Decision, decision_of, probabilities_of
 from edgeferry.models.preprocessing import FORMATS, Preprocessing, normalise, opened, pixels_of, preprocessing_of
 from edgeferry.models.system.errors import EdgeError
 
@@ -54,6 +54,7 @@ class Classifier:
     labels: tuple[str, ...]
     preprocessing: Preprocessing
     output: str
+    decision: Decision
     threads: int
     load_ms: float
     session: Any
@@ -138,6 +139,7 @@ def load(file: Path, threads: int = 1, expected: str = "") -> Classifier:
             labels=tuple(json.loads(metadata["labels"])),
             preprocessing=preprocessing_of(json.loads(metadata["preprocessing"])),
             output=json.loads(metadata["output"]),
+            decision=decision_of(json.loads(metadata["output"]), json.loads(metadata.get("threshold", "null"))),
             threads=threads,
             load_ms=load_ms,
             session=session,

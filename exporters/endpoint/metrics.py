@@ -12,7 +12,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from edgeferry.exporters.endpoint.admission import Load
 from edgeferry.exporters.endpoint.classifier import Classifier
-from edgeferry.models.decision import MULTILABEL, Decision
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,7 +33,7 @@ class Metrics:
 
     def __init__(self, classifier: Classifier, load: Load) -> None:
         """Take what is served, and the server's load."""
-        self._decision = Decision(is_multilabel=classifier.output == MULTILABEL)
+        self._decision = classifier.decision
         registry = self._registry = CollectorRegistry()
         about = Info(f"{PREFIX}_classifier", "what is served", registry=registry)
         about.info({"name": classifier.name, "sha256": classifier.sha256})

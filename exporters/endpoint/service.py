@@ -81,7 +81,7 @@ class Service:
         return Response(self.metrics.text(), media_type=MEDIA_TYPE)
 
     async def classify(self, request: Request) -> Response:
-        """Return an image file's most probable classes; the header ``Server-Timing`` has the milliseconds of each stage."""
+        """Return the answer to an image file, its most probable classes, and the milliseconds of each stage in ``Server-Timing``."""
         classifier, settings, took_ms = self.classifier, self.settings, request.scope[TOOK_MS]
         labels = classifier.labels
         top = _whole(request.query_params.get("top", str(min(TOP, len(labels)))), len(labels))
@@ -91,7 +91,8 @@ class Service:
             self.metrics.images(result.image, result.probabilities[None])
             best = (-result.probabilities).argsort(kind="stable")[:top].tolist()
             classes = [{"class": at, "label": labels[at], "probability": float(result.probabilities[at])} for at in best]
-            reply = JSONResponse({"model": classifier.name, "classes": classes})
+            held = classifier.decision.answers(result.probabilities[None])[0].nonzero()[0].tolist()
+            reply = JSONResponse({"model": classifier.name, "answer": [labels[at] for at in held], "classes": classes})
             return bytes(reply.body), {"Content-Type": "application/json"}
 
         return await self._computed(request, classified, 0)

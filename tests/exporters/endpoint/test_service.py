@@ -15,6 +15,8 @@ from endpoint_server import SMALL, Served
 from onnx import numpy_helper
 from PIL import Image
 
+from edgeferry.exporters.endpoint.classifier import load
+from edgeferry.models.decision import ONE_LABEL, Decision
 from edgeferry.models.preprocessing import normalise, pixels_of
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ def test_an_image_s_most_probable_classes_are_returned_first(colours_served: Ser
     expected = _expected(red, exported_colours)
     assert status == 200
     assert data["model"] == "colours"
+    assert data["answer"] == [exported_colours.spec.labels[expected.argmax()]]
     assert [each["class"] for each in data["classes"]] == (-expected).argsort()[:2].tolist()
     assert [each["label"] for each in data["classes"]] == [
         exported_colours.spec.labels[each] for each in (-expected).argsort()[:2]
@@ -235,3 +238,12 @@ def _fill(model: Any, value: float) -> None:
 
 def _set_metadata(model: Any, key: str, value: str) -> None:
     next(entry for entry in model.metadata_props if entry.key == key).value = value
+
+
+def test_a_file_s_metadata_say_how_its_probabilities_become_an_answer(exported_colours: Any, tmp_path: Path) -> None:
+    model = onnx.load(exported_colours.build / "onnx-float32" / "model.onnx")
+    assert load(exported_colours.build / "onnx-float32" / "model.onnx").decision == ONE_LABEL
+    kept = {each.key: each.value for each in model.metadata_props}
+    onnx.helper.set_model_props(model, kept | {"output": '"multilabel"', "threshold": "0.3"})
+    onnx.save(model, tmp_path / "several.onnx")
+    assert load(tmp_path / "several.onnx").decision == Decision(is_multilabel=True, threshold=0.3)

@@ -17,7 +17,10 @@ ADDRESS: Final = "EDGEFERRY_OPEN_INFERENCE"
 
 def _missing() -> str | None:
     if not os.environ.get(ADDRESS):
-        return f"{ADDRESS} is not set: set it to a model's address, such as http://127.0.0.1:8000/v2/models/digits"
+        return (
+            f"{ADDRESS} is not set: set it to a model's address, such as http://127.0.0.1:8000/v2/models/digits, where "
+            "Triton, KServe or another such server is installed and serves onnx-float32"
+        )
     return needs("urllib3")()
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from edgeferry.targets.endpoint.client import endpoint
 from edgeferry.targets.endpoint.program import VERSIONS, missing_program, program
+from edgeferry.targets.endpoint.rest import KNOWN
 from edgeferry.targets.endpoint.tensors import DATATYPE, TIMEOUT_S, RestModel, run_tensors
 from edgeferry.targets.host.installed import needs, versions
 from edgeferry.targets.target import Job, Run, Target
@@ -25,8 +26,8 @@ def _run(job: Job) -> Run:
 
     with program(job, GRPC_PORT="0") as started, grpc.insecure_channel(started.rpc_address) as channel:
         facts = endpoint(started.address, 1).about(job)
-        about = {"runtime": "onnxruntime over gRPC", "threads": facts["threads"], "start_ms": started.start_ms}
-        model = job.main_file.stem
+        model, (runtime, version) = job.main_file.stem, endpoint(started.address, 1).runtime()
+        about = {"runtime": runtime, "version": version, "start_ms": started.start_ms, **{each: facts[each] for each in KNOWN}}
         name = RestModel(f"{started.address}/v2/models/{model}").input()
         return run_tensors(job, lambda images: _infer(channel, (model, name), images), str(facts["output"]), about)
 

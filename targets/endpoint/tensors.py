@@ -29,7 +29,8 @@ TIMEOUT_S: Final = 60.0
 def run_tensors(job: Job, infer: "Infer", output: str, facts: Mapping[str, Any]) -> Run:
     """Return the run of a job by a function of normalised images, [count, height, width, channels], to outputs.
 
-    ``output`` is what the outputs are, as in a manifest; ``facts`` become the run's environment.
+    ``output`` is what the outputs are, as in a manifest; ``facts`` become the run's environment;
+    ``load_ms`` among them is its field too.
     """
     import numpy as np
 
@@ -50,7 +51,7 @@ def run_tensors(job: Job, infer: "Infer", output: str, facts: Mapping[str, Any])
         labels=None,
         latencies_ms=latencies,
         first_ms=first_ms,
-        load_ms=0.0,
+        load_ms=facts.get("load_ms", 0.0),
         environment={"timed": "whole requests", **facts},
         batched=batched,
     )

@@ -48,7 +48,8 @@ def _sign(folder: Path, **changes: Any) -> None:
 
 # The endpoint's own reading of files.
 
-UPRIGHT = "ImageOps.exif_transpose(picture)"
+TURNED = "ImageOps.exif_transpose(picture)"
+UPRIGHT = "!= 1 else picture"
 PIL = '__import__("PIL.Image").Image'
 ON_WHITE = f'{PIL}.alpha_composite({PIL}.new("RGBA", picture.size, "white"), picture) if picture.mode == "RGBA" else picture'
 NUMBERS = f'{PIL}.fromarray(__import__("numpy").asarray(picture)) if picture.mode == "P" else picture'
@@ -58,9 +59,9 @@ NUMBERS = f'{PIL}.fromarray(__import__("numpy").asarray(picture)) if picture.mod
     ("old", "new", "kind"),
     [
         ("Image.Resampling[how.resize.upper()]", "Image.Resampling.NEAREST", "a PNG of another size and aspect"),
-        (UPRIGHT, "picture", "a JPEG with EXIF rotation"),
-        (UPRIGHT, f"({ON_WHITE})", "a PNG with an alpha channel"),
-        (UPRIGHT, f"({NUMBERS})", "a palette PNG"),
+        (TURNED, "picture", "a JPEG with EXIF rotation"),
+        (UPRIGHT, f"!= 1 else ({ON_WHITE})", "a PNG with an alpha channel"),
+        (UPRIGHT, f"!= 1 else ({NUMBERS})", "a palette PNG"),
     ],
     ids=["resize", "orientation", "alpha", "palette"],
 )

@@ -81,7 +81,7 @@ class Service:
         return Response(self.metrics.text(), media_type=MEDIA_TYPE)
 
     async def classify(self, request: Request) -> Response:
-        """Return the answer to an image file, its most probable classes, and the milliseconds of each stage in ``Server-Timing``."""
+        """Return the answer to an image file, its most probable classes, and each stage's milliseconds in ``Server-Timing``."""
         classifier, settings, took_ms = self.classifier, self.settings, request.scope[TOOK_MS]
         labels = classifier.labels
         top = _whole(request.query_params.get("top", str(min(TOP, len(labels)))), len(labels))

@@ -35,9 +35,9 @@ def missing(runtime: ArmRuntime, processor: Processor) -> str | None:
     if sys.platform != "linux" or platform.machine() != "x86_64":
         return "emulated on Linux on x86-64 only; an ARM machine needs no emulation: its own targets run there"
     if not is_checkout():
-        return "the emulated processors are set up in a checkout, by `make setup-arm`"
+        return "the emulated processors are set up in a checkout of edgeferry, and this is an installed package: clone it"
     if emulator(runtime.root.architecture) is None or not runtime.program(processor).is_file():
-        return f"there is no {runtime.folder.relative_to(FOLDER.parent)}: {SET_UP}"
+        return f"there is no {FOLDER.name}/{runtime.name}: {SET_UP}"
     if not is_checked(runtime, processor):
         return f"QEMU or the runtime changed since {processor.qemu} was checked: `make setup-arm` checks it again"
     return None

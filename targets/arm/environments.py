@@ -38,7 +38,7 @@ BULLSEYE: Final = Root("bullseye", "arm64", PYTHON)
 BULLSEYE_32: Final = Root("bullseye", "armhf", (*PYTHON, "python3-numpy"))
 # Where Debian's numpy finds the libraries that its packages' scripts would link.
 # A Python that is emulated cannot start itself again; where this variable is set, it starts the program that it names.
-PROGRAM: Final = "EDGEFERRY_ARM_PROGRAM"
+PROGRAM: Final = "ARM_PROGRAM"
 SITE: Final = f'import os, sys; sys.executable = os.environ.get("{PROGRAM}", sys.executable)\n'
 LIBRARIES: Final = "/usr/lib/arm-linux-gnueabihf/blas:/usr/lib/arm-linux-gnueabihf/lapack"
 

@@ -12,12 +12,12 @@ import platform
 import sys
 from pathlib import Path
 
-import numpy as np
-import onnxruntime
-
 
 def main(model: str, images: str, scores: str, about: str) -> None:
     """Run every image by itself, on one thread."""
+    import numpy as np
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

@@ -92,6 +92,7 @@ def _nothing_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(sys, "path", [])
     monkeypatch.setattr("edgeferry.targets.boards.tflite_runtime.ROOT", tmp_path)
+    monkeypatch.setattr("edgeferry.targets.arm.environments.FOLDER", tmp_path)
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     monkeypatch.setattr("edgeferry.targets.host.installed.find_spec", lambda _: None)
 

@@ -106,7 +106,8 @@ def _carried_out(bench: Bench, plan: list[_Planned]) -> Iterator[Row]:
     alone = sorted(
         (each for each in waiting if not each.target.side_by_side), key=lambda each: not is_full_precision(each.artifact)
     )
-    for lanes, some in ((lane_count(), beside), (1, alone)):
+    # Counting cores and memory imports psutil, which a run with nothing to do does not need.
+    for lanes, some in ((lane_count() if beside else 1, beside), (1, alone)):
         for each, ran in SideBySide(lanes, lambda each: each.target.name, run, bench.child).results(some):
             keep_row(bench.build, each.key if ran.is_lasting else "", ran.row, ran.latencies_ms)
             yield ran.row

@@ -28,7 +28,9 @@ def records_in(package: ModuleType, name: str) -> list[tuple[str, Any]]:
 
 
 def _binds(path: Path, name: str) -> bool:
-    return re.search(rf"^{name}\b *[:=]", path.read_text(encoding="utf-8"), re.MULTILINE) is not None
+    # Hundreds of files are looked through at each start: most do not hold the name at all.
+    source = path.read_bytes()
+    return name.encode() in source and re.search(rf"^{name}\b *[:=]", source.decode(), re.MULTILINE) is not None
 
 
 def refuse_unknown(names: Iterable[str], known: Iterable[str], what: str) -> None:

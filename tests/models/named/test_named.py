@@ -121,7 +121,10 @@ def data_set(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_fashion_mnist_is_trained_from_idx_files_and_brings_its_images(tmp_path: Path, data_set: Path) -> None:
+def test_fashion_mnist_is_trained_from_idx_files_and_brings_its_images(
+    tmp_path: Path, data_set: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fashion_mnist, "EPOCHS", 1)
     spec = find("fashion_mnist", tmp_path / "build", data_set)
     assert spec == read_spec(tmp_path / "build" / "fashion_mnist" / "source" / "fashion_mnist.toml")
     assert spec.labels == fashion_mnist.LABELS

@@ -57,7 +57,11 @@ def write(source: Source, folder: Path, options: OnnxOptions = OnnxOptions()) ->
     _rename(model, {f"{INPUT}:0": INPUT, f"{source.output}:0": source.output})
     for tensor in (*model.graph.input, *model.graph.output):
         tensor.type.tensor_type.shape.dim[0].dim_param = BATCH_AXIS
-    fields = {"labels": list(source.spec.labels), "preprocessing": asdict(source.spec.preprocessing), "output": source.output}
+    fields: dict[str, Any] = {
+        "labels": list(source.spec.labels),
+        "preprocessing": asdict(source.spec.preprocessing),
+        "output": source.output,
+    }
     fields |= {} if source.spec.threshold is None else {"threshold": source.spec.threshold}
     made_by = {name: value for name in ("author", "licence", "version") if (value := getattr(source.spec.options, name))}
     onnx.helper.set_model_props(model, made_by | {name: json.dumps(value, ensure_ascii=False) for name, value in fields.items()})

@@ -85,7 +85,7 @@ def _ranked(values: "NDArray[np.float32]") -> "tuple[NDArray[np.intp], NDArray[n
     return order, np.append(ordered[1:] != ordered[:-1], True)
 
 
-def _chosen(counts: tuple[int, int], draw: "np.random.Generator | None") -> "NDArray[np.float32]":
+def _chosen(counts: tuple[int, int], draw: "np.random.Generator | None") -> "NDArray[np.float64]":
     """Return which images are new, 0 or 1, [shuffles, count]: as they are, or shuffled."""
     import numpy as np
 
@@ -93,7 +93,7 @@ def _chosen(counts: tuple[int, int], draw: "np.random.Generator | None") -> "NDA
     return real if draw is None else draw.permuted(np.repeat(real, BATCH, axis=0), axis=1)
 
 
-def _distance(ranked: "tuple[NDArray[np.intp], NDArray[np.bool_]]", chosen: "NDArray[np.float32]") -> "NDArray[np.float32]":
+def _distance(ranked: "tuple[NDArray[np.intp], NDArray[np.bool_]]", chosen: "NDArray[np.float64]") -> "NDArray[np.float64]":
     """Return the largest distance of two cumulative distributions, for each row of ``chosen``."""
     import numpy as np
 
@@ -101,11 +101,11 @@ def _distance(ranked: "tuple[NDArray[np.intp], NDArray[np.bool_]]", chosen: "NDA
     is_new = chosen[:, order]
     new = is_new.sum(axis=1, keepdims=True)
     apart = np.cumsum(is_new / new - (1 - is_new) / (is_new.shape[1] - new), axis=1)
-    found: NDArray[np.float32] = np.abs(apart[:, is_last]).max(axis=1)
+    found: NDArray[np.float64] = np.abs(apart[:, is_last]).max(axis=1)
     return found
 
 
-def _rates(held: "NDArray[np.float32]", counts: tuple[int, int]) -> "tuple[NDArray[np.float32], NDArray[np.float32]]":
+def _rates(held: "NDArray[np.float64]", counts: tuple[int, int]) -> "tuple[NDArray[np.float64], NDArray[np.float64]]":
     """Return how often each label is the answer in both sets, [2, labels], and the standard error of the difference, [labels]."""
     import numpy as np
 
@@ -114,13 +114,13 @@ def _rates(held: "NDArray[np.float32]", counts: tuple[int, int]) -> "tuple[NDArr
     return np.stack([held[: counts[0]].mean(axis=0), held[counts[0] :].mean(axis=0)]), errors
 
 
-def _largest(held: "NDArray[np.float32]", chosen: "NDArray[np.float32]", errors: "NDArray[np.float32]") -> "NDArray[np.float32]":
+def _largest(held: "NDArray[np.float64]", chosen: "NDArray[np.float64]", errors: "NDArray[np.float64]") -> "NDArray[np.float64]":
     """Return the largest difference of a label's frequency in standard errors, for each row of ``chosen``."""
     import numpy as np
 
     new = chosen.sum(axis=1, keepdims=True)
     apart = chosen @ held / new - (1 - chosen) @ held / (len(held) - new)
-    found: NDArray[np.float32] = np.abs(apart / errors).max(axis=1)
+    found: NDArray[np.float64] = np.abs(apart / errors).max(axis=1)
     return found
 
 

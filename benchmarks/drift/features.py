@@ -24,11 +24,13 @@ class Feature:
 
 
 def _brightness(pixels: "NDArray[np.float32]") -> "NDArray[np.float32]":
-    return pixels.mean(axis=(1, 2, 3))
+    found: NDArray[np.float32] = pixels.mean(axis=(1, 2, 3))
+    return found
 
 
 def _contrast(pixels: "NDArray[np.float32]") -> "NDArray[np.float32]":
-    return pixels.mean(axis=3).std(axis=(1, 2))
+    found: NDArray[np.float32] = pixels.mean(axis=3).std(axis=(1, 2))
+    return found
 
 
 def _sharpness(pixels: "NDArray[np.float32]") -> "NDArray[np.float32]":
@@ -40,7 +42,8 @@ def _sharpness(pixels: "NDArray[np.float32]") -> "NDArray[np.float32]":
 
 
 def _colour(pixels: "NDArray[np.float32]") -> "NDArray[np.float32]":
-    return pixels.std(axis=3).mean(axis=(1, 2))
+    found: NDArray[np.float32] = pixels.std(axis=3).mean(axis=(1, 2))
+    return found
 
 
 FEATURES: Final = (
@@ -65,7 +68,7 @@ def image_features(pixels: "NDArray[np.uint8]") -> "dict[str, NDArray[np.float32
     import numpy as np
 
     parts = [
-        [feature.of(pixels[at : at + BATCH].astype(np.float32) / 255) for feature in FEATURES]
+        [feature.of((pixels[at : at + BATCH] / 255).astype(np.float32)) for feature in FEATURES]
         for at in range(0, len(pixels), BATCH)
     ]
     return {feature.name: np.concatenate([part[number] for part in parts]) for number, feature in enumerate(FEATURES)}

@@ -64,10 +64,6 @@ def _print(found: "Drift") -> None:
     console = Console()
     console.print(table)
     names = ", ".join(each.feature for each in found.drifted)
-    console.print(
-        plain(f"{found.new} new images, {found.golden} golden ones, answered by {found.format} on {found.target}: ")
-        + (f"drifted: {names}" if names else "no drift shown"),
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
+    verdict = f"drifted: {names}" if names else "no drift shown"
+    about = f"{found.new} new images, {found.golden} golden ones, answered by {found.format} on {found.target}: {verdict}"
+    console.print(plain(about), highlight=False, markup=False, soft_wrap=True)

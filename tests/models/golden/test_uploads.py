@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgeferry.models.decision import ONE_LABEL
 from edgeferry.models.golden.uploads import CANDIDATES, KINDS, LARGEST_FILE, UPLOADED, bases_of, files_in, kind_of, write_uploads
 from edgeferry.models.preprocessing import Preprocessing, opened, pixels_of
 
@@ -68,7 +69,7 @@ def test_the_same_images_make_the_same_files(place: Path, how: Preprocessing, tm
 def test_what_is_made_is_made_of_unsure_images_and_of_blends_of_two_classes() -> None:
     pixels = np.arange(12, dtype=np.uint8).reshape(12, 1, 1, 1) * 20
     scores = np.array([[0.5 + at / 100, 0.5 - at / 100] for at in range(12)], np.float32)[::-1]
-    bases = bases_of(pixels, scores, np.arange(12))
+    bases = bases_of(pixels, ONE_LABEL.margins(scores), np.arange(12))
     assert bases.ravel().tolist() == [220, 200, 180, 160, 10, 50, 90, 130]
     assert len(bases) == CANDIDATES
 

@@ -80,7 +80,7 @@ def report_of(row: Row) -> Report:
 
 def printed(report: Report, width: int) -> str:
     file = io.StringIO()
-    print_table(report, Console(file=file, width=width, force_terminal=True, color_system=None))
+    print_table(report, Console(file=file, width=width, force_terminal=True, color_system=None), every_row=True)
     return file.getvalue()
 
 

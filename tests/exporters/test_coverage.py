@@ -26,7 +26,7 @@ WATCHED: Final = (
     "GroupNormalization",
     "celu",
     "soft_shrink",
-    "LSTM",
+    "SimpleRNN",
     "Maximum",
     "ops.roll",
     "RandomHue",

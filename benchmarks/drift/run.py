@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 from edgeferry.benchmarks.drift.comparison import LEVEL, Comparison, compare
 from edgeferry.benchmarks.drift.features import LABELS, MEANINGS, answer_features, image_features
 from edgeferry.benchmarks.parity.one_run import JOB_TIMEOUT_S, run_job
-from edgeferry.models.artifact import MANIFEST, Artifact, read_artifact
+from edgeferry.benchmarks.parity.sound import sound
+from edgeferry.models.artifact import MANIFEST, Artifact
 from edgeferry.models.decision import probabilities_of
 from edgeferry.models.images import find_images, read_pixels
 from edgeferry.models.reference import PIXELS, REFERENCE, Reference, read_reference
@@ -67,7 +68,7 @@ def drift_of(build: Path, images: Path, form: str | None = None, target: str | N
     new = read_pixels(find_images(images), reference.preprocessing)
     if len(new) < FEWEST or len(golden) < FEWEST:
         raise EdgeError("EF-drift-few", f"{len(new)} new and {len(golden)} golden images; expected at least {FEWEST} of each.")
-    artifact, place = _chosen(build, form, target)
+    artifact, place = _chosen(build, reference, form, target)
     probabilities = _answers(build / artifact.format, place, artifact, np.concatenate([golden, new]))
     before, now = probabilities[: len(golden)], probabilities[len(golden) :]
     comparisons = compare(
@@ -85,10 +86,14 @@ def _sorted(comparisons: tuple[Comparison, ...], reference: Reference) -> tuple[
     return tuple(sorted(kept, key=lambda each: (each.chance, each.feature == LABELS)))
 
 
-def _chosen(build: Path, form: str | None, target: str | None) -> tuple[Artifact, Target]:
+def _chosen(build: Path, reference: Reference, form: str | None, target: str | None) -> tuple[Artifact, Target]:
     """Return the artifact that differs least from the Keras model among those that run here, and where."""
-    named = [build / form] if form else sorted(path.parent for path in build.glob(f"*/{MANIFEST}"))
-    artifacts = sorted(map(read_artifact, named), key=lambda each: (each.tolerance.p99_difference, each.bytes))
+    names = [form] if form else sorted(path.parent.name for path in build.glob(f"*/{MANIFEST}"))
+    looked = [sound(build, reference, name) for name in names]
+    if form and (problem := looked[0][1]):
+        raise problem
+    whole = [each for each, problem in looked if each is not None and problem is None]
+    artifacts = sorted(whole, key=lambda each: (each.tolerance.p99_difference, each.bytes))
     able = [each for each in choose((target,) if target else None) if each.judged and each.timed and each.missing() is None]
     for artifact in artifacts:
         # Those that may run side by side need no browser and no GPU.
@@ -96,7 +101,7 @@ def _chosen(build: Path, form: str | None, target: str | None) -> tuple[Artifact
             if each.takes(artifact):
                 return artifact, each
     where = f" on {target}" if target else ""
-    raise EdgeError("EF-drift-none", f"{build}: no artifact of it runs here{where}; `edgeferry doctor` says why.")
+    raise EdgeError("EF-drift-none", f"{build}: no artifact of it that is whole runs here{where}; `edgeferry doctor` says why.")
 
 
 def _answers(folder: Path, target: Target, artifact: Artifact, pixels: "NDArray[np.uint8]") -> "NDArray[np.float32]":
@@ -110,4 +115,7 @@ def _answers(folder: Path, target: Target, artifact: Artifact, pixels: "NDArray[
             run: Any = child.call(run_job, target.name, job, log=work / "log", timeout_s=JOB_TIMEOUT_S)
         except ChildError as error:
             raise EdgeError("EF-drift-run", f"{artifact.format} did not run on {target.name}: {error}") from None
+    if run.image_indices is not None or len(run.scores) != len(pixels):
+        why = f"{target.name} runs only some images here, as a software-rendered GPU does; name another format"
+        raise EdgeError("EF-drift-run", f"{artifact.format}: {why}.")
     return probabilities_of(run.scores, artifact.output)

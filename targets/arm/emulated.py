@@ -2,7 +2,7 @@
 """The processors of boards, phones and ARM servers, emulated by QEMU: each runs the runtime that it has there.
 
 Every kernel is the one that runs on the device, so that what holds here holds there; times mean nothing, and none is kept. Which
-processor ran, and that it answers a known question rightly, was checked when it was set up.
+processor ran, and with TF Lite that it answers known questions rightly, was checked when it was set up.
 """
 
 import json

@@ -186,6 +186,8 @@ def check(runtime: ArmRuntime, processor: Processor) -> None:
 
 def problem_of(found: Mapping[str, Any], processor: Processor) -> str:
     """Return what is wrong with what a processor said, or nothing."""
+    if found["machine"] != processor.machine:
+        return f"QEMU emulates a processor of {found['machine']}; expected {processor.machine}"
     expected = None if processor.part is None else {"implementer": ARM, "part": processor.part}
     if found["main_id"] != expected:
         return f"QEMU emulates another processor, {found['main_id']}; expected {expected}"

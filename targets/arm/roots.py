@@ -130,7 +130,10 @@ def _mirror() -> str:
 
 
 def _run(command: Sequence[str], folder: Path | None = None) -> None:
-    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=LONGEST_S, check=False)  # noqa: S603
+    try:
+        ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=LONGEST_S, check=False)  # noqa: S603
+    except subprocess.TimeoutExpired:
+        raise EdgeError(CODE, f"{command[0]} took longer than {LONGEST_S} s and was ended; try again.") from None
     if ended.returncode:
         lines = [line for line in ended.stderr.splitlines() if line.startswith("E:")] or ended.stderr.splitlines()
         raise EdgeError(CODE, f"{command[0]} failed: {lines[-1] if lines else f'status {ended.returncode}'}")

@@ -2,6 +2,7 @@
 """Images that changed are found, those that did not are not: comparisons of the digits' own images."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -81,3 +82,12 @@ def test_too_few_images_show_nothing(exported_digits: Any, tmp_path: Path) -> No
     with pytest.raises(EdgeError, match="19 new and 360 golden images; expected at least 20") as refused:
         drift_of(exported_digits.build, tmp_path / "new.npz")
     assert refused.value.code == "EF-drift-few"
+
+
+def test_an_artifact_that_was_changed_answers_nothing(exported_digits: Any, tmp_path: Path) -> None:
+    for part in ("reference", "tflite-float32"):
+        shutil.copytree(exported_digits.build / part, tmp_path / part)
+    (tmp_path / "tflite-float32" / "model.tflite").write_bytes(b"another one")
+    with pytest.raises(EdgeError, match="model.tflite") as refused:
+        drift_of(tmp_path, exported_digits.spec.calibration, "tflite-float32", "litert")
+    assert refused.value.code == "EF-artifact-changed"

@@ -16,7 +16,7 @@ from edgeferry.benchmarks.parity.judging.expected import images_to_run
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.targets.arm import environments, roots
 from edgeferry.targets.arm.environments import CHECKER, KNOWN, KNOWN_ANSWERS, RUNTIMES, is_checked, key_of, problem_of
-from edgeferry.targets.arm.processors import ARM, CORTEX_A53, CORTEX_A76
+from edgeferry.targets.arm.processors import ARM, CORTEX_A7, CORTEX_A53, CORTEX_A76
 from edgeferry.targets.arm.roots import make_root
 from edgeferry.targets.target import Job, targets
 
@@ -119,3 +119,9 @@ def test_the_integers_on_arm_are_those_of_this_machine_but_for_a_step(exported_d
     assert (run.environment["emulated"], run.latencies_ms) == ("cortex-a53", ())
     here = targets()["litert"].run(replace(job, work=tmp_path / "here"))
     assert np.abs(run.scores - here.scores).max() <= 1.01 / 256
+
+
+def test_a_32_bit_processor_that_is_none_is_refused() -> None:
+    found = said(main_id=None)
+    assert "QEMU emulates a processor of aarch64; expected armv7l" in problem_of(found, CORTEX_A7)
+    assert problem_of(found | {"machine": "armv7l"}, CORTEX_A7) == ""

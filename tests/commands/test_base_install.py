@@ -21,6 +21,7 @@ ARGUMENTS: Final = {
     "conform": ("my-web", "made"),
     "diff": ("my.tflite", "my.onnx"),
     "doctor": (),
+    "drift": ("my.toml", "--images", "new"),
     "explain": ("my.toml",),
     "formats": (),
     "init": ("new.keras",),

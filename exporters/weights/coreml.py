@@ -38,8 +38,8 @@ LINEAR: Final = {
     "linear": ("weight", "OI"),
     "matmul": ("y", "IO"),
 }
-# Numbers that compressed weights pass through in float16: weight, scale and product, each rounded to half a step of float16.
-ROUNDINGS: Final = 3
+# Numbers that compressed weights pass through in float16, apart from a scale: weight and product, each rounded to half a step.
+ROUNDINGS: Final = 2
 
 
 def stored_weights(path: Path) -> Iterator[StoredWeight]:
@@ -111,8 +111,10 @@ class _Program:
             raise ValueError(f"{operation.outputs[0].name} lacks its numbers or scale")
         factor = _per_axis(scale, numbers, self._value(operation, "axis")).astype(np.float32)
         zero = np.zeros((), np.float32) if offset is None else _per_axis(offset, numbers, self._value(operation, "axis"))
-        values = (numbers.astype(np.float32) - zero.astype(np.float32)) * factor
-        step = factor + _float16_spacing(values) * ROUNDINGS
+        levels = numbers.astype(np.float32) - zero.astype(np.float32)
+        values = levels * factor
+        # A scale is rounded to float16 too: in a channel without use it is of the size of float16's smallest numbers, or 0.
+        step = factor + _float16_spacing(values) * ROUNDINGS + np.abs(levels) * _float16_spacing(factor)
         ends = np.iinfo(numbers.dtype)
         limits = ((ends.min - zero) * factor, (ends.max - zero) * factor)
         return StoredWeight(operation.outputs[0].name, values, step, use[0], _axes(use[1], values), use[2], limits)

@@ -5,13 +5,16 @@ from pathlib import Path
 from typing import Any, Final
 
 import coremltools as ct
+import numpy as np
 import pytest
+from coremltools.converters.mil import Builder
 
 from edgeferry.exporters.coreml.compression import DEQUANTIZE, INT8, LOOK_UP, PALETTE4, PALETTE6, Compression, compressed
 from edgeferry.exporters.coreml.conversion import FLOAT16, converted
 from edgeferry.exporters.coreml.formats import PACKAGE, CoremlOptions, write_compressed
 from edgeferry.exporters.coreml.package import bytes_of_weights, operations_of, specification_of
 from edgeferry.exporters.graph.source import Source
+from edgeferry.exporters.weights.coreml import stored_weights
 from edgeferry.models.artifact import read_artifact
 from edgeferry.models.system.errors import EdgeError
 
@@ -112,3 +115,19 @@ def test_a_newer_system_holds_the_same_bits(how: Compression, target: str, digit
     written = write_compressed(digits_source, tmp_path, CoremlOptions(target=target), how)
     assert written.options["specification"] == getattr(ct.target, target).value
     assert written.notes[0].startswith(f"3 weights (10752 numbers) in {how.bits} bits")
+
+
+def test_channels_too_small_for_a_float16_scale_are_within_half_a_step_of_the_weights_they_were_made_of(tmp_path: Path) -> None:
+    weights = np.random.default_rng(3).normal(0, 0.1, (48, 64)).astype(np.float32)
+    # A network trained with weight decay has such channels behind a dead ReLU: EfficientNet-Lite0 has dozens.
+    weights[:3] *= np.array([[3e-5], [1e-6], [0]], np.float32)
+
+    @Builder.program(input_specs=[Builder.TensorSpec((1, 64))])  # type: ignore[untyped-decorator]
+    def program(x: Any) -> Any:
+        return Builder.linear(x=x, weight=weights)
+
+    model = ct.convert(program, convert_to="mlprogram", compute_precision=ct.precision.FLOAT16)
+    compressed(model, INT8).save(str(tmp_path / PACKAGE))
+    (stored,) = [each for each in stored_weights(tmp_path / PACKAGE) if each.role == "weight"]
+    assert (abs(stored.values - weights) <= stored.step / 2 * (1 + 1e-6)).all()
+    assert stored.step.max() < 2 * abs(weights).max() / 127

@@ -2,9 +2,12 @@
 """What artifacts are compared with besides the reference: the model's constants, and what each precision should change."""
 
 import shutil
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from edgeferry.exporters import preparation
 from edgeferry.exporters.format import Format
@@ -15,14 +18,22 @@ from edgeferry.models.exports import Exports
 from edgeferry.models.reference import Reference
 from edgeferry.models.system.child import Child, ChildError
 from edgeferry.models.system.closure import CodeDigests
+from edgeferry.models.system.cores import cores_allowed
 from edgeferry.models.system.errors import EdgeError
-from edgeferry.models.system.files import Sha256, digest
+from edgeferry.models.system.files import Sha256, digest, files_below
 from edgeferry.models.system.packages import installed_version
+from edgeferry.models.system.subprocesses import kill_group
 from edgeferry.models.system.terminal import Step
 from edgeferry.models.yardstick import write_problem
 
 CONSTANTS: Final = "edgeferry.exporters.graph.constants"
 CONSTANTS_TOOLS: Final = ("tensorflow-cpu", "tensorflow", "keras")
+SIMULATING: Final = "simulating what each precision alone should change"
+# A second TensorFlow takes 8 s of a core to start and to trace the model; simulating a network of 5 MB takes about as long.
+LEAST_BYTES: Final = 8 * 2**20
+# What two processes take at most, before the model: measured with EfficientNet-Lite0; and of the model so many copies.
+MEMORY_BYTES: Final = 5 * 2**30
+COPIES: Final = 30
 
 
 @dataclass(frozen=True)
@@ -55,14 +66,47 @@ def keep_constants(work: Work, reference: Reference) -> None:
         log.unlink(missing_ok=True)
 
 
-def keep_yardsticks(work: Work, there: list[Format], reference: Reference) -> None:
-    """Compute what the precisions of the formats that are there should differ by; without it they are checked all the same."""
-    stale = stale_yardsticks(work.spec, work.build, there, reference, work.sha256)
+@contextmanager
+def simulated_beside(work: Work, forms: Sequence[Format], reference: Reference) -> Iterator[None]:
+    """Have the yardsticks of formats computed by a process of its own while the body exports them, where that is faster."""
+    stale = stale_yardsticks(work.spec, work.build, forms, reference, work.sha256) if _is_worth_a_process(work.spec) else {}
     if not stale:
+        yield
         return
-    work.step("simulating what each precision alone should change")
+    with Child(network=False) as child:
+        child.start()
+        thread = threading.Thread(target=_simulate, args=(work, child, stale), daemon=True)
+        thread.start()
+        try:
+            yield
+            if thread.is_alive():
+                work.step(SIMULATING)
+            thread.join()
+        except BaseException:
+            if child.pid is not None:
+                kill_group(child.pid)
+            thread.join()
+            raise
+
+
+def _is_worth_a_process(spec: ModelSpec) -> bool:
+    import psutil
+
+    files = files_below(spec.model) if spec.model.is_dir() else [spec.model]
+    size = sum(path.stat().st_size for path in files)
+    return size >= LEAST_BYTES and cores_allowed() > 1 and psutil.virtual_memory().available > MEMORY_BYTES + COPIES * size
+
+
+def keep_yardsticks(work: Work, there: Sequence[Format], reference: Reference) -> None:
+    """Compute what the precisions of the formats that are there should differ by; without it they are checked all the same."""
+    if stale := stale_yardsticks(work.spec, work.build, there, reference, work.sha256):
+        work.step(SIMULATING)
+        _simulate(work, work.child, stale)
+
+
+def _simulate(work: Work, child: Child, stale: dict[str, dict[str, Any]]) -> None:
     try:
-        work.child.call(write_yardsticks, work.spec, work.build, stale, log=work.build / "yardstick.log")
+        child.call(write_yardsticks, work.spec, work.build, stale, log=work.build / "yardstick.log")
     except (EdgeError, ChildError) as error:
         for precision in stale:
             # Without what it follows from: it is tried again by the next export.

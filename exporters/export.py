@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edgeferry.exporters import preparation, worker
-from edgeferry.exporters.baselines import Work, keep_constants, keep_yardsticks
+from edgeferry.exporters.baselines import Work, keep_constants, keep_yardsticks, simulated_beside
 from edgeferry.exporters.format import Format, check_options, choose, options_of
 from edgeferry.models.artifact import LOG, MANIFEST, Artifact, read_artifact, what_changed
 from edgeferry.models.config.locate import config_of_same_name
@@ -34,6 +34,7 @@ from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.files import digest, explain_disk_errors, sweep
 from edgeferry.models.system.packages import installed_version
 from edgeferry.models.system.terminal import Step
+from edgeferry.models.yardstick import YARDSTICK
 
 WORKER: Final = "edgeferry.exporters.worker"
 # The kind of artifact that is the model's own file.
@@ -72,7 +73,9 @@ def export_all(spec: ModelSpec, build: Path, names: tuple[str, ...] | None, step
             step(f"training {spec.name}")
             _needed(work, preparation.train, "train.log", spec)
         reference = _reference(work)
-        exports = _exports(work, chosen, reference)
+        able = [form for form in chosen if not form.missing()]
+        with simulated_beside(work, able, reference):
+            exports = _exports(work, chosen, reference)
         there = [form for form, export in zip(chosen, exports, strict=True) if export.state in THERE]
         if there:
             keep_constants(work, reference)
@@ -199,8 +202,8 @@ def _written(plan: _Plan, work: Work) -> Export:
             with explain_disk_errors(folder):
                 folder.mkdir(exist_ok=True)
                 log.replace(folder / LOG)
-        # A process that was killed could not tidy up after itself.
-        sweep(work.build)
+        # A process that was killed could not tidy up after itself; another may be writing yardsticks.
+        sweep(work.build, spared=YARDSTICK)
     return Export(name, "written", plan.reason, plan.rebuilt)
 
 

@@ -27,6 +27,9 @@ from edgeferry.models.yardstick import problem_of, read_yardstick
 from edgeferry.targets.target import Absent, Job, Run, Target, Unsupported, targets
 
 JOB_TIMEOUT_S: Final = 900.0
+# The time in a row is for information: `edgeferry bench` measures.
+WARMUP: Final = 1
+ROUNDS: Final = 10
 # What is timed, not judged, runs so many golden images before it is timed on the first of them.
 FEW: Final = 8
 
@@ -49,6 +52,8 @@ def run_one(bench: Bench, artifact: Artifact, target: Target, lane: Lane) -> Ran
         bench.build / artifact.format,
         images_to_run(bench.build),
         work,
+        WARMUP,
+        ROUNDS,
         reference=bench.build / REFERENCE,
         asks_for_quiet=lane.is_shared,
         code=bench.code,

@@ -79,10 +79,10 @@ def partial_of(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL}")
 
 
-def sweep(folder: Path) -> None:
+def sweep(folder: Path, spared: str = "") -> None:
     """Remove below a folder what writers left that were killed, and put back what they had only moved aside.
 
-    Nobody else may be writing there.
+    Nobody else may be writing there, except in a folder below it of the name ``spared``.
     """
     for root, folders, names in os.walk(folder):
         for name in (*folders, *names):
@@ -93,7 +93,7 @@ def sweep(folder: Path) -> None:
                 path.rename(whole)
             elif name.endswith((PARTIAL, OLD, UNFINISHED_LOG)):
                 _remove(path)
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in folders if not name.startswith(".") and name != spared]
 
 
 def _remove(path: Path) -> None:

@@ -17,7 +17,8 @@ export async function runJob(engine, job, read, images, quiet) {
   try {
     const [startMs, load] = await timed(() => engine(job));
     const [loadMs, model] = await timed(() => load(read));
-    const { scores, times } = await predictAndTime(model, model.gpu.software_gpu ? fewer(job) : job, images, quiet);
+    const predict = model.gpu.software_gpu ? predictFew : predictAndTime;
+    const { scores, times } = await predict(model, job, images, quiet);
     const environment = { start_ms: startMs, ...(await model.facts()), ...model.gpu };
     return { scores, report: { labels: model.labels, load_ms: loadMs, ...times, environment } };
   } catch (error) {
@@ -55,33 +56,46 @@ async function warmUp(call, job) {
   }
 }
 
-/** A software-rendered GPU takes seconds per image: its scores are useful, its times are not. It runs the first images of an order. */
-function fewer(job) {
-  const batches = job.batches.slice(0, 1).map((batch) => batch.slice(0, 2));
-  return { ...job, limited: true, batches, warmup: 0, settle_s: 0, rounds: Math.min(job.rounds, 1) };
+/**
+ * Returns the scores and times of a software-rendered GPU, which takes up to half a minute per image: those of the first images of
+ * an order, as many as there is time for, the last call's time alone, and two images in one batch where that is affordable.
+ */
+async function predictFew(model, job, images) {
+  const { ready, pick } = access(model, job, images);
+  const one = ready(job.order[0]);
+  const [firstMs, first] = await timed(one.predict);
+  one.release();
+  const begun = performance.now();
+  const spent = (budgetS) => performance.now() - begun > 1000 * budgetS;
+  const rows = [first];
+  let lastMs = firstMs;
+  for (const at of job.order.slice(1)) {
+    if (rows.length >= job.fewest && spent(rows.length >= job.enough ? job.few_s : job.longest_s)) {
+      break;
+    }
+    const [ms, row] = await timed(() => predicted(ready(at)));
+    rows.push(row);
+    lastMs = ms;
+  }
+  const indices = job.order.slice(0, rows.length);
+  const batches = spent(job.longest_s) ? [] : job.batches.slice(0, 1).map((batch) => batch.slice(0, 2));
+  for (const batch of batches) {
+    rows.push(await inBatch(model, pick(batch), batch.length));
+  }
+  return { scores: joined(rows), times: { image_indices: indices, batches, first_ms: firstMs, latencies_ms: [lastMs] } };
 }
 
 async function predictAndTime(model, job, images, quiet) {
-  const [count, ...shape] = job.shape;
-  const size = shape.reduce((product, length) => product * length, 1);
-  const ready = (at) => model.ready(images.slice(at * size, (at + 1) * size));
-  const order = job.limited ? job.order : Array.from({ length: count }, (_, at) => at);
+  const { ready, pick } = access(model, job, images);
+  const order = Array.from({ length: job.shape[0] }, (_, at) => at);
   const one = ready(order[0]);
   const [firstMs] = await timed(one.predict);
   const rows = [];
-  const indices = [];
-  const begun = performance.now();
   for (const at of order) {
-    const budgetS = rows.length >= job.enough ? job.few_s : job.longest_s;
-    if (job.limited && rows.length >= job.fewest && performance.now() - begun > 1000 * budgetS) {
-      break;
-    }
     rows.push(await predicted(ready(at)));
-    indices.push(at);
   }
   for (const batch of job.batches) {
-    const together = joined(batch.map((at) => images.subarray(at * size, (at + 1) * size)));
-    rows.push(await inBatch(model, together, batch.length));
+    rows.push(await inBatch(model, pick(batch), batch.length));
   }
   if (job.asks_for_quiet) {
     await quiet.ask();
@@ -95,8 +109,17 @@ async function predictAndTime(model, job, images, quiet) {
     await quiet.release();
   }
   one.release();
-  const times = { image_indices: indices, batches: job.batches, first_ms: firstMs, latencies_ms: latenciesMs };
+  const times = { image_indices: order, batches: job.batches, first_ms: firstMs, latencies_ms: latenciesMs };
   return { scores: joined(rows), times };
+}
+
+/** Returns what puts one image where the model takes it, and what joins some images. */
+function access(model, job, images) {
+  const size = job.shape.slice(1).reduce((product, length) => product * length, 1);
+  return {
+    ready: (at) => model.ready(images.slice(at * size, (at + 1) * size)),
+    pick: (some) => joined(some.map((at) => images.subarray(at * size, (at + 1) * size))),
+  };
 }
 
 /** Returns the rows of one call, and releases its images. */

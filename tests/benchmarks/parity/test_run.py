@@ -14,6 +14,7 @@ from edgeferry.benchmarks.parity import one_run
 from edgeferry.benchmarks.parity import run as harness
 from edgeferry.benchmarks.parity.bench import open_bench
 from edgeferry.benchmarks.parity.lanes import SideBySide
+from edgeferry.benchmarks.parity.one_run import ROUNDS
 from edgeferry.benchmarks.parity.results import RESULTS, SCHEMA
 from edgeferry.benchmarks.parity.run import run_all
 from edgeferry.models.artifact import EXPORTS
@@ -116,7 +117,7 @@ def test_a_result_line_cut_short_is_passed_over_and_swallows_nothing(few: Path) 
 def test_raw_latencies_are_kept(few: Path) -> None:
     _rows(few, "litert")
     line = json.loads((few / RESULTS).read_text().splitlines()[-1])
-    assert len(line["latencies_ms"]) == 30
+    assert len(line["latencies_ms"]) == ROUNDS
 
 
 def test_only_the_log_is_left_of_a_run(few: Path) -> None:

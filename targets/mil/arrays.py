@@ -30,11 +30,41 @@ COMPUTED_IN: Final[dict[str, np.dtype[Any]]] = {
     "UINT64": np.dtype(np.uint64),
 }
 
+# Numbers that are rounded at once: they stay in a core's cache. Fewer are converted by numpy, which starts faster.
+BLOCK: Final = 1 << 14
+# The bits of 65520, from which float16 has infinity, and of 2**-14, its least normal number.
+LEAST_INFINITE: Final = 0x477FF000
+LEAST_NORMAL: Final = 0x38800000
+
 
 def rounded_to_float16(values: Array) -> Array:
     """Return float32 values rounded to the nearest float16, ties to even, held in float32; too large ones become infinite."""
-    with np.errstate(over="ignore"):
-        return values.astype(np.float16).astype(np.float32)
+    if values.size < BLOCK or values.dtype != np.float32:
+        with np.errstate(over="ignore"):
+            return values.astype(np.float16).astype(np.float32)
+    flat = np.ascontiguousarray(values).reshape(-1)
+    rounded = np.empty_like(flat)
+    for at in range(0, flat.size, BLOCK):
+        _round_bits(flat[at : at + BLOCK], rounded[at : at + BLOCK])
+    return rounded.reshape(values.shape)
+
+
+def _round_bits(values: Array, rounded: Array) -> None:
+    """Round as ``rounded_to_float16`` does, by the bits of float32: numpy's two conversions take ten times as long."""
+    bits, out = values.view(np.uint32), rounded.view(np.uint32)
+    # The last of the 10 bits that stay decides a tie: half a step less than one, or half a step, is added, and the rest dropped.
+    np.right_shift(bits, 13, out=out)
+    out &= 1
+    out += 0xFFF
+    out += bits
+    out &= 0xFFFFE000
+    size = bits & 0x7FFFFFFF
+    if (large := size >= LEAST_INFINITE).any():
+        rounded[large] = np.copysign(values[large] * np.inf, values[large])
+    if (small := size - 1 < LEAST_NORMAL - 1).any():
+        # Below float16's normal numbers the step is that of float32 near 0.75.
+        few = np.abs(values[small])
+        rounded[small] = np.copysign(few + np.float32(0.75) - np.float32(0.75), values[small])
 
 
 def unpacked(data: bytes, bits: int, count: int, *, signed: bool = False) -> Array:

@@ -11,12 +11,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pytest
 from alone import one_at_a_time
 from fixture_cache import FixtureCache, digests_of, versions
+from order import dealt
 
 from edgeferry.exporters.export import export_all
 from edgeferry.exporters.format import formats
@@ -61,19 +63,30 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as slow what needs a trained network, by its fixtures or by the name of one as its parameter, and sort.
-
-    Workers take tests from the end of each other's lists: what is first stays with one worker, and its fixtures are made once.
-    Modules with slow tests come before those without, so that no worker begins a long test when the others are done.
-    """
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark as slow what needs a trained network, by its fixtures or by the name of one as its parameter, and sort."""
     for item in items:
-        parameters = getattr(item, "callspec", None)
-        names = {*getattr(item, "fixturenames", ()), *map(str, parameters.params.values() if parameters else ())}
-        if names & TRAINED:
+        if _names(item) & TRAINED:
             item.add_marker(pytest.mark.slow)
-    early, slow = ({item.path for item in items if item.get_closest_marker(mark)} for mark in ("early", "slow"))
-    items.sort(key=lambda item: (item.path not in early, item.path not in slow))
+    modules = [list(module) for _, module in groupby(items, key=lambda item: item.path)]
+    items[:] = dealt(modules, getattr(config, "workerinput", {}).get("workercount", 1), _group)
+
+
+def _names(item: pytest.Item) -> set[str]:
+    """Return the names of an item's fixtures, and its parameters, which may be names of fixtures."""
+    parameters = getattr(item, "callspec", None)
+    return {*getattr(item, "fixturenames", ()), *map(str, parameters.params.values() if parameters else ())}
+
+
+def _group(module: Sequence[pytest.Item]) -> int | None:
+    """Return a number for modules that begin with the same expensive fixtures, None of a module that has none."""
+    names = set[str]().union(*map(_names, module))
+    digits, colours = ("digits" in names or "exported_digits" in names, "colours" in names or "exported_colours" in names)
+    if any(item.get_closest_marker("early") for item in module):
+        return 0
+    if digits or colours:
+        return 3 if digits and colours else 1 if digits else 2
+    return 4 if any(item.get_closest_marker("slow") for item in module) else None
 
 
 @pytest.hookimpl(wrapper=True)

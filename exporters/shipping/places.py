@@ -51,7 +51,7 @@ PLACES: Final = (
         "an app for Android, by LiteRT, in Kotlin",
         ("tflite",),
         (("Classifier.kt", "Classifier.kt.jinja"), ("Preprocessing.kt", "Preprocessing.kt.jinja")),
-        ("litert", "tflite"),
+        ("litert", "tflite", "arm"),
     ),
     Place(
         "web",
@@ -61,8 +61,10 @@ PLACES: Final = (
         ("chromium", "firefox", "node"),
     ),
     Place("coral", "a Coral board or USB accelerator, in Python", ("edgetpu",), PYTHON, ("coral", "edgetpu")),
-    Place("server", "a server, by ONNX Runtime, in Python", ("onnx",), PYTHON, ("onnxruntime", "endpoint")),
-    Place("python", "any program in Python, by LiteRT or ONNX Runtime", ("tflite", "onnx"), PYTHON, ("litert", "onnxruntime")),
+    Place("server", "a server, by ONNX Runtime, in Python", ("onnx",), PYTHON, ("onnxruntime", "endpoint", "arm")),
+    Place(
+        "python", "any program in Python, by LiteRT or ONNX Runtime", ("tflite", "onnx"), PYTHON, ("litert", "onnxruntime", "arm")
+    ),
     Place(
         "mcu",
         "a microcontroller, by LiteRT for Microcontrollers, in C++",

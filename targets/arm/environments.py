@@ -7,7 +7,6 @@ folder a runtime. ``bin/<processor>`` there runs the runtime's Python on that pr
 
 import json
 import shutil
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from edgeferry.models.system.files import digest, sha256_of, whole_folder, write
 from edgeferry.models.system.packages import versions_of
 from edgeferry.models.system.places import ROOT
 from edgeferry.targets.arm.processors import ARM, CORTEX_A7, CORTEX_A53, CORTEX_A72, CORTEX_A76, NEOVERSE_N1, Processor
-from edgeferry.targets.arm.roots import PROGRAMS, Root, describe_processor
+from edgeferry.targets.arm.roots import PROGRAMS, Root, describe_processor, ended_in_time
 
 HERE: Final = Path(__file__).parent
 FOLDER: Final = ROOT / ".arm"
@@ -153,13 +152,8 @@ def _install_wheels(runtime: ArmRuntime, site: Path) -> None:
     platforms = [part for each in runtime.platforms for part in ("--platform", each)]
     command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "install", "--no-deps", "--require-hashes"]
     how = ["--only-binary=:all:", "--no-compile", "--ignore-requires-python", "--implementation", "cp"]
-    ended = subprocess.run(  # noqa: S603 - pip, with file names of this package
-        [*command, *how, "--python-version", runtime.python, *platforms, "--target", str(site), "-r", str(runtime.lock)],
-        capture_output=True,
-        text=True,
-        timeout=LONGEST_S,
-        check=False,
-    )
+    what = ["--python-version", runtime.python, *platforms, "--target", str(site), "-r", str(runtime.lock)]
+    ended = ended_in_time([*command, *how, *what], LONGEST_S)
     if ended.returncode:
         lines = [line for line in ended.stderr.splitlines() if line.startswith("ERROR:")] or ["pip failed"]
         raise EdgeError("EF-arm-setup", f"{runtime.lock.name}: {lines[-1].removeprefix('ERROR: ')}")
@@ -172,7 +166,7 @@ def check(runtime: ArmRuntime, processor: Processor) -> None:
         EdgeError: it is another processor, or computes something else: a QEMU with faults, such as ``-cpu max`` of QEMU 7.2.
     """
     command: list[str | Path] = [runtime.program(processor), "-E", "-s", CHECKER, *([KNOWN] if runtime.answers else [])]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_S, check=False)  # noqa: S603
+    ended = ended_in_time(command, LONGEST_S)
     try:
         found = json.loads(ended.stdout)
     except ValueError:

@@ -129,11 +129,22 @@ def _mirror() -> str:
     return found[0]
 
 
-def _run(command: Sequence[str], folder: Path | None = None) -> None:
+def ended_in_time(
+    command: Sequence[str | Path], longest_s: int, folder: Path | None = None
+) -> "subprocess.CompletedProcess[str]":
+    """Return a program's end and what it printed.
+
+    Raises:
+        EdgeError: it took too long.
+    """
     try:
-        ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=LONGEST_S, check=False)  # noqa: S603
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=longest_s, check=False)  # noqa: S603
     except subprocess.TimeoutExpired:
-        raise EdgeError(CODE, f"{command[0]} took longer than {LONGEST_S} s and was ended; try again.") from None
+        raise EdgeError(CODE, f"{Path(command[0]).name} took longer than {longest_s} s and was ended; try again.") from None
+
+
+def _run(command: Sequence[str], folder: Path | None = None) -> None:
+    ended = ended_in_time(command, LONGEST_S, folder)
     if ended.returncode:
         lines = [line for line in ended.stderr.splitlines() if line.startswith("E:")] or ended.stderr.splitlines()
         raise EdgeError(CODE, f"{command[0]} failed: {lines[-1] if lines else f'status {ended.returncode}'}")

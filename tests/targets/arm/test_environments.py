@@ -17,7 +17,7 @@ from edgeferry.models.system.errors import EdgeError
 from edgeferry.targets.arm import environments, roots
 from edgeferry.targets.arm.environments import CHECKER, KNOWN, KNOWN_ANSWERS, RUNTIMES, is_checked, key_of, problem_of
 from edgeferry.targets.arm.processors import ARM, CORTEX_A7, CORTEX_A53, CORTEX_A76
-from edgeferry.targets.arm.roots import make_root
+from edgeferry.targets.arm.roots import ended_in_time, make_root
 from edgeferry.targets.target import Job, targets
 
 LITERT = next(each for each in RUNTIMES if each.name == "litert")
@@ -125,3 +125,8 @@ def test_a_32_bit_processor_that_is_none_is_refused() -> None:
     found = said(main_id=None)
     assert "QEMU emulates a processor of aarch64; expected armv7l" in problem_of(found, CORTEX_A7)
     assert problem_of(found | {"machine": "armv7l"}, CORTEX_A7) == ""
+
+
+def test_a_program_that_takes_too_long_is_one_sentence() -> None:
+    with pytest.raises(EdgeError, match="sleep took longer than 0 s"):
+        ended_in_time(["sleep", "5"], 0)

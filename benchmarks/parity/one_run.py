@@ -3,6 +3,7 @@
 
 import shutil
 import statistics
+import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -60,7 +61,7 @@ def run_one(bench: Bench, artifact: Artifact, target: Target, lane: Lane) -> Ran
     )
     log = work / "run.log"
     log.unlink(missing_ok=True)
-    now = datetime.now(UTC).isoformat(timespec="seconds")
+    now, begun = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     blank = replace(blank_row(bench, artifact, (artifact.format, target.name), Verdict("failed", "")), checked=now)
     try:
         run = lane.call(run_job, target.name, job, work=work, log=log, timeout_s=JOB_TIMEOUT_S)
@@ -76,7 +77,7 @@ def run_one(bench: Bench, artifact: Artifact, target: Target, lane: Lane) -> Ran
         # An accident may have passed by the next time: kept as a line, never used again.
         ran = Ran(replace(blank, verdict=Verdict("failed", f"it did not run: {error}", code)), is_lasting=False)
     tidy(work, log)
-    return ran
+    return replace(ran, row=replace(ran.row, seconds=round(time.monotonic() - begun, 3)))
 
 
 def tidy(work: Path, log: Path) -> None:

@@ -24,8 +24,9 @@ class Row:
 
     Sizes are in bytes, times in milliseconds; ``None`` is what was not measured. ``reference_accuracy`` is the Keras model's on
     all golden images, None where they have no labels. ``target`` is '-' where the artifact ran nowhere. ``checked`` is when it
-    ran, with the offset from UTC; ``outdated`` says why a result of an earlier run is no longer valid, empty where it is. A row
-    is ``earlier`` where the run that made the report did not repeat it.
+    ran, with the offset from UTC, and ``seconds`` how long running and judging it took, other jobs beside it; ``outdated`` says
+    why a result of an earlier run is no longer valid, empty where it is. A row is ``earlier`` where the run that made the
+    report did not repeat it.
     """
 
     format: str
@@ -39,6 +40,7 @@ class Row:
     load_ms: float | None = None
     environment: dict[str, Any] = field(default_factory=dict)
     checked: str = ""
+    seconds: float | None = None
     outdated: str = ""
     earlier: bool = False
 

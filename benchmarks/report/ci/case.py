@@ -19,7 +19,7 @@ REQUIRED: Final = "required"
 class Case:
     """A test of a format on a target. ``is_required`` where it failed because it has to pass and did not.
 
-    ``outcome`` and ``reason`` are the row's, ``code`` that of the error that is the reason, None where there is none.
+    ``outcome``, ``reason`` and ``seconds`` are the row's, ``code`` that of the error that is the reason, None if there is none.
     """
 
     format: str
@@ -29,6 +29,7 @@ class Case:
     reason: str
     code: str | None = None
     is_required: bool = False
+    seconds: float = 0.0
 
     @property
     def message(self) -> str:
@@ -51,7 +52,7 @@ def _case(row: Row, *, is_missed: bool) -> Case:
         state, reason = "skipped", f"out of date, not counted: {row.outdated}"
     code = row.verdict.code and plain(row.verdict.code)
     is_required = is_missed and row.outcome != "failed"
-    return Case(plain(row.format), plain(row.target), state, row.outcome, plain(reason), code, is_required)
+    return Case(plain(row.format), plain(row.target), state, row.outcome, plain(reason), code, is_required, row.seconds or 0.0)
 
 
 def _without_row(short: list[tuple[str, tuple[Row, ...] | None]]) -> Iterator[Case]:

@@ -231,3 +231,11 @@ def test_the_step_summary_is_appended(every: Report, tmp_path: Path, monkeypatch
 def test_every_output_is_an_option_and_can_be_written(hostile: Report, tmp_path: Path) -> None:
     assert list(ci_outputs()) == ["gitlab", "junit", "summary"]
     assert all(output.text(hostile, tmp_path).encode() for output in ci_outputs().values())
+
+
+def test_junit_says_how_long_each_check_took(every: Report) -> None:
+    timed = replace(every, rows=tuple(replace(row, seconds=1.5) for row in every.rows))
+    suite = parsed(report_as_junit(timed)).find("testsuite")
+    assert suite is not None
+    assert {each.get("time") for each in suite.findall("testcase")} == {"1.500"}
+    assert suite.get("time") == f"{1.5 * len(every.rows):.3f}"

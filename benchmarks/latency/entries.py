@@ -25,12 +25,16 @@ MOST_BLOCKS: Final = 3
 
 @dataclass(frozen=True)
 class Selection:
-    """What is to be measured: artifacts by format (none is all), targets, and [format, target] of the baseline."""
+    """What is to be measured: artifacts by format (none is all), targets, and [format, target] of the baseline.
+
+    ``code`` is a custom module that a Keras file may run.
+    """
 
     build: Path
     formats: tuple[str, ...]
     targets: tuple[Target, ...]
     baseline: tuple[str, str] | None = None
+    code: str | None = None
 
     def reference(self) -> Reference:
         """Return the reference that the artifacts are checked against.

@@ -61,7 +61,7 @@ def measure(selection: Selection, plan: BenchPlan, step: Step, entries: Sequence
     here = [entry for entry in entries if missing[entry.name] is None]
     first = choose_baseline(selection.baseline, here)
     baseline = first.name if first else ""
-    run = _Run(selection.build, _few_images(selection.build), plan, step, _units(here, plan, first))
+    run = _Run(selection, _few_images(selection.build), plan, step, _units(here, plan, first))
     before = state()
     times, interrupted = run.timed(here, first)
     after = state()
@@ -136,13 +136,18 @@ def _units(here: Sequence[Entry], plan: BenchPlan, first: Entry | None) -> _Unit
 
 @dataclass(frozen=True)
 class _Run:
-    """One run on one machine: where the artifacts are, the images, how long to measure, and where progress is shown."""
+    """One run on one machine: what is measured, the images, how long to measure, and where progress is shown."""
 
-    build: Path
+    selection: Selection
     pixels: Path
     plan: BenchPlan
     step: Step
     units: _Units
+
+    @property
+    def build(self) -> Path:
+        """Return the folder that the artifacts are in."""
+        return self.selection.build
 
     def timed(self, entries: Sequence[Entry], first: Entry | None) -> tuple[dict[str, Times], bool]:
         """Return times by the entries' names, and whether the run was interrupted."""
@@ -203,7 +208,8 @@ class _Run:
         work = self.build / WORK / f"{entry.artifact.format}-{entry.target.name}-{entry.threads}"
         work.mkdir(parents=True, exist_ok=True)
         folder = self.build / entry.artifact.format
-        return Job(folder, self.pixels, work, rounds=self.plan.blocks[1], threads=entry.threads, settle_s=SETTLE_S)
+        rounds, code = self.plan.blocks[1], self.selection.code
+        return Job(folder, self.pixels, work, rounds=rounds, threads=entry.threads, settle_s=SETTLE_S, code=code)
 
     def _interleaved(self, entries: Sequence[Entry], first: Entry | None) -> tuple[dict[str, Times], bool]:
         candidates = [Candidate(entry.name, self._job(entry), entry.target.name) for entry in entries]

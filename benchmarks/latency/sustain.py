@@ -54,7 +54,7 @@ def sustain(selection: Selection, minutes: int, threads: int, step: Step, minute
     with explain_disk_errors(work):
         work.mkdir(parents=True, exist_ok=True)
         few = few_images(selection.build, work)
-    job = Job(selection.build / entry.artifact.format, few, work, threads=threads)
+    job = Job(selection.build / entry.artifact.format, few, work, threads=threads, code=selection.code)
     taken = _Recording()
     run = _run_in_one_job if entry.target.open is None else _run_here
     try:

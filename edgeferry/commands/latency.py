@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from edgeferry.commands.arguments import BUILD, Build, Formats, Model, Targets, Wait, config_of
+from edgeferry.commands.arguments import BUILD, Build, CustomModule, Formats, Model, Targets, Wait, code_of, config_of
 from edgeferry.commands.help import HelpCommand
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.terminal import Exit, model_build, progress, report_errors
@@ -88,6 +88,7 @@ def sustain(  # noqa: PLR0913, PLR0917 - an argument per option
     build: Build = BUILD,
     minutes: Annotated[int, typer.Option(help="How many minutes to run; at least 2.")] = 10,
     threads: Annotated[int, typer.Option(help="How many threads it may use; at least 1.")] = 1,
+    custom_module: CustomModule = None,
     *,
     wait: Wait = False,
 ) -> None:
@@ -102,9 +103,11 @@ def sustain(  # noqa: PLR0913, PLR0917 - an argument per option
     from edgeferry.targets.target import choose
 
     with report_errors():
-        place = model_build(build, config_of(model, build).name)
+        code = code_of(custom_module)
+        place = model_build(build, config_of(model, build, code=code).name)
+        selection = Selection(place, (form,), choose((target,)), code=code)
         with progress() as step, owned(place, step, wait=wait):
-            found = run_sustained(Selection(place, (form,), choose((target,))), minutes, threads, step)
+            found = run_sustained(selection, minutes, threads, step)
             written = sustained.write_sustained(found, place) if found.seconds else None
     for line in sustained.lines_of(found):
         typer.echo(line)
@@ -137,6 +140,7 @@ def bench(  # noqa: PLR0913, PLR0917 - an argument per option
         Path | None, typer.Option("--json", help="Write everything, raw times included, to this file too.")
     ] = None,
     as_markdown: Annotated[Path | None, typer.Option("--md", help="Write the tables as Markdown to this file.")] = None,
+    custom_module: CustomModule = None,
     *,
     wait: Wait = False,
 ) -> None:
@@ -150,8 +154,10 @@ def bench(  # noqa: PLR0913, PLR0917 - an argument per option
     from edgeferry.targets.target import choose
 
     with report_errors():
-        place = model_build(build, config_of(model, build).name)
-        selection = Selection(place, tuple(formats or ()), choose(tuple(targets or ()) or None), parse_baseline(baseline))
+        code = code_of(custom_module)
+        place = model_build(build, config_of(model, build, code=code).name)
+        chosen = choose(tuple(targets or ()) or None)
+        selection = Selection(place, tuple(formats or ()), chosen, parse_baseline(baseline), code)
         with progress() as step, owned(place, step, wait=wait):
             found = measure(selection, BenchPlan(launches, percentile, tuple(threads or (1,)), costs), step)
             kept = keep(found, place)

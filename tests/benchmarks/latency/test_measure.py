@@ -197,6 +197,18 @@ def test_one_that_dies_keeps_its_samples_and_the_others_go_on(own: Path, monkeyp
     assert [len(launch) for launch in alive.wall_ms] == [20, 20]
 
 
+def test_the_code_that_a_model_needs_reaches_every_job(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[str | None] = []
+
+    def timed(candidates: Any, *_: Any) -> Any:
+        given.extend(each.job.code for each in candidates)
+        return interleave.InterleavedTimes({}, interrupted=False)
+
+    monkeypatch.setattr("edgeferry.benchmarks.latency.measure.time_interleaved", timed)
+    measure(Selection(own, FORMATS, choose(("litert",)), code="my_layers.py"), SHORT, _quiet)
+    assert set(given) == {"my_layers.py"}
+
+
 def test_an_artifact_that_changed_since_is_refused(own: Path) -> None:
     file = own / "tflite-float32" / "model.tflite"
     file.write_bytes(file.read_bytes()[:-1])

@@ -18,7 +18,7 @@ from edgeferry.benchmarks.report.words import ABSENT, milliseconds, size
 from edgeferry.models.system.text import plain
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, JustifyMethod
     from rich.table import Table
     from rich.text import Text
 
@@ -121,12 +121,24 @@ def _table(rows: Sequence[Row], console: "Console", width: int) -> tuple["Table"
     """Return the first layout that fits as a table, and the metrics that it leaves out; the first metric always stays."""
     every = _in_terminal()
     for layout in _layouts(len(every), is_terminal=console.is_terminal):
-        table = _filled(rows, layout)
-        natural = console.measure(table, options=console.options.update(max_width=10 * width)).maximum
-        table.width = min(natural, width)
+        headings, lines = _cells(rows, layout)
+        natural = _natural_width(headings, lines, layout)
         if natural <= width:
             break
+    table = _filled(headings, lines, layout)
+    table.width = min(natural, width)
     return table, [metric.title for metric in every[layout.metrics :]]
+
+
+def _natural_width(headings: Sequence[str], lines: "Sequence[Sequence[Text]]", layout: _Layout) -> int:
+    """Return the width of a table in which nothing is broken; rich measures every cell again for every layout."""
+    from rich.cells import cell_len
+
+    longest = [max(map(cell_len, heading.splitlines())) for heading in headings]
+    for line in lines:
+        longest[: len(line)] = [max(known, cell.cell_len) for known, cell in zip(longest, line, strict=False)]
+    between = 2 if layout.is_wide else 1
+    return sum(longest) + between * (len(headings) - 1)
 
 
 def _columns(shown: Iterable[Metric]) -> list[_Column]:
@@ -146,21 +158,26 @@ def _value(metric: Metric, row: Row) -> str:
     return metric.text(row.metric(metric.name))
 
 
-def _filled(rows: Sequence[Row], layout: _Layout) -> "Table":
+def _cells(rows: Sequence[Row], layout: _Layout) -> "tuple[list[str], list[list[Text]]]":
+    """Return the headings and the lines of a layout."""
+    columns = _columns(_in_terminal()[: layout.metrics])
+    names = ("format", "size", "target") if layout.is_flat else ("format\n  target", "size")
+    numbers = [column.title if layout.is_wide else column.short for column in columns]
+    return [*names, *numbers, "verdict"], list(_flat(rows, columns) if layout.is_flat else _nested(rows, columns))
+
+
+def _filled(headings: Sequence[str], lines: "Sequence[Sequence[Text]]", layout: _Layout) -> "Table":
     from rich import box
     from rich.table import Table
 
-    columns = _columns(_in_terminal()[: layout.metrics])
     padding = (0, int(layout.is_wide), 0, 0)
     table = Table(box=box.SIMPLE_HEAD, padding=padding, collapse_padding=True, pad_edge=False, show_edge=False)
-    names = ("format", "size", "target") if layout.is_flat else ("format\n  target", "size")
-    for name in names:
-        table.add_column(name, justify="right" if name == "size" else "left", no_wrap=name == "size", overflow="fold")
-    for column in columns:
-        table.add_column(column.title if layout.is_wide else column.short, justify="right", no_wrap=True, overflow="fold")
-    table.add_column("verdict", no_wrap=True, overflow="fold")
-    for cells in _flat(rows, columns) if layout.is_flat else _nested(rows, columns):
-        table.add_row(*cells)
+    for heading in headings:
+        is_name = heading.startswith(("format", "target"))
+        justify: JustifyMethod = "left" if is_name or heading == headings[-1] else "right"
+        table.add_column(heading, justify=justify, no_wrap=not is_name, overflow="fold")
+    for line in lines:
+        table.add_row(*line)
     return table
 
 

@@ -20,6 +20,7 @@ from rich.console import Console
 from edgeferry.benchmarks.parity.judging.metric import metrics
 from edgeferry.benchmarks.parity.outcome import OUTCOMES, Outcome, Verdict
 from edgeferry.benchmarks.parity.rows import SCHEMA, Report, Row
+from edgeferry.benchmarks.report import terminal
 from edgeferry.benchmarks.report.report import read_report, write_report
 from edgeferry.benchmarks.report.summary import findings, summary
 from edgeferry.benchmarks.report.terminal import print_table
@@ -111,6 +112,14 @@ def violations(record: dict[str, Any]) -> list[str]:
 
 def test_the_piped_table_holds_no_escape_codes(report: Report) -> None:
     assert "\x1b" not in printed(report)
+
+
+@pytest.mark.parametrize("width", range(60, 200, 20))
+def test_a_table_is_as_wide_as_rich_measures_it(report: Report, width: int) -> None:
+    console = Console(file=io.StringIO(), width=width, force_terminal=True)
+    table, _ = terminal._table(report.rows, console, width)
+    measured, table.width = table.width, None
+    assert measured == min(width, console.measure(table, options=console.options.update(max_width=10 * width)).maximum)
 
 
 def test_the_piped_table_names_format_and_target_of_every_row_on_one_line(report: Report) -> None:

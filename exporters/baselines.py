@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from edgeferry.exporters import preparation
 from edgeferry.exporters.format import Format
 from edgeferry.exporters.weights.constants import WEIGHTS, read_constants
 from edgeferry.exporters.yardsticks import stale_yardsticks, write_yardsticks
@@ -57,6 +56,8 @@ def keep_constants(work: Work, reference: Reference) -> None:
     kept = read_constants(folder, work.sha256)
     if kept is not None and kept.key == key:
         return
+    from edgeferry.exporters import preparation
+
     shutil.rmtree(folder, ignore_errors=True)
     try:
         work.child.call(preparation.keep, work.spec, work.build, key, log=log)

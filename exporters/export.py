@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from edgeferry.exporters import preparation, worker
 from edgeferry.exporters.baselines import Work, keep_constants, keep_yardsticks, simulated_beside
 from edgeferry.exporters.format import Format, check_options, choose, options_of
 from edgeferry.models.artifact import LOG, MANIFEST, Artifact, read_artifact, what_changed
@@ -70,6 +69,8 @@ def export_all(spec: ModelSpec, build: Path, names: tuple[str, ...] | None, step
         work = Work(spec, build, child, step, digests.sha256, CodeDigests(digests.sha256), known_exports(build))
         _refuse_other_config(work)
         if spec.trained_by is not None and not spec.model.is_file():
+            from edgeferry.exporters import preparation
+
             step(f"training {spec.name}")
             _needed(work, preparation.train, "train.log", spec)
         reference = _reference(work)
@@ -119,6 +120,9 @@ def _reference(work: Work) -> Reference:
     if reference is None or reference.key != key:
         if written_by_older_release(folder):
             work.step(f"{work.build} was written by an older release of edgeferry: everything is exported again")
+        # What only a child process runs is imported where there is something to do: an export with nothing to do is quick.
+        from edgeferry.exporters import preparation
+
         work.step("computing the Keras model's predictions for the golden images")
         _needed(work, preparation.refer, "reference.log", work.spec, work.build)
         reference = read_reference(folder, work.sha256)
@@ -188,6 +192,8 @@ def _tampered(artifact: Artifact, folder: Path, work: Work) -> str | None:
 
 def _written(plan: _Plan, work: Work) -> Export:
     """Write one format."""
+    from edgeferry.exporters import worker
+
     name = plan.form.name
     folder, log = work.build / name, work.build / f".{name}.log"
     log.unlink(missing_ok=True)

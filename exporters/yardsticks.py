@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from edgeferry.exporters.format import Format, precision_of
-from edgeferry.exporters.worker import quieten, source_of
 from edgeferry.models.config.spec import ModelSpec
 from edgeferry.models.reference import PIXELS, PROBES, Reference
 from edgeferry.models.system.closure import CodeDigests
@@ -46,6 +45,8 @@ def write_yardsticks(spec: ModelSpec, build: Path, made_from: dict[str, dict[str
 
     Called in the child process that exports. ``made_from`` is what each follows from.
     """
+    from edgeferry.exporters.worker import quieten, source_of
+
     quieten()
     import numpy as np
 

@@ -139,8 +139,13 @@ def clearly_better(better: Trial, worse: Trial, certain: float, *, by_images: bo
         return False
     if mcnemar(better, worse) < certain:
         return True
+    return not by_images and much_more_probable(better, worse)
+
+
+def much_more_probable(better: Trial, worse: Trial) -> bool:
+    """Say whether a reading gives the truth much higher probabilities, and by more than chance easily shows."""
     much = MUCH * max(1.0, (MUCH_IMAGES / len(better.logs)) ** 0.5)
-    return not by_images and better.score - worse.score >= much and paired_test(better, worse) < LEADING
+    return better.score - worse.score >= much and paired_test(better, worse) < LEADING
 
 
 def chance(classes: "NDArray[np.int64]", outputs: int) -> float:

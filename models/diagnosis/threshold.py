@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from edgeferry.models.decision import Decision
-from edgeferry.models.diagnosis.evidence import LEADING, Trial, matters, mcnemar, trial_of
+from edgeferry.models.diagnosis.evidence import LEADING, Trial, matters, mcnemar, much_more_probable, trial_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,17 +22,19 @@ def explained_by_threshold(now: "Predicted", then: "Predicted", decision: Decisi
 
     Each is probabilities [count, outputs] and the true outputs. A threshold is often not the one that is right most often, such
     as 0.9 where mistakes are dear; inputs of more contrast, which make a model more certain, would then seem better. So a reading
-    must also be better without any threshold, or than the config's own at every threshold.
+    must also be better without any threshold, in images or in probabilities at a temperature of its own, or better than the
+    config's own at every threshold.
     """
     if decision.threshold is None:
         return False
     plain = Decision(decision.is_multilabel)
-    if _is_better(trial_of(*then, plain), trial_of(*now, plain)):
+    one, other = trial_of(*then, plain), trial_of(*now, plain)
+    if _gains_images(one, other) or much_more_probable(one, other):
         return False
-    return not _is_better(trial_of(*then, decision), _at_its_best(now, decision))
+    return not _gains_images(trial_of(*then, decision), _at_its_best(now, decision))
 
 
-def _is_better(one: Trial, other: Trial) -> bool:
+def _gains_images(one: Trial, other: Trial) -> bool:
     return matters(one, other) and mcnemar(one, other) < LEADING
 
 

@@ -41,8 +41,10 @@ def mobilenet(place: Path, size: Size = Size()) -> ModelSpec:
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.5
+    # As many pixels whatever their size.
+    seen = scaled[: IMAGES * SIDE**2 // size.side**2]
     for _ in range(20):
-        model(scaled[:IMAGES], training=True)
+        model(seen, training=True)
     head = model.layers[-1]
     features = keras.Model(model.input, head.input).predict(scaled, verbose=0)
     kernel = np.random.default_rng(2).normal(size=head.kernel.shape).astype(np.float32)

@@ -84,7 +84,10 @@ def normalise(pixels: "NDArray[np.uint8]", how: Preprocessing) -> "NDArray[np.fl
 
     mean = np.asarray(how.mean, dtype=np.float32)
     std = np.asarray(how.std, dtype=np.float32)
-    normalised: NDArray[np.float32] = (pixels.astype(np.float32) - mean) / std
+    normalised: NDArray[np.float32] = pixels.astype(np.float32)
+    # In place: no more memory than the result's.
+    normalised -= mean
+    normalised /= std
     return normalised
 
 

@@ -4,10 +4,10 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar, overload
 
 from edgeferry.models.golden.order import read_order
-from edgeferry.models.preprocessing import normalise
+from edgeferry.models.preprocessing import Preprocessing, normalise
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.targets.quiet import quiet
 from edgeferry.targets.target import BatchedScores, Job, Run, Session
@@ -43,10 +43,31 @@ class Measured(Generic[Output]):
     latencies_ms: tuple[float, ...]
 
 
-def normalised_images(job: Job) -> "list[NDArray[np.float32]]":
-    """Return the golden images one by one, normalised: float32, [1, height, width, channels]."""
-    images = normalise(job.images(), job.artifact.preprocessing)
-    return [images[at : at + 1] for at in range(len(images))]
+@dataclass(frozen=True)
+class NormalisedImages(Sequence["NDArray[np.float32]"]):
+    """Images, float32, [1, height, width, channels], each normalised when it is asked for: all may not fit into memory."""
+
+    pixels: "NDArray[np.uint8]"
+    how: Preprocessing
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self.pixels)
+
+    @overload
+    def __getitem__(self, at: int) -> "NDArray[np.float32]": ...
+    @overload
+    def __getitem__(self, at: slice) -> "NormalisedImages": ...
+    def __getitem__(self, at: int | slice) -> "NDArray[np.float32] | NormalisedImages":
+        """Return one image, or some of them."""
+        if isinstance(at, slice):
+            return replace(self, pixels=self.pixels[at])
+        return normalise(self.pixels[at][None], self.how)
+
+
+def normalised_images(job: Job) -> NormalisedImages:
+    """Return the golden images one by one, normalised."""
+    return NormalisedImages(job.images(), job.artifact.preprocessing)
 
 
 def predict_and_time(ready: Callable[[Image], Callable[[], Output]], images: Sequence[Image], job: Job) -> Measured[Output]:

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """How many planted faults the check catches in each format, and how many honest artifacts it fails, on several classifiers.
 
-``EDGEFERRY_GATE`` names a folder that keeps everything between runs, ``EDGEFERRY_GATE_SECONDS`` is the time for each classifier.
+``EDGEFERRY_GATE`` names a folder that keeps everything between runs, ``EDGEFERRY_GATE_SECONDS`` is the time for each classifier,
+``EDGEFERRY_GATE_APART`` how many images harm is measured on. ``EDGEFERRY_GATE_HONEST`` is how many honest artifacts to make: of
+networks trained with other seeds and for fewer epochs, calibrated with other images, written with other options.
 """
 
+import json
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,12 +18,19 @@ import pytest
 from edgeferry.benchmarks.own.gate import Judged, judged, plant_all, prepare
 from edgeferry.benchmarks.own.gate_models import GRATINGS, HUES_MODEL, NUMERALS, GateModel, trained, trained_digits
 from edgeferry.benchmarks.parity.judging.evidence import at_least, at_most
-from edgeferry.benchmarks.selftest.run import Plan
+from edgeferry.benchmarks.selftest.fault import HONEST
+from edgeferry.benchmarks.selftest.run import Plan, self_test
+from edgeferry.benchmarks.selftest.trial import Trial
+from edgeferry.exporters.export import export_all
 
 FORMATS: Final = tuple(
     os.environ.get("EDGEFERRY_GATE_FORMATS", "tflite-float32,tflite-float16,tflite-dynamic,tflite-int8,onnx-float32").split(",")
 )
 SECONDS: Final = float(os.environ.get("EDGEFERRY_GATE_SECONDS", "1800"))
+APART: Final = int(os.environ.get("EDGEFERRY_GATE_APART", "2000"))
+HONEST_ARTIFACTS: Final = int(os.environ.get("EDGEFERRY_GATE_HONEST", "0"))
+# Enough for every honest artifact of a network.
+HONEST_SECONDS: Final = 3600.0
 MODELS: Final[dict[str, GateModel | None]] = {"digits": None, "numerals": NUMERALS, "hues": HUES_MODEL, "gratings": GRATINGS}
 # No limit was set with these.
 FOR_VALIDATION: Final = ("gratings",)
@@ -52,13 +63,56 @@ def bench_faults_caught_on_another_kind_of_classifier(benchmark: Any, place: Pat
     hold(found)
 
 
+@pytest.mark.skipif(not HONEST_ARTIFACTS, reason="EDGEFERRY_GATE_HONEST says how many honest artifacts to make")
+def bench_honest_artifacts_pass(benchmark: Any, place: Path) -> None:
+    """How many honest artifacts fail, of many networks, each exported in many ways."""
+    found = benchmark.pedantic(lambda: honest_trials(place / "honest"), rounds=1)
+    for form in sorted({each.format for each in found}):
+        print(f"{form:18}{_failures([each for each in found if each.format == form])}")  # noqa: T201 - the benchmark's result
+    print(f"{'all':18}{_failures(found)}")  # noqa: T201 - the benchmark's result
+    for each in found:
+        if each.outcome != "passed":
+            print(f"{each.outcome}: {each.format}: {each.fault}: {each.reason}")  # noqa: T201 - the benchmark's result
+    assert not any(each.is_caught for each in found)
+
+
+def honest_trials(place: Path) -> list[Trial]:
+    """Return honest artifacts as the check judged them, as many as are asked for; those that are kept are not made again."""
+    found: list[Trial] = []
+    kinds, seed = [kind for kind in MODELS.values() if kind is not None], 0
+    while len(found) < HONEST_ARTIFACTS:
+        seed += 1
+        for kind in kinds:
+            found += _honest(place, replace(kind, epochs=kind.epochs - seed % 3), seed)
+    return found
+
+
+def _honest(place: Path, kind: GateModel, seed: int) -> list[Trial]:
+    """Return the honest artifacts of one network, trained with a seed of its own."""
+    name = f"{kind.name}-{seed}"
+    kept, build = place / f"{name}.jsonl", place / "build" / name
+    if not kept.is_file():
+        spec = trained(kind, place / name, seed).spec
+        export_all(spec, build, FORMATS, lambda *_: None)
+        made = self_test(spec, build, Plan(FORMATS, (HONEST,), HONEST_SECONDS), lambda *_: None)
+        kept.write_text("".join(f"{json.dumps(asdict(trial))}\n" for trial in made.trials), encoding="utf-8")
+    return [Trial(**json.loads(line)) for line in kept.read_text(encoding="utf-8").splitlines()]
+
+
+def _failures(found: Sequence[Trial]) -> str:
+    """Return how many failed, with the bound on the rate of all, one-sided at 95 %."""
+    failed = sum(each.is_caught for each in found)
+    return f"{failed} of {len(found)} honest artifacts failed: at most {at_most(failed, len(found)):.2%} of all do"
+
+
 def results(place: Path, name: str) -> list[Judged]:
     """Return every trial on one classifier; those that are kept are not made again."""
     build, kept = place / "build" / name, place / "kept" / name
     if missing := tuple(form for form in FORMATS if not (kept / f"{form}.jsonl").is_file()):
         kind = MODELS[name]
         found = trained_digits(place / name) if kind is None else trained(kind, place / name)
-        laid = prepare(found.spec, build, FORMATS, found.apart)
+        pixels, classes = found.apart
+        laid = prepare(found.spec, build, FORMATS, (pixels[:APART], classes[:APART]))
         plant_all(found.spec, build, laid, kept, Plan(missing, seconds=SECONDS))
     return list(judged(kept, build))
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from edgeferry.exporters.graph.fold import constant_node, copy_of, is_channels_last, node_of, reachable, value_of
-from edgeferry.exporters.graph.rewritten import difference_from_keras
+from edgeferry.exporters.graph.rewritten import change_from
 from edgeferry.exporters.graph.source import FOLD_TOLERANCE, Source
 from edgeferry.models.system.errors import EdgeError
 
@@ -42,7 +42,7 @@ def without_groups(source: Source) -> tuple[Source, int]:
         return source, 0
     single = split_groups(source.single, source.output)[0] if source.single is not None else None
     ungrouped = replace(source, graph=split, single=single)
-    if (change := difference_from_keras(ungrouped)) > FOLD_TOLERANCE:
+    if (change := change_from(source, ungrouped)) > FOLD_TOLERANCE:
         raise EdgeError(
             "EF-grouped-convolution",
             f"replacing grouped convolutions by one convolution per group changes outputs by {change:.1e}, more than "

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 from edgeferry.models.audit.finding import AuditFinding
 from edgeferry.models.binomial import at_most
 from edgeferry.models.config.spec import ModelSpec
+from edgeferry.models.decision import ONE_LABEL, Decision
 from edgeferry.models.system.errors import EdgeError
 
 if TYPE_CHECKING:
@@ -35,13 +36,13 @@ def expected_accuracy_refuted(spec: ModelSpec, right: int, images: int) -> EdgeE
     )
 
 
-def audit_confidence(spec: ModelSpec, probabilities: "NDArray[np.float32]", classes: "NDArray[np.int64]") -> AuditFinding | None:
+def audit_confidence(
+    spec: ModelSpec, probabilities: "NDArray[np.float32]", classes: "NDArray[np.int64]", decision: Decision = ONE_LABEL
+) -> AuditFinding | None:
     """Return a warning where the model is much less often right than its own probabilities say, or None."""
-    import numpy as np
-
-    top = probabilities.max(axis=1).astype(np.float64).clip(0, 1)
-    accuracy, confidence = float((probabilities.argmax(axis=1) == classes).mean()), float(top.mean())
-    gap, error = confidence - accuracy, float((top * (1 - top)).sum()) ** 0.5 / len(top)
+    certain = _certainty(probabilities.astype("float64").clip(0, 1), decision.answers(probabilities), decision)
+    accuracy, confidence = float(decision.right(probabilities, classes).mean()), float(certain.mean())
+    gap, error = confidence - accuracy, float((certain * (1 - certain)).sum()) ** 0.5 / len(certain)
     if spec.expected_accuracy is not None or gap < OVERCONFIDENT or gap < STANDARD_ERRORS * error:
         return None
     return AuditFinding(
@@ -52,3 +53,11 @@ def audit_confidence(spec: ModelSpec, probabilities: "NDArray[np.float32]", clas
         f"{confidence:.1%}: expect wrong labels among the images, or images prepared in another way than in training. "
         "Where training reported the same accuracy, say so with data.expected_accuracy.",
     )
+
+
+def _certainty(probabilities: "NDArray[np.float64]", answers: "NDArray[np.bool_]", decision: Decision) -> "NDArray[np.float64]":
+    """Return how probable each image's answer is by the model's own probabilities, [count]; of several labels their product."""
+    import numpy as np
+
+    found: NDArray[np.float64] = np.where(answers, probabilities, 1 - probabilities).prod(axis=1)
+    return found if decision.is_multilabel else (probabilities * answers).sum(axis=1)

@@ -3,7 +3,7 @@
 
 from edgeferry.models.audit.finding import AuditFinding
 from edgeferry.models.config.spec import ModelSpec
-from edgeferry.models.diagnosis.evidence import chance, far_above_chance
+from edgeferry.models.diagnosis.evidence import far_above_chance
 from edgeferry.models.diagnosis.label_order import order_in_words, order_to_write
 from edgeferry.models.diagnosis.readings import STORED, TURNS, Reading, input_lines
 from edgeferry.models.diagnosis.search import Diagnosis, Labelled, Predict, diagnose
@@ -21,19 +21,19 @@ def check_config(spec: ModelSpec, predict: Predict, golden: Labelled, *, logits:
     found = diagnose(spec, predict, golden, logits=logits)
     if found is None:
         return None
-    sentence = _sentence(spec, found)
+    sentence = _sentence(spec, found, "every label of " if golden.decision.is_multilabel else "")
     is_expected = spec.expected_accuracy is not None and found.before.accuracy >= spec.expected_accuracy
     if is_expected or not found.is_certain:
         return AuditFinding("config-other-reading", "warning", "config", f"{spec.path}: {sentence}")
-    plausible = far_above_chance(found.before, chance(golden.classes, len(spec.labels)))
+    plausible = far_above_chance(found.before)
     overrule = f" If it is right as it is, set data.expected_accuracy = {_at_most(found.before.accuracy)}." if plausible else ""
     raise EdgeError("EF-config-mismatch", f"{spec.path}: the config does not fit the model: {sentence}{overrule}")
 
 
-def _sentence(spec: ModelSpec, found: Diagnosis) -> str:
+def _sentence(spec: ModelSpec, found: Diagnosis, each: str) -> str:
     rates = (
-        f"as it stands the model is right on {found.before.accuracy:.1%} of {len(found.before.right)} golden images, and on "
-        f"{found.after.accuracy:.1%}"
+        f"as it stands the model is right on {each}{found.before.accuracy:.1%} of {len(found.before.right)} golden images, and "
+        f"on {found.after.accuracy:.1%}"
     )
     return f"{rates} with {_words(spec, found.reading)}. {_advice(spec, found.reading)}"
 

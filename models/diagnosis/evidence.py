@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from edgeferry.models.binomial import sign_test
+from edgeferry.models.decision import ONE_LABEL, Decision
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,10 +33,14 @@ TEMPERATURES: Final = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
 
 @dataclass(frozen=True)
 class Trial:
-    """Which images a model is right on, [count], and the logarithm of the probability it gives their true classes, [count]."""
+    """Which images a model is right on, [count], and the logarithm of the probability it gives the truth about them, [count].
+
+    ``skill`` is 0 where it is guessing and 1 where it is perfect.
+    """
 
     right: "NDArray[np.bool_]"
     logs: "NDArray[np.float64]"
+    skill: float
 
     @property
     def accuracy(self) -> float:
@@ -44,28 +49,59 @@ class Trial:
 
     @property
     def score(self) -> float:
-        """Return the mean logarithm of the true classes' probabilities, by which readings are ranked."""
+        """Return the mean logarithm of the truth's probability, by which readings are ranked."""
         return float(self.logs.mean())
 
 
-def trial_of(probabilities: "NDArray[np.float32]", classes: "NDArray[np.int64]") -> Trial:
-    """Return the trial of probabilities [count, outputs] where each image's true output is known, [count]."""
+def trial_of(probabilities: "NDArray[np.float32]", truth: "NDArray[np.int64]", decision: Decision = ONE_LABEL) -> Trial:
+    """Return the trial of probabilities [count, outputs].
+
+    ``truth`` is each image's true output, [count], or 0 and 1 for each output where several labels can hold, [count, outputs].
+    A threshold decides what is right, not which readings are more probable: a reading that only makes a model more certain
+    gains nothing by it.
+    """
     import numpy as np
 
+    several = decision.is_multilabel
     logs = np.log(probabilities.astype(np.float64).clip(1e-12))
-    candidates = [_true_logs(logs, classes, temperature) for temperature in TEMPERATURES]
-    return Trial(probabilities.argmax(axis=1) == classes, max(candidates, key=lambda each: float(each.mean())))
+    if several:
+        # Each label holds or does not: two outcomes.
+        logs = np.stack([np.log((1 - probabilities.astype(np.float64)).clip(1e-12)), logs], axis=2)
+    candidates = [_true_logs(logs, truth, temperature) for temperature in TEMPERATURES]
+    best = max(candidates, key=lambda each: float(each.mean()))
+    right = decision.right(probabilities, truth)
+    skill = _informed(decision.answers(probabilities), truth) if several else _beyond(right, chance(truth, logs.shape[1]))
+    return Trial(right, best, skill)
 
 
-def _true_logs(logs: "NDArray[np.float64]", classes: "NDArray[np.int64]", temperature: float) -> "NDArray[np.float64]":
-    """Return the logarithm of each true class's probability at a temperature, [count]."""
+def _true_logs(logs: "NDArray[np.float64]", truth: "NDArray[np.int64]", temperature: float) -> "NDArray[np.float64]":
+    """Return the logarithm of the truth's probability at a temperature, [count]: that of several labels is their sum."""
     import numpy as np
 
     scaled = logs / temperature
-    scaled -= scaled.max(axis=1, keepdims=True)
-    true = np.exp(scaled[np.arange(len(classes)), classes]) / np.exp(scaled).sum(axis=1)
-    bounded: NDArray[np.float64] = np.log(true.clip(FLOOR, 1))
+    scaled -= scaled.max(axis=-1, keepdims=True)
+    chosen = np.take_along_axis(scaled, truth[..., None], axis=-1)[..., 0]
+    true = np.exp(chosen) / np.exp(scaled).sum(axis=-1)
+    bounded: NDArray[np.float64] = np.log(true.clip(FLOOR, 1)).reshape(len(truth), -1).sum(axis=1)
     return bounded
+
+
+def _beyond(right: "NDArray[np.bool_]", guessing: float) -> float:
+    """Return how far from guessing to perfect a model is that is right on these images."""
+    return float((right.mean() - guessing) / (1 - guessing)) if guessing < 1 else 0.0
+
+
+def _informed(answers: "NDArray[np.bool_]", truth: "NDArray[np.int64]") -> float:
+    """Return Youden's index, the true positive rate less the false positive rate, in the mean of the labels that have both."""
+    import numpy as np
+
+    held = truth.astype(bool)
+    both = held.any(axis=0) & ~held.all(axis=0)
+    if not both.any():
+        return 0.0
+    answers, held = answers[:, both], held[:, both]
+    rates = (answers & held).sum(axis=0) / held.sum(axis=0) - (answers & ~held).sum(axis=0) / (~held).sum(axis=0)
+    return float(np.mean(rates))
 
 
 def mcnemar(better: Trial, worse: Trial) -> float:
@@ -103,8 +139,13 @@ def clearly_better(better: Trial, worse: Trial, certain: float, *, by_images: bo
         return False
     if mcnemar(better, worse) < certain:
         return True
+    return not by_images and much_more_probable(better, worse)
+
+
+def much_more_probable(better: Trial, worse: Trial) -> bool:
+    """Say whether a reading gives the truth much higher probabilities, and by more than chance easily shows."""
     much = MUCH * max(1.0, (MUCH_IMAGES / len(better.logs)) ** 0.5)
-    return not by_images and better.score - worse.score >= much and paired_test(better, worse) < LEADING
+    return better.score - worse.score >= much and paired_test(better, worse) < LEADING
 
 
 def chance(classes: "NDArray[np.int64]", outputs: int) -> float:
@@ -114,6 +155,6 @@ def chance(classes: "NDArray[np.int64]", outputs: int) -> float:
     return max(1 / outputs, float(np.bincount(classes).max()) / len(classes))
 
 
-def far_above_chance(trial: Trial, guessing: float) -> bool:
+def far_above_chance(trial: Trial) -> bool:
     """Say whether a model is right much more often than guessing."""
-    return trial.accuracy >= guessing + (1 - guessing) * ABOVE_CHANCE
+    return trial.skill >= ABOVE_CHANCE

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from edgeferry.models.config.spec import ModelSpec
+from edgeferry.models.decision import MULTILABEL, decision_of
 from edgeferry.models.diagnosis.evidence import ABOVE_CHANCE
 from edgeferry.models.preprocessing import normalise
 
@@ -26,19 +27,36 @@ def label_count_hint(
         return ""
     numbers = np.linspace(0, len(classes) - 1, min(len(classes), MOST_IMAGES)).astype(int)
     batches = [normalise(pixels[numbers[at : at + BATCH]], spec.preprocessing) for at in range(0, len(numbers), BATCH)]
-    predicted = np.concatenate([np.asarray(predict(batch)).argmax(axis=1) for batch in batches])
-    known = classes[numbers]
-    if outputs > len(spec.labels):
-        # The first and the last output first: background classes are there.
-        places = [0, len(spec.labels), *range(1, len(spec.labels))]
-        right = [float((predicted == known + (known >= place)).mean()) for place in places]
-    else:
-        places = list(range(len(spec.labels)))
-        right = [float(((predicted == known - (known > place)) & (known != place)).mean()) for place in places]
+    scores, known = np.concatenate([np.asarray(predict(batch)) for batch in batches]), classes[numbers]
+    count = len(spec.labels)
+    # The first and the last output first: background classes are there.
+    places = [0, count, *range(1, count)] if outputs > count else list(range(count))
+    several = known.ndim > 1
+    rate = _right_in_columns if several else _right
+    right = [rate(scores, known, place, spec) for place in places]
     best = max(range(len(places)), key=right.__getitem__)
     if right[best] < ABOVE_CHANCE:
         return ""
-    return f"With {_words(spec, outputs, places[best])} it is right on {right[best]:.1%} of {len(known)} golden images."
+    what = "every label of " if several else ""
+    return f"With {_words(spec, outputs, places[best])} it is right on {what}{right[best]:.1%} of {len(known)} golden images."
+
+
+def _right(scores: "NDArray[np.float32]", known: "NDArray[np.int64]", place: int, spec: ModelSpec) -> float:
+    """Return how often the best output is right, the label at a place missing or too many."""
+    predicted = scores.argmax(axis=1)
+    if scores.shape[1] > len(spec.labels):
+        return float((predicted == known + (known >= place)).mean())
+    return float(((predicted == known - (known > place)) & (known != place)).mean())
+
+
+def _right_in_columns(scores: "NDArray[np.float32]", known: "NDArray[np.int64]", place: int, spec: ModelSpec) -> float:
+    """Return how often every label is right where several can hold, the one at a place missing or too many."""
+    import numpy as np
+
+    decision = decision_of(MULTILABEL, spec.threshold)
+    if scores.shape[1] > known.shape[1]:
+        return float(decision.right(np.delete(scores, place, axis=1), known).mean())
+    return float((decision.right(scores, np.delete(known, place, axis=1)) & (known[:, place] == 0)).mean())
 
 
 def _words(spec: ModelSpec, outputs: int, place: int) -> str:

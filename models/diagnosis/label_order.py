@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING, Final
 
 from edgeferry.models.binomial import sign_test
 from edgeferry.models.diagnosis.evidence import CERTAIN
+from edgeferry.models.diagnosis.votes import Order, Votes
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Order = tuple[int, ...]
-
-# An exchange that has no name needs this many images of each class, and twice as many of them there than where they should be.
-LEAST_OF_CLASS: Final = 3
-# And this certainty; it is not divided by the number of pairs, since each class has to speak for it by itself.
+# An exchange that has no name needs the votes of each class, twice as many of them there than where they should be, and this
+# certainty; it is not divided by the number of pairs, since each class has to speak for it by itself.
 CERTAIN_EXCHANGE: Final = 5e-3
+# An order with a name may be right on this share of the images less than one without.
+SAME: Final = 0.02
 # A longer list of labels is not printed.
 MOST_PRINTED: Final = 20
 SORTED: Final = "the order of sorted(), which image_dataset_from_directory gives folders"
 
 
-def named_orders(labels: Sequence[str]) -> "Iterator[tuple[str, Order]]":
+def named_orders(labels: Sequence[str]) -> Iterator[tuple[str, Order]]:
     """Yield the orders that have a name: for each output the place of its label in the list."""
     count = len(labels)
     numbers = range(count)
@@ -40,55 +40,43 @@ def _natural(label: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part.casefold()) for part in re.split(r"(\d+)", label) if part]
 
 
-def outputs_of(classes: "NDArray[np.int64]", order: "Order | None") -> "NDArray[np.int64]":
-    """Return the output that belongs to each image's label, [count]."""
-    import numpy as np
-
-    return classes if order is None else np.argsort(np.array(order))[classes]
-
-
-def better_order(predicted: "NDArray[np.int64]", classes: "NDArray[np.int64]", labels: Sequence[str]) -> "Order | None":
+def better_order(votes: Votes, labels: Sequence[str]) -> Order | None:
     """Return the order under which predictions are right on clearly more images, or None.
 
     One with a name is preferred where no exchange of single labels is right on more than 2 % more of the images.
     """
     straight = tuple(range(len(labels)))
     found = [order for _, order in named_orders(labels) if order != straight]
-    certain = [order for order in dict.fromkeys(found) if _p(predicted, classes, order) < CERTAIN / max(1, len(found))]
-    free = _assigned(predicted, classes, len(labels))
-    best = max(certain, key=lambda order: _right(predicted, classes, order).sum(), default=None)
-    if best is not None:
-        ahead = 0 if free is None else _right(predicted, classes, free).sum() - _right(predicted, classes, best).sum()
-        return best if ahead <= 0.02 * len(classes) else free
-    return free
+    certain = [order for order in dict.fromkeys(found) if _p(votes, order) < CERTAIN / max(1, len(found))]
+    free = _assigned(votes)
+    best = max(certain, key=lambda order: votes.right(order).sum(), default=None)
+    if best is not None and free is not None:
+        ahead = votes.right(free).sum() - votes.right(best).sum()
+        return best if ahead <= SAME * len(votes.right(None)) else free
+    return best or free
 
 
-def _right(predicted: "NDArray[np.int64]", classes: "NDArray[np.int64]", order: "Order | None") -> "NDArray[np.bool_]":
-    right: NDArray[np.bool_] = predicted == outputs_of(classes, order)
-    return right
+def _p(votes: Votes, order: Order) -> float:
+    """Return the one-sided p-value of the images that are right in more labels under an order (sign test)."""
+    now, then = votes.right(None), votes.right(order)
+    return sign_test(int((then > now).sum()), int((now > then).sum()))
 
 
-def _p(predicted: "NDArray[np.int64]", classes: "NDArray[np.int64]", order: "Order") -> float:
-    now, then = _right(predicted, classes, None), _right(predicted, classes, order)
-    return sign_test(int((then & ~now).sum()), int((now & ~then).sum()))
-
-
-def _assigned(predicted: "NDArray[np.int64]", classes: "NDArray[np.int64]", count: int) -> "Order | None":
+def _assigned(votes: Votes) -> Order | None:
     """Return the best assignment of labels to outputs, of it only the exchanges that every class in them speaks for."""
     import numpy as np
     from scipy.optimize import linear_sum_assignment
 
-    confusion = np.zeros((count, count))
-    np.add.at(confusion, (classes, predicted), 1)
+    counts, count = votes.counts, len(votes.counts)
     # Of equals, what stays as it is.
-    outputs = linear_sum_assignment(confusion + 0.5 * np.eye(count), maximize=True)[1]
+    outputs = linear_sum_assignment(counts + 0.5 * np.eye(count), maximize=True)[1]
     order, straight = np.arange(count), np.arange(count)
     for cycle in _cycles(outputs):
-        there, here = confusion[cycle, outputs[cycle]], confusion[cycle, cycle]
-        spoken = bool(((there >= LEAST_OF_CLASS) & (there > 2 * here)).all())
+        there, here = counts[cycle, outputs[cycle]], counts[cycle, cycle]
+        spoken = bool(((there >= votes.least[cycle]) & (there > 2 * here)).all())
         exchanged = straight.copy()
         exchanged[outputs[cycle]] = cycle
-        if spoken and _p(predicted, classes, tuple(exchanged.tolist())) < CERTAIN_EXCHANGE:
+        if spoken and _p(votes, tuple(exchanged.tolist())) < CERTAIN_EXCHANGE:
             order[outputs[cycle]] = cycle
     return None if (order == straight).all() else tuple(order.tolist())
 
@@ -106,7 +94,7 @@ def _cycles(outputs: "NDArray[np.int64]") -> "Iterator[list[int]]":
             yield cycle
 
 
-def order_in_words(order: "Order", labels: Sequence[str]) -> str:
+def order_in_words(order: Order, labels: Sequence[str]) -> str:
     """Return what an order changes: ``with the labels 'ibis' and 'Jay' exchanged``."""
     changed = [at for at, place in enumerate(order) if at != place]
     names = [name for name, named in named_orders(labels) if named == order][:1]
@@ -116,7 +104,7 @@ def order_in_words(order: "Order", labels: Sequence[str]) -> str:
     return f"the labels in another order ({names[0]})" if names else f"{len(changed)} labels in another order"
 
 
-def order_to_write(order: "Order", labels: Sequence[str]) -> str:
+def order_to_write(order: Order, labels: Sequence[str]) -> str:
     """Return the line of the config with the labels in an order, or where there are too many which of their lines to change."""
     if len(labels) <= MOST_PRINTED:
         return f"labels = [{', '.join(json.dumps(labels[place], ensure_ascii=False) for place in order)}]"

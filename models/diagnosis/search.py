@@ -9,23 +9,24 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from edgeferry.models.config.spec import ModelSpec
-from edgeferry.models.decision import softmax
+from edgeferry.models.decision import ONE_LABEL, Decision, groups_of, softmax
 from edgeferry.models.diagnosis.evidence import (
     CERTAIN,
     LEADING,
     LEAST_IMAGES,
     LEAST_SHARE,
     Trial,
-    chance,
     clearly_better,
     far_above_chance,
     leads,
     mcnemar,
     trial_of,
 )
-from edgeferry.models.diagnosis.label_order import better_order, outputs_of
+from edgeferry.models.diagnosis.label_order import better_order
 from edgeferry.models.diagnosis.pictures import Pictures, chosen_by_class, look_at
 from edgeferry.models.diagnosis.readings import TURNS, Reading, alternatives, log_prior
+from edgeferry.models.diagnosis.threshold import explained_by_threshold
+from edgeferry.models.diagnosis.votes import outputs_of, votes_of
 from edgeferry.models.golden.scores import batch_of
 from edgeferry.models.images import ImageSet
 
@@ -52,13 +53,14 @@ Predict = Callable[[Any], Any]
 class Labelled:
     """The golden images, the class of each, [count], and the probabilities the model gives them as the config stands.
 
-    ``integers`` is true where the model takes whole numbers.
+    Of several labels the classes are 0 and 1 for each, [count, labels]. ``integers`` is true where the model takes whole numbers.
     """
 
     images: ImageSet
     classes: "NDArray[np.int64]"
     probabilities: "NDArray[np.float32]"
     integers: bool = False
+    decision: Decision = ONE_LABEL
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ class _Search:
     classes: "NDArray[np.int64]"
     labels: tuple[str, ...]
     integers: bool = False
+    decision: Decision = ONE_LABEL
     scores: "dict[tuple[object, ...], NDArray[np.float32]]" = field(default_factory=dict)
     proposed: "dict[tuple[object, ...], tuple[int, ...] | None]" = field(default_factory=dict)
     tried: "set[tuple[object, ...]]" = field(default_factory=set)
@@ -97,7 +100,7 @@ class _Search:
         return self.scores[key]
 
     def trial(self, reading: Reading) -> Trial:
-        return trial_of(self.probabilities(reading), outputs_of(self.classes, reading.order))
+        return trial_of(self.probabilities(reading), outputs_of(self.classes, reading.order), self.decision)
 
     def is_promising(self, reading: Reading, best: Reading) -> bool:
         """Say whether a reading is not clearly worse than another on a few images; most are, and need no more."""
@@ -109,11 +112,11 @@ class _Search:
     def _keeps_up(self, reading: Reading, best: Reading, step: int) -> bool:
         """Say whether a reading is not clearly worse than another, that is better than guessing, on every so many images."""
         classes = outputs_of(self.classes, best.order)[::step]
-        known = trial_of(self.probabilities(best)[::step], classes)
-        if not far_above_chance(known, chance(classes, len(self.labels))):
+        known = trial_of(self.probabilities(best)[::step], classes, self.decision)
+        if not far_above_chance(known):
             return True
         some = predicted(self.predict, self.pictures.inputs(reading)[::step], logits=self.logits)
-        behind = int(known.right.sum()) - int(trial_of(some, classes).right.sum())
+        behind = int(known.right.sum()) - int(self.decision.right(some, classes).sum())
         return behind < max(LEAST_BEHIND, HOPELESS * len(classes))
 
     def with_orders(self, readings: Iterable[Reading]) -> list[Reading]:
@@ -122,7 +125,8 @@ class _Search:
         for reading in readings:
             key = (reading.how, reading.turn)
             if key not in self.proposed:
-                self.proposed[key] = better_order(self.probabilities(reading).argmax(axis=1), self.classes, self.labels)
+                votes = votes_of(self.probabilities(reading), self.classes, self.decision)
+                self.proposed[key] = better_order(votes, self.labels)
             found |= dict.fromkeys([reading, replace(reading, order=None), replace(reading, order=self.proposed[key])])
         return list(found)
 
@@ -132,12 +136,13 @@ def diagnose(spec: ModelSpec, predict: Predict, golden: Labelled, *, logits: boo
 
     ``predict`` returns a model's outputs, [count, classes], for a batch of inputs.
     """
-    before = trial_of(golden.probabilities, golden.classes)
+    decision = golden.decision
+    before = trial_of(golden.probabilities, golden.classes, decision)
     # What the model gets right already cannot be put right.
     if (~before.right).sum() < max(LEAST_IMAGES, LEAST_SHARE * len(golden.classes)):
         return None
     start = Reading(spec.preprocessing)
-    numbers = chosen_by_class(golden.classes, _most_tried(spec))
+    numbers = chosen_by_class(groups_of(golden.classes), _most_tried(spec))
     search = _Search(
         predict,
         logits,
@@ -145,17 +150,21 @@ def diagnose(spec: ModelSpec, predict: Predict, golden: Labelled, *, logits: boo
         golden.classes[list(numbers)],
         spec.labels,
         golden.integers,
+        decision,
     )
     search.scores[start.how, start.turn] = golden.probabilities[list(numbers)]
     best = _without_needless(search, _best(search, start), start)
     if best == start:
         return None
-    after = _on_all(search, golden, best)
+    probabilities, truth = _on_all(search, golden, best), outputs_of(golden.classes, best.order)
+    after = trial_of(probabilities, truth, decision)
     certain, by_images = CERTAIN / len(search.tried), best.turn in TURNS
-    guessing = chance(golden.classes, len(spec.labels))
     # Mirrored images often do a little better by accident, and no key turns them: only many of them are evidence.
-    named = clearly_better(after, before, certain, by_images=by_images) and far_above_chance(after, guessing)
-    return Diagnosis(best, before, after, len(search.tried), mcnemar(after, before) < certain) if named else None
+    named = clearly_better(after, before, certain, by_images=by_images) and far_above_chance(after)
+    now, then = (golden.probabilities, golden.classes), (probabilities, truth)
+    if not named or explained_by_threshold(now, then, decision):
+        return None
+    return Diagnosis(best, before, after, len(search.tried), mcnemar(after, before) < certain)
 
 
 def _best(search: _Search, start: Reading) -> Reading:
@@ -201,19 +210,19 @@ def _most_tried(spec: ModelSpec) -> int:
     return max(LEAST_TRIED, min(MOST_IMAGES, MOST_PIXELS // (how.height * how.width)))
 
 
-def _on_all(search: _Search, golden: Labelled, reading: Reading) -> Trial:
-    """Return the trial of a reading on all golden images, some at a time."""
+def _on_all(search: _Search, golden: Labelled, reading: Reading) -> "NDArray[np.float32]":
+    """Return the probabilities of all golden images under a reading, some at a time."""
     import numpy as np
 
     count, step = len(golden.classes), len(search.pictures.numbers)
     if count == step:
-        return search.trial(reading)
+        return search.probabilities(reading)
     found = []
     for start in range(0, count, step):
         numbers = tuple(range(start, min(start + step, count)))
         some = replace(search.pictures, numbers=numbers, kept={})
         found.append(predicted(search.predict, some.inputs(reading), logits=search.logits))
-    return trial_of(np.concatenate(found), outputs_of(golden.classes, reading.order))
+    return np.concatenate(found)
 
 
 def predicted(predict: Predict, inputs: "NDArray[np.float32]", *, logits: bool) -> "NDArray[np.float32]":

@@ -143,14 +143,11 @@ def _judged(
     if data.classes is None:
         check_discriminates(probabilities, None, spec, decision)
         return
-    if decision.is_multilabel:
-        check_discriminates(probabilities, data.classes, spec, decision)
-        return
     takes_integers = str(classifier(spec).inputs[0].dtype) == "uint8"
-    golden = Labelled(data.golden.images, data.classes, probabilities, takes_integers)
+    golden = Labelled(data.golden.images, data.classes, probabilities, takes_integers, decision)
     other = check_config(spec, predict, golden, logits=output == "logits")
     check_discriminates(probabilities, data.classes, spec, decision)
     right = int(decision.right(probabilities, data.classes).sum())
     if error := expected_accuracy_refuted(spec, right, len(data.classes)):
         raise error
-    yield from filter(None, (other, audit_confidence(spec, probabilities, data.classes)))
+    yield from filter(None, (other, audit_confidence(spec, probabilities, data.classes, decision)))

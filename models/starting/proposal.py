@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from edgeferry.models.config.spec import ModelSpec, normalisation_of_range
 from edgeferry.models.decision import probabilities_of
-from edgeferry.models.diagnosis.evidence import Trial, chance, far_above_chance, leads, trial_of
+from edgeferry.models.diagnosis.evidence import Trial, far_above_chance, leads, trial_of
 from edgeferry.models.diagnosis.label_order import order_in_words
 from edgeferry.models.diagnosis.pictures import chosen_by_class, look_at
 from edgeferry.models.diagnosis.readings import CAFFE, IMAGENET, RANGES, Reading, input_lines, log_prior
@@ -97,7 +97,7 @@ def _sureness(best: Trial, second: Trial, how: Preprocessing, other: Preprocessi
     blank = replace(how, mean=(), std=())
     words = "; ".join(input_lines(how, blank))
     rates = f"right on {best.accuracy:.1%} of {len(classes)} photographs with it"
-    if not far_above_chance(best, chance(classes, int(classes.max()) + 1)):
+    if not far_above_chance(best):
         return f"{words} is the best of the usual ranges, but the model is {rates}: check it, and the labels"
     if leads(best, second):
         return f"{words} by the photographs: the model is {rates}, on {second.accuracy:.1%} with the next best"

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from edgeferry.benchmarks.selftest.graph import with_output
 from edgeferry.exporters.graph import rewritten as rewriting
 from edgeferry.exporters.graph.fold import fold_constants, reachable
 from edgeferry.exporters.graph.rewrites.choices import CHOICES
@@ -224,6 +225,15 @@ def test_a_rewrite_that_changes_predictions_is_refused(digits_source: Source) ->
     wrong = Rewrites("spoiled", {"Relu6": lambda operation: tf.nn.relu(operation.inputs[0]) * 1.01})
     with pytest.raises(EdgeError, match="spoiled", check=lambda error: error.code == "EF-rewrite-differs"):
         rewritten(digits_source, wrong)
+
+
+def test_a_classifier_with_a_planted_fault_is_held_against_itself(digits_source: Source) -> None:
+    planted = with_output(digits_source, lambda scores: tf.reverse(scores, [1]))
+    same = Rewrites("the same", {"Relu6": lambda operation: tf.nn.relu6(operation.inputs[0])})
+    assert rewritten(planted, same) is not planted
+    wrong = Rewrites("spoiled", {"Relu6": lambda operation: tf.nn.relu(operation.inputs[0]) * 1.01})
+    with pytest.raises(EdgeError, check=lambda error: error.code == "EF-rewrite-differs"):
+        rewritten(planted, wrong)
 
 
 def test_a_model_without_such_operations_is_the_same(digits_source: Source) -> None:

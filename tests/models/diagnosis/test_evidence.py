@@ -15,7 +15,7 @@ from edgeferry.models.diagnosis.evidence import (
 
 
 def trial(right: int, images: int = 100, log: float = -0.5) -> Trial:
-    return Trial(np.arange(images) < right, np.full(images, log))
+    return Trial(np.arange(images) < right, np.full(images, log), right / images)
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_the_paired_test_agrees_with_scipy() -> None:
     rng = np.random.default_rng(1)
     one, other = rng.normal(-1, 1, 80), rng.normal(-1.2, 1, 80)
     expected = norm.sf((one - other).mean() / ((one - other).std() / 80**0.5))
-    assert paired_test(Trial(one < 0, one), Trial(one < 0, other)) == pytest.approx(expected, rel=1e-6)
+    assert paired_test(Trial(one < 0, one, 0.5), Trial(one < 0, other, 0.5)) == pytest.approx(expected, rel=1e-6)
 
 
 def test_more_certain_outputs_are_not_better_ones() -> None:
@@ -50,8 +50,8 @@ def test_an_accident_is_not_clearly_better() -> None:
 def higher(right: int, gain: float, images: int = 100) -> tuple[Trial, Trial]:
     """Return a trial, and one that is right on 90 % and gives the true classes so much lower probabilities."""
     logs = -0.5 + np.random.default_rng(3).normal(0, 0.3, images)
-    return Trial(np.arange(images) < right, logs), Trial(
-        np.arange(images) < 0.9 * images, logs - gain + trial(1, images).right * 0.01
+    return Trial(np.arange(images) < right, logs, 0.9), Trial(
+        np.arange(images) < 0.9 * images, logs - gain + trial(1, images).right * 0.01, 0.9
     )
 
 
@@ -67,11 +67,16 @@ def test_few_images_need_a_larger_gain() -> None:
     assert clearly_better(*higher(20, 0.3, 20), CERTAIN)
 
 
+def right_on(count: int, classes: np.ndarray) -> np.ndarray:
+    """Return the probabilities of a model that is right on the first images and wrong on the others."""
+    return np.eye(10)[np.where(np.arange(len(classes)) < count, classes, (classes + 1) % 10)]
+
+
 def test_fifteen_per_cent_of_ten_classes_is_not_far_above_chance() -> None:
     classes = np.arange(1000) % 10
     assert chance(classes, 10) == pytest.approx(0.1)
-    assert not far_above_chance(trial(150, 1000), 0.1)
-    assert far_above_chance(trial(400, 1000), 0.1)
+    assert not far_above_chance(trial_of(right_on(150, classes), classes))
+    assert far_above_chance(trial_of(right_on(400, classes), classes))
 
 
 def test_always_the_commonest_class_is_guessing() -> None:

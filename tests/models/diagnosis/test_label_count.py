@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from edgeferry.models.config.spec import ModelSpec
+from edgeferry.models.decision import MULTILABEL
 from edgeferry.models.diagnosis.label_count import label_count_hint
 from edgeferry.models.preprocessing import Preprocessing
 
@@ -44,3 +45,25 @@ def test_nothing_is_said_where_more_labels_are_missing() -> None:
 
 def test_nothing_is_said_where_no_place_is_right() -> None:
     assert hint(("cat", "dog", "fish"), ("dog", "fish", "cat", "other")) == ""
+
+
+@pytest.mark.parametrize(
+    ("labels", "outputs", "said"),
+    [
+        (("cat", "dog"), ("any", "cat", "dog"), 'labels = ["background", "cat", ...]'),
+        (("none", "cat", "dog"), ("cat", "dog"), "the label 'none' removed, number 1,"),
+    ],
+)
+def test_of_several_labels_the_one_missing_or_too_many_is_named(
+    labels: tuple[str, ...], outputs: tuple[str, ...], said: str
+) -> None:
+    rng = np.random.default_rng(1)
+    held = rng.integers(0, 2, (40, 3)) * [label in labels for label in ("any", "cat", "dog")]
+    there = {"any": rng.integers(0, 2, 40), "cat": held[:, 1], "dog": held[:, 2], "none": np.zeros(40, np.int64)}
+    spec = ModelSpec("pets", Path("pets.toml"), Path("pets.keras"), labels, HOW, Path("golden"), output=MULTILABEL)
+    pixels = np.arange(40, dtype=np.uint8)[:, None, None, None].repeat(4, axis=1).reshape(40, 2, 2, 1)
+    scores = np.stack([there[name] for name in outputs], axis=1).astype(np.float32)
+    truth = np.stack([there[name] for name in labels], axis=1)
+    found = label_count_hint(spec, lambda batch: scores[batch[:, 0, 0, 0].astype(int)], len(outputs), pixels, truth)
+    assert said in found
+    assert "right on every label of 100.0% of 40 golden images." in found

@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How often `edgeferry explain` names the stage or the layer that a single fault was planted in, first and among the first three.
+
+``EDGEFERRY_EXPLAIN`` names a folder that keeps everything between runs, ``EDGEFERRY_EXPLAIN_FORMATS`` the formats, and
+``EDGEFERRY_EXPLAIN_SECONDS`` is the time for each format of each classifier.
+"""
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from edgeferry.benchmarks.explain.result import Explained
+from edgeferry.benchmarks.explain.run import Subject, Workshop, explained
+from edgeferry.benchmarks.own.bench_gate import INTERVAL, MODELS
+from edgeferry.benchmarks.own.gate_models import trained, trained_digits
+from edgeferry.benchmarks.parity.bench import open_bench
+from edgeferry.benchmarks.parity.judging.evidence import at_least, at_most
+from edgeferry.benchmarks.selftest.fault import Fault, faults, random_of
+from edgeferry.benchmarks.selftest.laboratory import EXPORT_TIMEOUT_S
+from edgeferry.benchmarks.selftest.planting import link_build, plant
+from edgeferry.exporters.export import export_all
+from edgeferry.exporters.readers.tflite import read_graph
+from edgeferry.exporters.readers.tflite_graph import FileOperation
+from edgeferry.models.config.spec import ModelSpec
+from edgeferry.models.system.child import Child, ChildError
+from edgeferry.models.system.errors import EdgeError
+from edgeferry.targets.target import choose, targets
+
+TARGETS: Final = {
+    "tflite-float32": "litert",
+    "tflite-int8": "litert-builtin",
+    "tflite-dynamic": "litert-builtin",
+    "onnx-float32": "onnxruntime-cpu",
+    "coreml-float16": "coreml-reference",
+    "savedmodel": "keras",
+}
+FORMATS: Final = tuple(os.environ.get("EDGEFERRY_EXPLAIN_FORMATS", ",".join(TARGETS)).split(","))
+SECONDS: Final = float(os.environ.get("EDGEFERRY_EXPLAIN_SECONDS", "300"))
+# What each family of faults is to be found as; of the others, the layer.
+STAGES: Final = {"labels": "labels", "channels": "preprocessing", "range": "preprocessing", "place": "preprocessing", "softmax": "output head"}
+HEADS: Final = ("biased class",)
+PLACES: Final = ("first", "middle", "last")
+# Families with faults in one place.
+IN_A_LAYER: Final = (
+    *("bias", "batch statistics", "noise", "training step", "channel weights", "channel scales", "zero points"),
+    *("activation ranges", "integer bias", "integer weights"),
+)
+LEAST_FIRST: Final = 0.75
+LEAST_OF_THREE: Final = 0.90
+
+
+@dataclass(frozen=True)
+class Planted:
+    """One fault: how many answers it changes, how far its probabilities are, and the place of the guilty among the suspects.
+
+    ``place`` is 1 for the first, None where it is not among them; ``layers`` is how many layers that suspect names.
+    """
+
+    model: str
+    format: str
+    family: str
+    fault: str
+    flips: int
+    difference: float
+    expected: float
+    place: int | None
+    layers: int
+    found: tuple[str, ...]
+    truth: str
+    seconds: float
+
+    @property
+    def is_visible(self) -> bool:
+        """Return whether it does more than rounding: an answer changes, or probabilities by half as much again."""
+        return self.flips > 0 or self.difference > 1.5 * self.expected + 1e-4
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder that holds classifiers, artifacts and results."""
+    named = os.environ.get("EDGEFERRY_EXPLAIN")
+    return Path(named).absolute() if named else tmp_path_factory.mktemp("explain")
+
+
+def bench_guilty_named(benchmark: Any, place: Path) -> None:
+    """The fraction of planted single faults whose stage or layer is named, by format, with its interval."""
+    found = benchmark.pedantic(lambda: [each for name in MODELS for each in results(place, name)], rounds=1)
+    show(found)
+    hold(found)
+
+
+def results(place: Path, name: str) -> list[Planted]:
+    """Return every trial on one classifier; those that are kept are not made again."""
+    kept = place / "kept" / f"{name}.jsonl"
+    if not kept.is_file():
+        kind = MODELS[name]
+        spec = (trained_digits(place / name) if kind is None else trained(kind, place / name)).spec
+        build = place / "build" / name
+        export_all(spec, build, FORMATS, lambda *_: None)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        trials = [json.dumps(asdict(each)) for form in FORMATS for each in planted(spec, build, form)]
+        kept.write_text("\n".join(trials) + "\n", encoding="utf-8")
+    lines = kept.read_text(encoding="utf-8").splitlines()
+    return [Planted(**{**fields, "found": tuple(fields["found"])}) for line in lines for fields in [json.loads(line)]]
+
+
+def planted(spec: ModelSpec, build: Path, form: str) -> Iterator[Planted]:
+    """Yield what is found of each single fault in a format, in an order of chance, as long as there is time."""
+    started, scratch = time.monotonic(), build.with_name(f"{build.name}-scratch")
+    link_build(build, scratch)
+    bench = open_bench(build, choose((TARGETS[form],)), lambda *_: None, reuse=False)
+    able = [each for each in faults().values() if is_single(each) and fits(each, form)]
+    random_of(form).shuffle(able)  # type: ignore[arg-type] - numpy shuffles lists in place
+    with Child() as runner, Child() as examiner, Child() as exporter, tempfile.TemporaryDirectory() as work:
+        workshop = Workshop(bench, spec, "", runner, examiner, Path(work))
+        for fault in able:
+            if time.monotonic() - started > SECONDS:
+                return
+            try:
+                exporter.call(plant, spec, (build, scratch), form, fault.name, log=workshop.log, timeout_s=EXPORT_TIMEOUT_S)
+                truth = exporter.call(guilty, spec, build, scratch, form, fault.name, log=workshop.log)
+            except (EdgeError, ChildError):
+                continue
+            begun = time.monotonic()
+            found = explained(workshop, Subject(scratch / form, targets()[TARGETS[form]]))
+            yield judged(build.name, fault, found, truth, time.monotonic() - begun)
+
+
+def is_single(fault: Fault) -> bool:
+    """Return whether a fault is in one stage or one layer, and shows in the scores."""
+    if fault.shows != "answers" or fault.family in {"stale", "container's program"}:
+        return False
+    if fault.family in STAGES or fault.family in HEADS:
+        return True
+    return fault.family in IN_A_LAYER and any(f"{each} layer" in fault.name for each in PLACES)
+
+
+def fits(fault: Fault, form: str) -> bool:
+    """Return whether a fault can be planted in a format; those with no kinds can in all."""
+    return fault.kinds is None or bool(fault.kinds & {form, form.partition("-")[0]})
+
+
+def guilty(spec: ModelSpec, build: Path, scratch: Path, form: str, fault_name: str) -> tuple[str, ...]:
+    """Return the stages, layers or tensors that a fault is in, any of which is right."""
+    from edgeferry.benchmarks.selftest.graph import head_of, layer_at
+    from edgeferry.exporters import worker
+    from edgeferry.exporters.graph.layers import innermost_layer, layers_by_scope
+
+    fault = faults()[fault_name]
+    if fault.family in STAGES:
+        return (f"stage {STAGES[fault.family]}",)
+    if fault.source is None:
+        return tuple(f"tensor {each}" for each in changed_results(build / form / "model.tflite", scratch / form / "model.tflite"))
+    source = worker.source_of(spec, build)
+    scopes = layers_by_scope(source)
+    if fault.family in HEADS:
+        return ("stage output head", f"layer {innermost_layer(head_of(source.graph, source.classes).name, scopes)}")
+    place = next(each for each in PLACES if f"{each} layer" in fault.name)
+    if fault.family == "batch statistics":
+        layers = [each for each in dict.fromkeys(scopes.values()) if each.startswith("batch_norm")]
+        return (f"layer {layers[0]}",)
+    return (f"layer {innermost_layer(layer_at(source.graph, place).name, scopes)}",)
+
+
+def changed_results(honest: Path, faulty: Path) -> Iterator[str]:
+    """Yield the results of operations whose constants, or whose own range, are not the same in two .tflite files."""
+    for one, other in zip(read_graph(honest).operations, read_graph(faulty).operations, strict=True):
+        if _content(one) != _content(other):
+            yield one.outputs[0].name
+
+
+def _content(operation: FileOperation) -> list[Any]:
+    constants = [each for each in operation.inputs if each is not None and each.constant_bytes]
+    own = operation.outputs if operation.name not in {"QUANTIZE"} else ()
+    return [(bytes(each.constant), bytes(each.all_scales), bytes(each.all_zero_points)) for each in (*constants, *own)]
+
+
+def judged(model: str, fault: Fault, found: Explained, truth: Sequence[str], seconds: float) -> Planted:
+    """Return a trial: where the guilty is among the suspects."""
+    of_tensor = {each.tensor: each.layers for each in found.layers}
+    layers = {each.removeprefix("layer ") for each in truth if each.startswith("layer ")}
+    groups = [of_tensor[name] for each in truth if (name := each.removeprefix("tensor ")) in of_tensor]
+    stages = {each.removeprefix("stage ") for each in truth if each.startswith("stage ")}
+    right = [
+        each.stage in stages or bool(layers & set(each.layers)) or any(each.layers == group for group in groups)
+        for each in found.suspects
+    ]
+    first = right.index(True) + 1 if True in right else None
+    named = tuple(f"{each.stage}: {each.sentence}" for each in found.suspects[:3])
+    size = len(found.suspects[first - 1].layers) if first else 0
+    expected = found.expected_difference or 0.0
+    return Planted(
+        *(model, found.format, fault.family, fault.name, found.flips, found.difference, expected, first, size),
+        *(named, ", ".join(truth), seconds),
+    )
+
+
+def show(found: Sequence[Planted]) -> None:
+    """Print a line for each format and for all: faults that show, and those that flip an answer."""
+    for form in (*dict.fromkeys(each.format for each in found), "all"):
+        ours = [each for each in found if form in {"all", each.format} and each.is_visible]
+        flipping = [each for each in ours if each.flips]
+        seconds = sum(each.seconds for each in ours) / max(len(ours), 1)
+        print(f"{form:16} first {rate(ours, 1)}, of three {rate(ours, 3)}; flipping: first {rate(flipping, 1)}, of three {rate(flipping, 3)}; {seconds:.1f} s each")  # noqa: T201 - the benchmark's result
+    for each in found:
+        if each.is_visible and (each.place is None or each.place > 3):
+            print(f"missed: {each.model} {each.format}: {each.fault}: {each.truth}; said {each.found[:1]}")  # noqa: T201 - the benchmark's result
+
+
+def rate(found: Sequence[Planted], most: int) -> str:
+    """Return how many are named among the first so many, with Clopper and Pearson's 95 % interval."""
+    if not found:
+        return "-"
+    named, count = _named(found, most), len(found)
+    low, high = at_least(named, count, INTERVAL), at_most(named, count, INTERVAL)
+    return f"{named}/{count} {named / count:.1%} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def hold(found: Sequence[Planted]) -> None:
+    """Hold the figures to their limits, in every format."""
+    visible = [each for each in found if each.is_visible]
+    for form in {each.format for each in visible}:
+        ours = [each for each in visible if each.format == form]
+        assert _named(ours, 3) / len(ours) >= LEAST_OF_THREE, form
+        assert _named(ours, 1) / len(ours) >= LEAST_FIRST, form
+
+
+def _named(found: Sequence[Planted], most: int) -> int:
+    return sum(each.place is not None and each.place <= most for each in found)

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an ONNX file computes between its input and its output: a copy of it returns every value."""
 
-from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from edgeferry.models.system.errors import EdgeError
@@ -9,6 +8,8 @@ from edgeferry.targets.target import Job, Tensors
 from edgeferry.targets.timing import normalised_images
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -27,7 +28,9 @@ def tensors(job: Job) -> Tensors:
     try:
         model = ModelProto.FromString(job.main_file.read_bytes())
     except Exception as error:
-        raise EdgeError("EF-file-damaged", f"{job.main_file}: not an ONNX file that can be read ({error}); export again") from error
+        raise EdgeError(
+            "EF-file-damaged", f"{job.main_file}: not an ONNX file that can be read ({error}); export again"
+        ) from error
     kept = {each.name for each in model.graph.output}
     for node in model.graph.node:
         for name in node.output:

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a SavedModel computes between its input and its output: the values of every node of its graph, calls inlined."""
 
-from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from edgeferry.targets.target import Job, Tensors, Unsupported
 from edgeferry.targets.timing import normalised_images
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -25,7 +26,9 @@ def tensors(job: Job) -> Tensors:
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     if job.artifact.kind != "savedmodel":
-        raise Unsupported("EF-tensors-of-keras", "a Keras file computes the reference itself: its layers have nothing to differ from")
+        raise Unsupported(
+            "EF-tensors-of-keras", "a Keras file computes the reference itself: its layers have nothing to differ from"
+        )
     signature = tf.saved_model.load(str(job.main_file.parent)).signatures[SIGNATURE]
     inlined = convert_variables_to_constants_v2(signature, lower_control_flow=False, aggressive_inlining=True)
     (output,) = signature.structured_outputs

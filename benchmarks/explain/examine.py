@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What needs the Keras model: images changed as an artifact may see them, and layers; called in a child process."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +17,8 @@ from edgeferry.models.system.errors import EdgeError
 from edgeferry.targets.target import Job, targets
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -30,7 +31,7 @@ PICTURES: Final = "explain.npy"
 
 @dataclass(frozen=True)
 class Request:
-    """An artifact in a folder and a target, the artifact's probabilities there for some golden images, and their numbers."""
+    """An artifact in a folder, its probabilities for some golden images, their numbers, and the target that shows its layers."""
 
     spec: ModelSpec
     build: Path
@@ -69,7 +70,9 @@ def examine(request: Request) -> Examined:
     if show is None:
         return Examined(fits, None, f"{request.target} does not show what it computes in between")
     try:
-        return Examined(fits, measured_layers(source, job, show(job), source.reference.decision))
+        shown = show(job)
+        shown = replace(shown, kernels=shown.kernels or request.target)
+        return Examined(fits, measured_layers(source, job, shown, source.reference.decision))
     except EdgeError as error:
         return Examined(fits, None, str(error))
 

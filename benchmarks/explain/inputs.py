@@ -61,17 +61,22 @@ def _changes(images: "Images", how: Preprocessing) -> "Iterator[tuple[str, Image
     white = (255 - np.asarray(how.mean, np.float32)) / np.asarray(how.std, np.float32)
     black = -np.asarray(how.mean, np.float32) / np.asarray(how.std, np.float32)
     yield "its input has the upper half of the range alone, such as [0, 1] for [-1, 1]", 0.5 * images + 0.5 * white
-    yield "its input is stretched to twice the range, such as [-1, 1] for [0, 1]", black + 2 * (images - 0.5 * white - 0.5 * black)
+    yield (
+        "its input is stretched to twice the range, such as [-1, 1] for [0, 1]",
+        black + 2 * (images - 0.5 * white - 0.5 * black),
+    )
     yield "its images are blurred", _blurred(images)
 
 
 def _colours(images: "Images", how: Preprocessing) -> "Iterator[tuple[str, Images]]":
+    import numpy as np
+
     if how.channels != 3:
         return
     names = {"rgb": ("red", "green", "blue"), "bgr": ("blue", "green", "red")}[how.colour]
     for order in list(permutations(range(3)))[1:]:
         yield f"its channels are in the order {', '.join(names[at] for at in order)}", images[..., list(order)]
-    gray = images.mean(axis=-1, keepdims=True)
+    gray: Any = images.mean(axis=-1, keepdims=True, dtype=np.float32)
     yield "its images are gray", images * 0 + gray
     for part in (0.3, 0.6):
         yield f"the colours of its images are faded by {100 * part:.0f} %", (1 - part) * images + part * gray
@@ -92,8 +97,9 @@ def _blurred(images: "Images") -> "Images":
 
     padded = np.pad(images, [(0, 0), (1, 1), (1, 1), (0, 0)], mode="edge")
     height, width = images.shape[1:3]
-    parts = [padded[:, down : down + height, right : right + width] for down in range(3) for right in range(3)]
-    return (sum(parts) / len(parts)).astype(np.float32)
+    parts: Any = [padded[:, down : down + height, right : right + width] for down in range(3) for right in range(3)]
+    blurred: Images = np.mean(parts, axis=0, dtype=np.float32)
+    return blurred
 
 
 def _reach(how: Preprocessing) -> Any:

@@ -34,7 +34,7 @@ LARGEST_BATCH: Final = 32
 
 @dataclass(frozen=True)
 class Layers:
-    """What was measured: every part in order, the scores of the file by the kernels that showed its values, and what was not matched."""
+    """What was measured: every part in order, the file's scores by the kernels that showed its values, what was not matched."""
 
     costs: tuple[LayerCost, ...]
     scores: "Array"
@@ -89,7 +89,12 @@ def measured_layers(source: Source, job: Job, shown: Tensors, decision: Decision
     costs = tuple(sums[part.node].as_cost(part, is_predicted=rounded is not None) for part in parts)
     left = tuple(name for name in first if name not in names.values())
     return Layers(
-        costs, np.concatenate(scores), shown.kernels, unmatched(graph, parts, scopes), left, float(np.concatenate(residual).mean())
+        costs,
+        np.concatenate(scores),
+        shown.kernels,
+        unmatched(graph, parts, scopes),
+        left,
+        float(np.concatenate(residual).mean()),
     )
 
 
@@ -102,8 +107,8 @@ def _usable(names: Mapping[str, str], first: "Values", output: str) -> dict[str,
     if output not in names:
         raise EdgeError(
             "EF-explain-unmatched",
-            f"none of the file's tensors ({', '.join(list(first)[:5])} ...) is the model's output {output!r}; expected a file that "
-            "edgeferry exported from this model. Export it again with `make export-all`.",
+            f"none of the file's tensors ({', '.join(list(first)[:5])} ...) is the model's output {output!r}; expected a file "
+            "that edgeferry exported from this model. Export it again with `make export-all`.",
         )
     return dict(names)
 
@@ -137,8 +142,8 @@ def _one_batch(network: _Network, sums: dict[str, Sums], images: "Array", batch:
     left = {name: unexplained(found[name], computed[name], None if predicted is None else predicted[name]) for name in found}
     together = _effects(network, sums, images, meant, (errors, left))
     output = network.source.output
-    ours = probabilities_of(found[output], output)
-    return found[output], np.abs(together - ours).max(axis=1)
+    seen = probabilities_of(found[output], output)
+    return found[output], np.abs(together - seen).max(axis=1)
 
 
 def _found(network: _Network, values: "dict[str, Array]", meant: "Values") -> "dict[str, Array]":
@@ -149,7 +154,7 @@ def _found(network: _Network, values: "dict[str, Array]", meant: "Values") -> "d
 def _effects(
     network: _Network, sums: dict[str, Sums], images: "Array", meant: "Values", errors: "tuple[Values, Values]"
 ) -> "Array":
-    """Add what each error alone does to the probabilities, and which answers come back without it; return those with all errors."""
+    """Add what each error alone does, and which answers come back without it; return the probabilities with all errors."""
     import numpy as np
 
     output, decision = network.source.output, network.decision

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 def laid_out(found: "Array", meant: "Array", axes: dict[str, tuple[int, ...] | None], name: str) -> "Array | None":
     """Return values with their axes in the order of those they are compared with, or None where there is no such order.
 
-    Where several fit, that whose values are the closest; ``axes`` remembers it under a name, None where shapes differ but sizes do not.
+    Where several fit, that whose values are the closest; ``axes`` remembers it under a name, None where shapes differ but sizes
+    do not.
     """
     if found.size != meant.size:
         return None

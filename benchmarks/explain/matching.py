@@ -26,8 +26,8 @@ NOT_A_LETTER: Final = re.compile(r"[^A-Za-z0-9_]")
 class Stretch:
     """The part of a network that ends in a value that a file shows, and begins with the last such values before it.
 
-    ``node`` is the node that computes it, ``tensor`` its name in the file; ``starts`` are the nodes that it begins with, ``layers``
-    the Keras layers in between, in order, and ``operations`` what they compute.
+    ``node`` is the node that computes it, ``tensor`` its name in the file; ``starts`` are the nodes that it begins with,
+    ``layers`` the Keras layers in between, in order, and ``operations`` what they compute.
     """
 
     node: str

@@ -81,7 +81,7 @@ def _order(found: "Scores", expected: "Scores", labels: Sequence[str]) -> Iterat
     if not moved.any() or apart[straight, here][moved].sum() > CLOSER * apart[straight, straight][moved].sum():
         return
     words = order_in_words(tuple(here.tolist()), labels)
-    yield Fit("labels", f"its classes are in another order: {words}", mean_difference(wide, meant[:, here]))
+    yield Fit("labels", f"its classes are in another order: {words}", mean_difference(found, expected[:, here]))
 
 
 def _temperature(found: "Scores", logits: Any, respond: Callable[[Any], Any]) -> Fit:

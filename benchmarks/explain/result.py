@@ -44,20 +44,21 @@ class LayerCost:
     """What a part of a network, from one value that a file shows to the next, adds to the difference.
 
     ``layers`` are its Keras layers in order, ``operations`` what it computes, ``node`` the node of the graph and ``tensor`` the
-    tensor of the file that it ends in. Errors are root mean squares, divided by that of the Keras model's own values:
-    ``error_in`` of what it begins with and ``error_out`` of its result, both against the Keras model; ``error_added`` of its result
-    against the Keras layers run on what it received itself; ``error_expected`` is what rounding to the precision adds there, None
-    where that is not known, and ``error_unexplained`` what is left. ``effect`` is the mean over images of the largest change of any
-    probability where the Keras model has this error alone, ``unexplained_effect`` where it has what is left of it alone.
-    ``flips_caused`` is the fraction of the images with another class that have the Keras model's again without this error.
-    ``value_range`` holds the Keras model's least and greatest value, ``file_range`` what the file's tensor can hold, ``clipped`` the
-    fraction of values beyond.
+    tensor of the file that it ends in; ``starts`` are the nodes that it begins with. Errors are root mean squares, divided by
+    that of the Keras model's own values: ``error_in`` of what it begins with and ``error_out`` of its result, both against the
+    Keras model; ``error_added`` of its result against the Keras layers run on what it received itself; ``error_expected`` is what
+    rounding to the precision adds there, None where that is not known, and ``error_unexplained`` what is left. ``effect`` is the
+    mean over images of the largest change of any probability where the Keras model has this error alone, ``unexplained_effect``
+    where it has what is left of it alone. ``flips_caused`` is the fraction of the images with another class that have the Keras
+    model's again without this error. ``value_range`` holds the Keras model's least and greatest value, ``file_range`` what the
+    file's tensor can hold, ``clipped`` the fraction of values beyond.
     """
 
     layers: tuple[str, ...]
     operations: tuple[str, ...]
     node: str
     tensor: str
+    starts: tuple[str, ...]
     error_in: float
     error_added: float
     error_out: float
@@ -85,9 +86,9 @@ class Explained:
 
     ``difference`` is the mean over golden images of the largest difference of any probability, ``flips`` how many have another
     class; ``expected_difference`` is what the precision alone explains, None where it is not known. Layers were measured on
-    ``layer_images`` images by ``kernels``; where they were not, ``layers`` is empty and ``problem`` says why. ``joined_layers`` are
-    those whose results the file does not show, so that they are counted with the next; ``unmatched_tensors`` tensors of the file
-    that are no value of the Keras model. ``residual`` is what the errors of all layers together leave of the difference.
+    ``layer_images`` images by ``kernels``; where they were not, ``layers`` is empty and ``problem`` says why. ``joined_layers``
+    are those whose results the file does not show, so that they are counted with the next; ``unmatched_tensors`` tensors of the
+    file that are no value of the Keras model. ``residual`` is what the errors of all layers together leave of the difference.
     """
 
     format: str
@@ -106,6 +107,7 @@ class Explained:
     unmatched_tensors: tuple[str, ...] = ()
     residual: float | None = None
     problem: str = ""
+    artifact_sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ def _explained_of(data: dict[str, Any]) -> Explained:
 
 
 def _layer_of(data: dict[str, Any]) -> LayerCost:
-    lists = {name: tuple(data[name]) for name in ("layers", "operations", "value_range")}
+    lists = {name: tuple(data[name]) for name in ("layers", "operations", "starts", "value_range")}
     channels = tuple(ChannelError(**each) for each in data["worst_channels"])
     held = None if data["file_range"] is None else tuple(data["file_range"])
     return LayerCost(**{**data, **lists, "worst_channels": channels, "file_range": held})

@@ -4,14 +4,14 @@
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edgeferry.benchmarks.explain.examine import Examined, Request, examine
-from edgeferry.benchmarks.explain.outputs import Fit, mean_difference, output_fits
+from edgeferry.benchmarks.explain.outputs import mean_difference, output_fits
 from edgeferry.benchmarks.explain.result import Explained, Explanation
 from edgeferry.benchmarks.explain.stage import Evidence, suspects_of
 from edgeferry.benchmarks.parity.bench import Bench, open_bench
@@ -24,7 +24,7 @@ from edgeferry.models.reference import PIXELS, REFERENCE
 from edgeferry.models.system.child import Child, ChildError
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.terminal import Step
-from edgeferry.targets.target import Job, Run, Target, Unsupported
+from edgeferry.targets.target import Job, Run, Target, Unsupported, targets
 
 if TYPE_CHECKING:
     import numpy as np
@@ -97,26 +97,27 @@ def explained(workshop: Workshop, subject: Subject) -> Explained:
         run = _run(workshop, subject)
     except (EdgeError, ChildError) as error:
         return _did_not_run(subject, artifact, str(error), is_unsupported=isinstance(error, Unsupported))
-    return explained_scores(workshop, subject, artifact, run.scores)
+    return _explained(workshop, subject, artifact, run)
 
 
-def explained_scores(workshop: Workshop, subject: Subject, artifact: Artifact, scores: "Array") -> Explained:
-    """Return what an artifact's difference comes from, where its scores for the golden images are known, [count, classes]."""
+def _explained(workshop: Workshop, subject: Subject, artifact: Artifact, run: Run) -> Explained:
     import numpy as np
 
-    expected = expected_of(workshop.bench, artifact)
-    meant = expected.probabilities[: expected.golden]
+    whole = expected_of(workshop.bench, artifact)
+    ran = tuple(range(whole.golden)) if run.image_indices is None else run.image_indices
+    expected, scores = whole.of(ran), run.scores
+    meant = expected.probabilities
     if scores.shape != meant.shape:
         sentence = f"its output is of shape {scores.shape}; expected {meant.shape}"
         return _did_not_run(subject, artifact, sentence, is_unsupported=False)
     found = np.nan_to_num(probabilities_of(scores, artifact.output))
     apart = np.abs(found.astype(np.float64) - meant).max(axis=1)
     images = chosen_images(workshop.bench.build, apart, IMAGES)
-    examined = _examined(workshop, subject, (images, found[images]))
-    simulated = None if expected.simulated is None else expected.simulated[: expected.golden]
-    explains = None if simulated is None else mean_difference(simulated, meant)
+    examined = _examined(workshop, subject, ([ran[at] for at in images], found[images]))
+    explains = None if expected.simulated is None else mean_difference(expected.simulated, meant)
     fits = (*output_fits(scores, found, meant, artifact.output, artifact.labels), *examined.fits)
-    evidence = _evidence(subject, examined, fits, (found[images], meant[images]), float(apart.mean()), explains or 0.0)
+    evidence = _evidence(subject, examined, (found[images], meant[images]))
+    evidence = replace(evidence, difference=float(apart.mean()), expected=explains or 0.0, fits=fits)
     suspects = suspects_of(evidence)
     layers = examined.layers
     return Explained(
@@ -131,11 +132,12 @@ def explained_scores(workshop: Workshop, subject: Subject, artifact: Artifact, s
         suspects=suspects,
         layers=() if layers is None else layers.costs,
         layer_images=0 if layers is None else len(images),
-        kernels="" if layers is None else layers.kernels or subject.target.name,
+        kernels="" if layers is None else layers.kernels,
         joined_layers=() if layers is None else layers.joined,
         unmatched_tensors=() if layers is None else layers.unmatched,
         residual=None if layers is None else layers.residual,
         problem=examined.problem,
+        artifact_sha256=artifact.sha256,
     )
 
 
@@ -150,10 +152,10 @@ def chosen_images(build: Path, apart: "NDArray[np.float64]", count: int) -> list
 def _run(workshop: Workshop, subject: Subject) -> Run:
     if why := subject.target.missing():
         raise Unsupported("EF-explain-target-missing", why)
-    job = Job(subject.folder, workshop.bench.build / REFERENCE / PIXELS, workshop.work, warmup=0, rounds=1, code=workshop.bench.code)
+    job = Job(
+        subject.folder, workshop.bench.build / REFERENCE / PIXELS, workshop.work, warmup=0, rounds=1, code=workshop.bench.code
+    )
     found: Run = workshop.runner.call(run_job, subject.target.name, job, log=workshop.log, timeout_s=JOB_TIMEOUT_S)
-    if found.image_indices is not None:
-        raise Unsupported("EF-explain-few-images", f"{subject.target.name} ran {len(found.scores)} images; expected all of them")
     return found
 
 
@@ -161,9 +163,7 @@ def _examined(workshop: Workshop, subject: Subject, chosen: "tuple[list[int], Ar
     if workshop.spec is None:
         return Examined((), None, workshop.no_model)
     images, found = chosen
-    request = Request(
-        workshop.spec, workshop.bench.build, subject.folder, subject.target.name, workshop.work, tuple(images), found
-    )
+    request = Request(workshop.spec, workshop.bench.build, subject.folder, shown_by(subject), workshop.work, tuple(images), found)
     try:
         examined: Examined = workshop.examiner.call(examine, request, log=workshop.log, timeout_s=EXAMINE_TIMEOUT_S)
     except (EdgeError, ChildError) as error:
@@ -171,34 +171,27 @@ def _examined(workshop: Workshop, subject: Subject, chosen: "tuple[list[int], Ar
     return examined
 
 
-def _evidence(
-    subject: Subject,
-    examined: Examined,
-    fits: Sequence[Fit],
-    some: "tuple[Array, Array]",
-    difference: float,
-    explains: float,
-) -> Evidence:
+def shown_by(subject: Subject) -> str:
+    """Return the target that shows an artifact's layers: its own, or another that runs the same file; else its own."""
+    artifact = read_artifact(subject.folder)
+    others = [each for each in targets().values() if each.takes(artifact) and each.missing() is None]
+    return next((each.name for each in (subject.target, *others) if each.tensors is not None), subject.target.name)
+
+
+def _evidence(subject: Subject, examined: Examined, some: "tuple[Array, Array]") -> Evidence:
     found, meant = some
     layers = examined.layers
     kernels = None
-    if layers is not None and layers.kernels not in {"", subject.target.name}:
+    if layers is not None and layers.kernels != subject.target.name:
         kernels = probabilities_of(layers.scores, read_artifact(subject.folder).output)
     return Evidence(
-        difference=difference,
         of_layers=mean_difference(found, meant),
-        expected=explains,
-        fits=fits,
         layers=layers,
         target=subject.target.name,
         by_kernels=None if kernels is None else mean_difference(found, kernels),
         of_kernels=None if kernels is None else mean_difference(kernels, meant),
-        head=_head(layers.costs[-1].layers) if layers is not None and layers.costs else (),
+        head=layers.costs[-1].layers[-1:] if layers is not None and layers.costs else (),
     )
-
-
-def _head(layers: Sequence[str]) -> tuple[str, ...]:
-    return tuple(layers[-1:])
 
 
 def _flips(found: "Array", meant: "Array", decision: Decision) -> int:
@@ -208,12 +201,3 @@ def _flips(found: "Array", meant: "Array", decision: Decision) -> int:
 def _did_not_run(subject: Subject, artifact: Artifact, sentence: str, *, is_unsupported: bool) -> Explained:
     problem = f"it could not be run: {sentence}" if is_unsupported else sentence
     return Explained(artifact.format, subject.target.name, subject.outcome, 0, 0.0, 0, None, "unknown", (), problem=problem)
-
-
-def without_repeats(subjects: Sequence[Subject]) -> Iterator[Subject]:
-    """Yield each artifact on each target once."""
-    seen = set()
-    for each in subjects:
-        if (key := (each.folder, each.target.name)) not in seen:
-            seen.add(key)
-            yield each

@@ -30,17 +30,17 @@ SUSPECTS: Final = 5
 class Evidence:
     """All that is known of a difference.
 
-    ``difference`` is the mean over golden images, ``of_layers`` over the images that layers and inputs were examined on; ``expected``
-    is what the precision explains, 0 where it is not known. ``by_kernels`` is the mean difference of the target from the kernels
-    that showed the layers, ``of_kernels`` theirs from the Keras model; None where they are the target's own.
+    ``difference`` is the mean over golden images, ``of_layers`` over the images that layers and inputs were examined on;
+    ``expected`` is what the precision explains, 0 where it is not known. ``by_kernels`` is the mean difference of the target from
+    the kernels that showed the layers, ``of_kernels`` theirs from the Keras model; None where they are the target's own.
     """
 
-    difference: float
     of_layers: float
-    expected: float
-    fits: Sequence[Fit]
     layers: Layers | None
     target: str
+    difference: float = 0.0
+    expected: float = 0.0
+    fits: Sequence[Fit] = ()
     by_kernels: float | None = None
     of_kernels: float | None = None
     head: tuple[str, ...] = ()
@@ -102,7 +102,9 @@ def is_faulty(cost: LayerCost) -> bool:
 
 def _sentence(cost: LayerCost) -> str:
     expected = cost.error_expected
-    much = f"an error of {percent(cost.error_added)}" if cost.error_added < 1 else f"an error {times(cost.error_added)} its values"
+    much = (
+        f"an error of {percent(cost.error_added)}" if cost.error_added < 1 else f"an error {times(cost.error_added)} its values"
+    )
     ratio = f", {times(cost.error_added / expected)} what its precision explains" if expected and expected > FLOAT_ERROR else ""
     channel = cost.worst_channels[0] if cost.worst_channels and cost.worst_channels[0].share > 0.5 else None
     where = f", {percent(channel.share)} of it in channel {channel.channel}" if channel else ""

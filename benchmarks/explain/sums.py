@@ -2,7 +2,7 @@
 """What is added up over images for one part of a network."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from edgeferry.benchmarks.explain.matching import Stretch
 from edgeferry.benchmarks.explain.result import ChannelError, LayerCost
@@ -69,6 +69,7 @@ class Sums:
             operations=part.operations,
             node=part.node,
             tensor=part.tensor,
+            starts=part.starts,
             error_in=relative(self.entering, self.entering_meant),
             error_added=relative(self.added),
             error_out=relative(self.leaving),
@@ -92,7 +93,7 @@ class Sums:
         return tuple(ChannelError(int(at), float(shares[at])) for at in np.argsort(-shares)[:WORST] if shares[at])
 
 
-def square(values: "Array") -> float:
+def square(values: "NDArray[Any]") -> float:
     """Return the sum of squares."""
     import numpy as np
 

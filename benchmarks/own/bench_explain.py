@@ -10,6 +10,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -31,7 +32,7 @@ from edgeferry.exporters.readers.tflite_graph import FileOperation
 from edgeferry.models.config.spec import ModelSpec
 from edgeferry.models.system.child import Child, ChildError
 from edgeferry.models.system.errors import EdgeError
-from edgeferry.targets.target import choose, targets
+from edgeferry.targets.target import targets
 
 TARGETS: Final = {
     "tflite-float32": "litert",
@@ -44,7 +45,13 @@ TARGETS: Final = {
 FORMATS: Final = tuple(os.environ.get("EDGEFERRY_EXPLAIN_FORMATS", ",".join(TARGETS)).split(","))
 SECONDS: Final = float(os.environ.get("EDGEFERRY_EXPLAIN_SECONDS", "300"))
 # What each family of faults is to be found as; of the others, the layer.
-STAGES: Final = {"labels": "labels", "channels": "preprocessing", "range": "preprocessing", "place": "preprocessing", "softmax": "output head"}
+STAGES: Final = {
+    "labels": "labels",
+    "channels": "preprocessing",
+    "range": "preprocessing",
+    "place": "preprocessing",
+    "softmax": "output head",
+}
 HEADS: Final = ("biased class",)
 PLACES: Final = ("first", "middle", "last")
 # Families with faults in one place.
@@ -98,39 +105,59 @@ def bench_guilty_named(benchmark: Any, place: Path) -> None:
 
 def results(place: Path, name: str) -> list[Planted]:
     """Return every trial on one classifier; those that are kept are not made again."""
-    kept = place / "kept" / f"{name}.jsonl"
-    if not kept.is_file():
+    kept = place / "kept" / name
+    if missing := [form for form in FORMATS if not (kept / f"{form}.jsonl").is_file()]:
         kind = MODELS[name]
         spec = (trained_digits(place / name) if kind is None else trained(kind, place / name)).spec
         build = place / "build" / name
         export_all(spec, build, FORMATS, lambda *_: None)
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        trials = [json.dumps(asdict(each)) for form in FORMATS for each in planted(spec, build, form)]
-        kept.write_text("\n".join(trials) + "\n", encoding="utf-8")
-    lines = kept.read_text(encoding="utf-8").splitlines()
+        kept.mkdir(parents=True, exist_ok=True)
+        with opened(spec, build) as bench:
+            for form in missing:
+                trials = [json.dumps(asdict(each)) for each in planted(bench, form)]
+                (kept / f"{form}.jsonl").write_text("\n".join(trials) + "\n", encoding="utf-8")
+    lines = [line for form in FORMATS for line in (kept / f"{form}.jsonl").read_text(encoding="utf-8").splitlines() if line]
     return [Planted(**{**fields, "found": tuple(fields["found"])}) for line in lines for fields in [json.loads(line)]]
 
 
-def planted(spec: ModelSpec, build: Path, form: str) -> Iterator[Planted]:
-    """Yield what is found of each single fault in a format, in an order of chance, as long as there is time."""
-    started, scratch = time.monotonic(), build.with_name(f"{build.name}-scratch")
+@dataclass(frozen=True)
+class Garden:
+    """A classifier's build folder, a scratch one for faulty files, and the processes that write and explain these."""
+
+    spec: ModelSpec
+    build: Path
+    scratch: Path
+    exporter: Child
+    workshop: Workshop
+
+
+@contextmanager
+def opened(spec: ModelSpec, build: Path) -> Iterator[Garden]:
+    """Yield what faults are planted in and explained with."""
+    scratch = build.with_name(f"{build.name}-scratch")
     link_build(build, scratch)
-    bench = open_bench(build, choose((TARGETS[form],)), lambda *_: None, reuse=False)
-    able = [each for each in faults().values() if is_single(each) and fits(each, form)]
-    random_of(form).shuffle(able)  # type: ignore[arg-type] - numpy shuffles lists in place
+    bench = open_bench(build, (), lambda *_: None, reuse=False)
     with Child() as runner, Child() as examiner, Child() as exporter, tempfile.TemporaryDirectory() as work:
-        workshop = Workshop(bench, spec, "", runner, examiner, Path(work))
-        for fault in able:
-            if time.monotonic() - started > SECONDS:
-                return
-            try:
-                exporter.call(plant, spec, (build, scratch), form, fault.name, log=workshop.log, timeout_s=EXPORT_TIMEOUT_S)
-                truth = exporter.call(guilty, spec, build, scratch, form, fault.name, log=workshop.log)
-            except (EdgeError, ChildError):
-                continue
-            begun = time.monotonic()
-            found = explained(workshop, Subject(scratch / form, targets()[TARGETS[form]]))
-            yield judged(build.name, fault, found, truth, time.monotonic() - begun)
+        yield Garden(spec, build, scratch, exporter, Workshop(bench, spec, "", runner, examiner, Path(work)))
+
+
+def planted(garden: Garden, form: str) -> Iterator[Planted]:
+    """Yield what is found of each single fault in a format, in an order of chance, as long as there is time."""
+    started, log = time.monotonic(), garden.workshop.log
+    single = [each for each in faults().values() if is_single(each) and fits(each, form)]
+    for at in random_of(form).permutation(len(single)):
+        fault = single[at]
+        if time.monotonic() - started > SECONDS:
+            return
+        places = (garden.build, garden.scratch)
+        try:
+            garden.exporter.call(plant, garden.spec, places, form, fault.name, log=log, timeout_s=EXPORT_TIMEOUT_S)
+            truth = garden.exporter.call(guilty, garden.spec, places, form, fault.name, log=log)
+        except (EdgeError, ChildError):
+            continue
+        begun = time.monotonic()
+        found = explained(garden.workshop, Subject(garden.scratch / form, targets()[TARGETS[form]]))
+        yield judged(garden.build.name, fault, found, truth, time.monotonic() - begun)
 
 
 def is_single(fault: Fault) -> bool:
@@ -147,7 +174,7 @@ def fits(fault: Fault, form: str) -> bool:
     return fault.kinds is None or bool(fault.kinds & {form, form.partition("-")[0]})
 
 
-def guilty(spec: ModelSpec, build: Path, scratch: Path, form: str, fault_name: str) -> tuple[str, ...]:
+def guilty(spec: ModelSpec, places: tuple[Path, Path], form: str, fault_name: str) -> tuple[str, ...]:
     """Return the stages, layers or tensors that a fault is in, any of which is right."""
     from edgeferry.benchmarks.selftest.graph import head_of, layer_at
     from edgeferry.exporters import worker
@@ -157,8 +184,9 @@ def guilty(spec: ModelSpec, build: Path, scratch: Path, form: str, fault_name: s
     if fault.family in STAGES:
         return (f"stage {STAGES[fault.family]}",)
     if fault.source is None:
-        return tuple(f"tensor {each}" for each in changed_results(build / form / "model.tflite", scratch / form / "model.tflite"))
-    source = worker.source_of(spec, build)
+        honest, faulty = (place / form / "model.tflite" for place in places)
+        return tuple(f"tensor {each}" for each in changed_results(honest, faulty))
+    source = worker.source_of(spec, places[0])
     scopes = layers_by_scope(source)
     if fault.family in HEADS:
         return ("stage output head", f"layer {innermost_layer(head_of(source.graph, source.classes).name, scopes)}")
@@ -170,7 +198,10 @@ def guilty(spec: ModelSpec, build: Path, scratch: Path, form: str, fault_name: s
 
 
 def changed_results(honest: Path, faulty: Path) -> Iterator[str]:
-    """Yield the results of operations whose constants, or whose own range, are not the same in two .tflite files."""
+    """Yield the results of operations whose constants, or whose own range, are not the same in two .tflite files.
+
+    Integer biases are multiples of the scale of the operation's input: another range there is another bias too.
+    """
     for one, other in zip(read_graph(honest).operations, read_graph(faulty).operations, strict=True):
         if _content(one) != _content(other):
             yield one.outputs[0].name
@@ -178,8 +209,9 @@ def changed_results(honest: Path, faulty: Path) -> Iterator[str]:
 
 def _content(operation: FileOperation) -> list[Any]:
     constants = [each for each in operation.inputs if each is not None and each.constant_bytes]
-    own = operation.outputs if operation.name not in {"QUANTIZE"} else ()
-    return [(bytes(each.constant), bytes(each.all_scales), bytes(each.all_zero_points)) for each in (*constants, *own)]
+    own = operation.outputs if operation.name != "QUANTIZE" else ()
+    read = operation.inputs[0].scale if any(each.dtype == "int32" for each in constants) and operation.inputs[0] else None
+    return [read, *((bytes(each.constant), bytes(each.all_scales), bytes(each.all_zero_points)) for each in (*constants, *own))]
 
 
 def judged(model: str, fault: Fault, found: Explained, truth: Sequence[str], seconds: float) -> Planted:
@@ -208,10 +240,13 @@ def show(found: Sequence[Planted]) -> None:
         ours = [each for each in found if form in {"all", each.format} and each.is_visible]
         flipping = [each for each in ours if each.flips]
         seconds = sum(each.seconds for each in ours) / max(len(ours), 1)
-        print(f"{form:16} first {rate(ours, 1)}, of three {rate(ours, 3)}; flipping: first {rate(flipping, 1)}, of three {rate(flipping, 3)}; {seconds:.1f} s each")  # noqa: T201 - the benchmark's result
+        places = f"first {rate(ours, 1)}, of three {rate(ours, 3)}"
+        harmful = f"flipping: first {rate(flipping, 1)}, of three {rate(flipping, 3)}"
+        print(f"{form:16} {places}; {harmful}; {seconds:.1f} s each")  # noqa: T201 - the benchmark's result
     for each in found:
         if each.is_visible and (each.place is None or each.place > 3):
-            print(f"missed: {each.model} {each.format}: {each.fault}: {each.truth}; said {each.found[:1]}")  # noqa: T201 - the benchmark's result
+            missed = f"{each.model} {each.format}: {each.fault}: {each.truth}; said {each.found[:1]}"
+            print(f"missed: {missed}")  # noqa: T201 - the benchmark's result
 
 
 def rate(found: Sequence[Planted], most: int) -> str:

@@ -4,7 +4,7 @@
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from edgeferry.exporters.graph.rebuild import Changes, rebuild
 from edgeferry.exporters.graph.run import session_of
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from tensorflow.core.framework.node_def_pb2 import NodeDef
 
     Values = Mapping[str, NDArray[np.float32]]
+
+
+UNCHANGED: Final = Changes()
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,15 +37,20 @@ class Instrumented:
 
     def values(self, images: "NDArray[np.float32]") -> "Values":
         """Return what every node computes for normalised images."""
-        return self._run(self.computed, images, {})
+        found: Values = self._run(self.computed, images, {})
+        return found
 
     def recomputed(self, images: "NDArray[np.float32]", given: "Values") -> "Values":
         """Return what every node computes where all that it reads of the others is given."""
-        return self._run({name: self.computed[name] for name in given}, images, {self.given[name]: each for name, each in given.items()})
+        fed = {self.given[name]: each for name, each in given.items()}
+        found: Values = self._run({name: self.computed[name] for name in given}, images, fed)
+        return found
 
     def scores(self, images: "NDArray[np.float32]", added: "Values") -> "NDArray[np.float32]":
         """Return the scores, [count, classes], where something is added to some values."""
-        found: NDArray[np.float32] = self._run(self.given[self.output], images, {self.added[name]: each for name, each in added.items()})
+        found: NDArray[np.float32] = self._run(
+            self.given[self.output], images, {self.added[name]: each for name, each in added.items()}
+        )
         return found
 
     def _run(self, fetched: Any, images: "NDArray[np.float32]", fed: dict[Any, Any]) -> Any:
@@ -50,7 +58,7 @@ class Instrumented:
 
 
 @contextmanager
-def instrumented(graph: "GraphDef", names: Collection[str], output: str, changes: Changes = Changes()) -> Iterator[Instrumented]:
+def instrumented(graph: "GraphDef", names: Collection[str], output: str, changes: Changes = UNCHANGED) -> Iterator[Instrumented]:
     """Yield a graph with changes made to its values, of which those of some nodes, the output among them, can be read."""
     import tensorflow as tf
 

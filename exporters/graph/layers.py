@@ -23,8 +23,8 @@ def layer_of(node: str, layers: Collection[str]) -> str:
 def layers_by_scope(source: Source) -> dict[str, str]:
     """Return the Keras layer that each name scope of a model's graph belongs to, found by tracing the model once more.
 
-    TensorFlow numbers scopes and Keras numbers layers, so that the scope 'conv2d_1' may be that of the layer 'conv2d': names alone
-    do not say which layer a node comes from.
+    TensorFlow numbers scopes and Keras numbers layers, so that the scope 'conv2d_1' may be that of the layer 'conv2d': names
+    alone do not say which layer a node comes from.
     """
     import keras
     import tensorflow as tf

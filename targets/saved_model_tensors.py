@@ -43,9 +43,13 @@ def _values(inlined: Any, output: str, job: Job) -> "Iterator[Mapping[str, NDArr
     fetched = {_own_name(each.name): each.outputs[0].name for each in floats if each.type not in {"Const", "Placeholder"}}
     fetched[output] = inlined.outputs[0].name
     (takes,) = (each for each in graph.inputs if each.dtype == tf.float32)
-    with tf.compat.v1.Session(graph=graph) as session:
+    # Not as a context: between two images the caller opens sessions of its own.
+    session = tf.compat.v1.Session(graph=graph)
+    try:
         for image in normalised_images(job):
             yield {"image": image, **session.run(fetched, {takes.name: image})}
+    finally:
+        session.close()
 
 
 def _own_name(name: str) -> str:

@@ -22,11 +22,14 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from edgeferry.benchmarks.explain.inputs import Tried
     from edgeferry.exporters.graph.source import Source
 
     Array = NDArray[np.float32]
 
 PICTURES: Final = "explain.npy"
+# So many of the hypotheses about the image that fit best are held against the first layer.
+BEST: Final = 5
 
 
 @dataclass(frozen=True)
@@ -62,19 +65,24 @@ def examine(request: Request) -> Examined:
     job = Job(request.folder, request.work / PICTURES, request.work)
     np.save(job.pixels, np.load(source.folder / PIXELS, mmap_mode="r")[list(request.images)])
     images = normalise(job.images(), request.spec.preprocessing)
-    fits: tuple[Fit, ...] = ()
+    tried: list[Tried] = []
     if np.isfinite(request.found).all():
         with running(source.graph_of(None if source.single is None else 1), source.output) as run:
-            fits = tuple(input_fits(images, request.found, _predicting(run, source), request.spec.preprocessing))
+            tried = list(input_fits(images, request.found, _predicting(run, source), request.spec.preprocessing))
+    best = sorted(tried, key=lambda each: each[0].left)[:BEST]
+    fits = tuple(fit for fit, _ in best)
     show = targets()[request.target].tensors
     if show is None:
         return Examined(fits, None, f"{request.target} does not show what it computes in between")
     try:
         shown = show(job)
         shown = replace(shown, kernels=shown.kernels or request.target)
-        return Examined(fits, measured_layers(source, job, shown, source.reference.decision))
+        layers = measured_layers(source, job, shown, [changed for _, changed in best])
     except EdgeError as error:
         return Examined(fits, None, str(error))
+    if layers.left_in_first:
+        fits = tuple(replace(fit, left_in_layer=left) for fit, left in zip(fits, layers.left_in_first, strict=True))
+    return Examined(fits, layers)
 
 
 def _predicting(run: "Callable[[Array], Array]", source: "Source") -> "Callable[[Array], Array]":

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     Images = NDArray[np.float32]
     Predict = Callable[[Images], NDArray[np.float32]]
+    # A hypothesis, and the images as it has them.
+    Tried = tuple[Fit, Images]
 
 # By how many pixels an image may be moved.
 MOVES: Final = (1, 2)
@@ -25,22 +27,22 @@ SEARCHED: Final = 7
 REFINED: Final = 3
 
 
-def input_fits(images: "Images", found: "NDArray[np.float32]", predict: "Predict", how: Preprocessing) -> Iterator[Fit]:
-    """Yield every hypothesis with its fit.
+def input_fits(images: "Images", found: "NDArray[np.float32]", predict: "Predict", how: Preprocessing) -> "Iterator[Tried]":
+    """Yield every hypothesis with its fit, and the images as it has them.
 
     ``images`` are normalised, ``found`` the artifact's probabilities for them, ``predict`` the Keras model's for any images.
     """
 
-    def left(changed: "Images") -> float:
-        return mean_difference(found, predict(changed))
+    def tried(sentence: str, changed: "Images") -> "Tried":
+        return Fit("preprocessing", sentence, mean_difference(found, predict(changed))), changed
 
     for sentence, changed in _changes(images, how):
-        yield Fit("preprocessing", sentence, left(changed))
-    best, amount = _searched(lambda factor: left(images * factor), CONTRASTS)
-    yield Fit("preprocessing", f"its input values are multiplied by {amount:.2f}", best)
+        yield tried(sentence, changed)
+    factor = _searched(lambda factor: mean_difference(found, predict(images * factor)), CONTRASTS)
+    yield tried(f"its input values are multiplied by {factor:.2f}", images * factor)
     reach = _reach(how)
-    best, amount = _searched(lambda part: left(images + part * reach), BRIGHTNESSES)
-    yield Fit("preprocessing", f"its images are {100 * abs(amount):.0f} % {'brighter' if amount > 0 else 'darker'}", best)
+    part = _searched(lambda part: mean_difference(found, predict(images + part * reach)), BRIGHTNESSES)
+    yield tried(f"its images are {100 * abs(part):.0f} % {'brighter' if part > 0 else 'darker'}", images + part * reach)
 
 
 def _changes(images: "Images", how: Preprocessing) -> "Iterator[tuple[str, Images]]":
@@ -58,7 +60,7 @@ def _changes(images: "Images", how: Preprocessing) -> "Iterator[tuple[str, Image
             yield f"its images are moved by {down * amount} rows and {right * amount} columns", moved
     for scale in SCALES:
         yield f"its input values are multiplied by {scale:.4g}", (images * scale).astype(np.float32)
-    white = (255 - np.asarray(how.mean, np.float32)) / np.asarray(how.std, np.float32)
+    white: Any = (255 - np.asarray(how.mean, np.float32)) / np.asarray(how.std, np.float32)
     black = -np.asarray(how.mean, np.float32) / np.asarray(how.std, np.float32)
     yield "its input has the upper half of the range alone, such as [0, 1] for [-1, 1]", 0.5 * images + 0.5 * white
     yield (
@@ -108,16 +110,15 @@ def _reach(how: Preprocessing) -> Any:
     return (255 / np.asarray(how.std, np.float32)).astype(np.float32)
 
 
-def _searched(left: Callable[[float], float], limits: tuple[float, float]) -> tuple[float, float]:
-    """Return the least that is left and the amount that leaves it, found on ever finer grids."""
+def _searched(left: Callable[[float], float], limits: tuple[float, float]) -> float:
+    """Return the amount that leaves the least, found on ever finer grids."""
     import numpy as np
 
     low, high = limits
-    best, amount = float("inf"), 0.0
+    amount = 0.0
     for _ in range(REFINED):
         grid = np.linspace(low, high, SEARCHED)
-        values = [left(float(each)) for each in grid]
-        at = int(np.argmin(values))
-        best, amount = values[at], float(grid[at])
+        at = int(np.argmin([left(float(each)) for each in grid]))
+        amount = float(grid[at])
         low, high = float(grid[max(at - 1, 0)]), float(grid[min(at + 1, SEARCHED - 1)])
-    return best, amount
+    return amount

@@ -11,11 +11,12 @@ from edgeferry.benchmarks.explain.layout import laid_out, stacked
 from edgeferry.benchmarks.explain.matching import Stretch, matched, stretches, unmatched
 from edgeferry.benchmarks.explain.result import LayerCost
 from edgeferry.benchmarks.explain.sums import Sums, square, unexplained
+from edgeferry.exporters.graph.fold import LINEAR
 from edgeferry.exporters.graph.instrumented import Instrumented, instrumented
 from edgeferry.exporters.graph.layers import layers_by_scope
 from edgeferry.exporters.graph.simulation.simulation import PALETTES, SIMULATIONS, simulated, written_for
 from edgeferry.exporters.graph.source import INPUT, Source
-from edgeferry.models.decision import Decision, probabilities_of
+from edgeferry.models.decision import probabilities_of
 from edgeferry.models.preprocessing import normalise
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.targets.target import Job, Tensors
@@ -34,7 +35,10 @@ LARGEST_BATCH: Final = 32
 
 @dataclass(frozen=True)
 class Layers:
-    """What was measured: every part in order, the file's scores by the kernels that showed its values, what was not matched."""
+    """What was measured: every part in order, the file's scores by the kernels that showed its values, what was not matched.
+
+    ``left_in_first`` is, for each hypothesis about the images, what it leaves of the error of the first layer with weights.
+    """
 
     costs: tuple[LayerCost, ...]
     scores: "Array"
@@ -42,6 +46,7 @@ class Layers:
     joined: tuple[str, ...]
     unmatched: tuple[str, ...]
     residual: float
+    left_in_first: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,49 +58,63 @@ class _Network:
     names: Mapping[str, str]
     parts: Sequence[Stretch]
     source: Source
-    decision: Decision
     axes: dict[str, tuple[int, ...] | None] = field(default_factory=dict)
 
+    @property
+    def first(self) -> str | None:
+        """Return the node that the first part with weights ends in."""
+        return next((part.node for part in self.parts if set(part.operations) & set(LINEAR)), None)
 
-def measured_layers(source: Source, job: Job, shown: Tensors, decision: Decision) -> Layers:
+
+@dataclass
+class _Tally:
+    """The sums of each part and of each hypothesis, and the file's scores with what all errors leave of them, by batch."""
+
+    parts: dict[str, Sums]
+    hypotheses: list[Sums]
+    scores: "list[Array]" = field(default_factory=list)
+    residual: "list[Array]" = field(default_factory=list)
+
+
+def measured_layers(source: Source, job: Job, shown: Tensors, changed: "Sequence[Array]") -> Layers:
     """Return what each part of a file adds to its difference from the Keras model, for the images of a job.
+
+    ``changed`` are those images as hypotheses have them.
 
     Raises:
         EdgeError: no value of the file could be matched with the graph.
     """
-    import numpy as np
-
     precision = job.artifact.precision or "float32"
     graph, scopes = written_for(source, precision), layers_by_scope(source)
-    images = normalise(job.images(), source.spec.preprocessing)
     values = iter(shown.values)
     first = next(values)
     names = _usable(matched(first, graph, source.output), first, source.output)
     parts = [part for part in stretches(graph, names, scopes) if part.node != INPUT or shown.ranges.get(part.tensor)]
+    read = {*names, INPUT, source.output}
     with ExitStack() as stack:
-        exact = stack.enter_context(instrumented(graph, {*names, INPUT, source.output}, source.output))
+        exact = stack.enter_context(instrumented(graph, read, source.output))
         rounded = None
         if precision in SIMULATIONS or precision in PALETTES:
-            changed, changes = simulated(source, precision, graph)
-            rounded = stack.enter_context(instrumented(changed, {*names, INPUT, source.output}, source.output, changes))
-        # What a palette rounds to is drawn: its size is known, not its sign.
-        network = _Network(exact, rounded, names, parts, source, decision)
-        sums = {part.node: Sums(held=shown.ranges.get(part.tensor)) for part in parts}
-        scores, residual = [], []
-        for batch, seen in _batches(_chain(first, values), images):
-            found = _one_batch(network, sums, seen, batch)
-            scores.append(found[0])
-            residual.append(found[1])
-    costs = tuple(sums[part.node].as_cost(part, is_predicted=rounded is not None) for part in parts)
+            rounding, changes = simulated(source, precision, graph)
+            rounded = stack.enter_context(instrumented(rounding, read, source.output, changes))
+        network = _Network(exact, rounded, names, parts, source)
+        tally = _Tally({part.node: Sums(held=shown.ranges.get(part.tensor)) for part in parts}, [Sums() for _ in changed])
+        images = normalise(job.images(), source.spec.preprocessing)
+        for at, batch in _batches(_chain(first, values)):
+            place = slice(at, at + len(batch))
+            _add_batch(network, tally, [each[place] for each in (images, *changed)], batch)
     left = tuple(name for name in first if name not in names.values())
-    return Layers(
-        costs,
-        np.concatenate(scores),
-        shown.kernels,
-        unmatched(graph, parts, scopes),
-        left,
-        float(np.concatenate(residual).mean()),
-    )
+    return _layers_of(network, tally, shown.kernels, (unmatched(graph, parts, scopes), left))
+
+
+def _layers_of(network: _Network, tally: _Tally, kernels: str, others: tuple[tuple[str, ...], tuple[str, ...]]) -> Layers:
+    import numpy as np
+
+    is_predicted = network.rounded is not None
+    costs = tuple(tally.parts[part.node].as_cost(part, is_predicted=is_predicted) for part in network.parts)
+    left = tuple((each.leaving / each.added) ** 0.5 if each.added else 1.0 for each in tally.hypotheses)
+    scores, residual = np.concatenate(tally.scores), float(np.concatenate(tally.residual).mean())
+    return Layers(costs, scores, kernels, *others, residual, left if network.first else ())
 
 
 def _chain(first: "Values", rest: "Iterator[Values]") -> "Iterator[Values]":
@@ -113,37 +132,44 @@ def _usable(names: Mapping[str, str], first: "Values", output: str) -> dict[str,
     return dict(names)
 
 
-def _batches(values: "Iterator[Values]", images: "Array") -> "Iterator[tuple[list[Values], Array]]":
+def _batches(values: "Iterator[Values]") -> "Iterator[tuple[int, list[Values]]]":
+    """Yield the values of so many images as fit into memory, and the number of the first of them."""
     at = 0
     first = next(values)
     size = max(1, min(LARGEST_BATCH, MOST_NUMBERS // max(1, sum(each.size for each in first.values()))))
     values = _chain(first, values)
     while batch := list(islice(values, size)):
-        yield batch, images[at : at + len(batch)]
+        yield at, batch
         at += len(batch)
 
 
-def _one_batch(network: _Network, sums: dict[str, Sums], images: "Array", batch: "list[Values]") -> "tuple[Array, Array]":
-    """Add a batch to the sums; return the file's scores, and what the errors of all parts leave of each image's difference."""
+def _add_batch(network: _Network, tally: _Tally, pictures: "Sequence[Array]", batch: "list[Values]") -> None:
+    """Add a batch of images, and of the same as hypotheses have them, to the sums."""
     import numpy as np
 
+    images, *changed = pictures
     meant = network.exact.values(images)
     found = _found(network, stacked(batch, network.names), meant)
     computed = network.exact.recomputed(images, found)
     predicted = None if network.rounded is None else network.rounded.recomputed(images, found)
     for part in network.parts:
-        node, ours = part.node, sums[part.node]
+        node, ours = part.node, tally.parts[part.node]
         ours.images += len(images)
         ours.add_values(meant[node], found[node], computed[node], None if predicted is None else predicted[node])
         starts = [name for name in part.starts if name in found]
         ours.entering += sum(square(found[name] - meant[name]) for name in starts)
         ours.entering_meant += sum(square(meant[name]) for name in starts)
+    if network.first is not None:
+        for hypothesis, each in zip(tally.hypotheses, changed, strict=True):
+            like = (network.rounded or network.exact).value(network.first, each)
+            hypothesis.added += square(found[network.first] - meant[network.first])
+            hypothesis.leaving += square(found[network.first] - like)
     errors = {name: found[name] - computed[name] for name in found}
     left = {name: unexplained(found[name], computed[name], None if predicted is None else predicted[name]) for name in found}
-    together = _effects(network, sums, images, meant, (errors, left))
-    output = network.source.output
-    seen = probabilities_of(found[output], output)
-    return found[output], np.abs(together - seen).max(axis=1)
+    together = _effects(network, tally.parts, (images, meant), (errors, left))
+    scores = found[network.source.output]
+    tally.scores.append(scores)
+    tally.residual.append(np.abs(together - probabilities_of(scores, network.source.output)).max(axis=1))
 
 
 def _found(network: _Network, values: "dict[str, Array]", meant: "Values") -> "dict[str, Array]":
@@ -151,13 +177,12 @@ def _found(network: _Network, values: "dict[str, Array]", meant: "Values") -> "d
     return {name: each for name, each in ordered.items() if each is not None}
 
 
-def _effects(
-    network: _Network, sums: dict[str, Sums], images: "Array", meant: "Values", errors: "tuple[Values, Values]"
-) -> "Array":
+def _effects(network: _Network, sums: dict[str, Sums], seen: "tuple[Array, Values]", errors: "tuple[Values, Values]") -> "Array":
     """Add what each error alone does, and which answers come back without it; return the probabilities with all errors."""
     import numpy as np
 
-    output, decision = network.source.output, network.decision
+    output, decision = network.source.output, network.source.reference.decision
+    images, meant = seen
 
     def probabilities(added: "Values") -> "Array":
         return probabilities_of(network.exact.scores(images, added), output)

@@ -29,11 +29,16 @@ LEAST_BIAS: Final = 0.02
 
 @dataclass(frozen=True)
 class Fit:
-    """A hypothesis in words, and the mean difference of probabilities that is left where it is accounted for."""
+    """A hypothesis in words, and the mean difference of probabilities that is left where it is accounted for.
+
+    ``left_in_layer`` is the part that is left of the error of the first layer with weights, for an image that it sees; None where
+    that was not measured.
+    """
 
     stage: Stage
     sentence: str
     left: float
+    left_in_layer: float | None = None
 
 
 def mean_difference(found: "Scores", expected: "Scores") -> float:

@@ -50,8 +50,9 @@ class LayerCost:
     rounding to the precision adds there, None where that is not known, and ``error_unexplained`` what is left. ``effect`` is the
     mean over images of the largest change of any probability where the Keras model has this error alone, ``unexplained_effect``
     where it has what is left of it alone. ``flips_caused`` is the fraction of the images with another class that have the Keras
-    model's again without this error. ``value_range`` holds the Keras model's least and greatest value, ``file_range`` what the
-    file's tensor can hold, ``clipped`` the fraction of values beyond.
+    model's again without this error. ``channel_excess`` is what the precision leaves of the error of the worst channel, as a
+    multiple of what it explains there, None where it explains nothing. ``value_range`` holds the Keras model's least and
+    greatest value, ``file_range`` what the file's tensor can hold, ``clipped`` the fraction of values beyond.
     """
 
     layers: tuple[str, ...]
@@ -68,6 +69,7 @@ class LayerCost:
     unexplained_effect: float
     flips_caused: float | None
     worst_channels: tuple[ChannelError, ...]
+    channel_excess: float | None
     value_range: tuple[float, float]
     file_range: tuple[float, float] | None
     clipped: float

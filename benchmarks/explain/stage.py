@@ -9,14 +9,20 @@ from edgeferry.benchmarks.explain.layers import Layers
 from edgeferry.benchmarks.explain.outputs import Fit
 from edgeferry.benchmarks.explain.result import LayerCost, Stage, Suspect
 from edgeferry.benchmarks.report.words import difference, percent, times
+from edgeferry.exporters.graph.fold import LINEAR
 
 # A hypothesis accounts for at least this part of a difference, a layer for this.
 LEAST_OF_FIT: Final = 0.6
-LEAST_OF_LAYER: Final = 0.1
+LEAST_OF_LAYER: Final = 0.02
 # A hypothesis is simpler than a layer, which can compute anything: it comes first where it accounts for nearly as much.
 SIMPLER: Final = 0.1
 # A layer computes something else where it is so many times as far from the Keras model's as its precision explains.
 FAULTY: Final = 2.0
+FAULTY_CHANNEL: Final = 6.0
+# An image that is not the one a file sees leaves more of the error of its first layer.
+MOST_LEFT_IN_LAYER: Final = 0.3
+# What is wrong there shows in the last layer with weights, or after it.
+AT_THE_END: Final = ("labels", "output head")
 # Where a difference is at most so many times what the precision explains, no other stage is looked for.
 EXPLAINED: Final = 1.2
 # Relative errors of float32 that say nothing: sums in another order.
@@ -73,19 +79,29 @@ def _kernels(evidence: Evidence) -> Iterator[Suspect]:
 
 
 def _fits(evidence: Evidence) -> Iterator[Suspect]:
-    """Yield the best hypothesis of each stage that explains enough, where there is more to explain than rounding."""
+    """Yield the best hypothesis of each stage that explains enough, and that the layers do not speak against."""
     best: dict[Stage, Suspect] = {}
-    if evidence.difference <= EXPLAINED * evidence.expected:
+    if evidence.layers is None and evidence.difference <= EXPLAINED * evidence.expected:
         return
     for fit in evidence.fits:
         whole = evidence.of_layers if fit.stage == "preprocessing" else evidence.difference
-        # What the precision explains stays.
-        explained = min(1.0, (whole - fit.left) / max(whole - min(evidence.expected, 0.9 * whole), NO_DIFFERENCE))
+        explained = _explained(fit, whole, evidence)
         layers = evidence.head if fit.stage == "output head" else ()
         sentence = f"{fit.sentence}: that leaves {difference(max(fit.left, 0.0))} of the mean difference of {difference(whole)}"
         if explained >= LEAST_OF_FIT and (fit.stage not in best or explained > best[fit.stage].explained):
             best[fit.stage] = Suspect(fit.stage, layers, sentence, explained)
     yield from best.values()
+
+
+def _explained(fit: Fit, whole: float, evidence: Evidence) -> float:
+    """Return the part of a difference, without what the precision explains, that a hypothesis does; 0 where layers refuse it."""
+    if fit.left_in_layer is not None:
+        return 1 - fit.left_in_layer if fit.left_in_layer < MOST_LEFT_IN_LAYER and fit.left < whole else 0.0
+    costs = _costs(evidence)
+    last = max((at for at, cost in enumerate(costs) if set(cost.operations) & set(LINEAR)), default=0)
+    if costs and fit.stage in AT_THE_END and not any(is_faulty(cost) for cost in costs[last:]):
+        return 0.0
+    return min(1.0, (whole - fit.left) / max(whole - min(evidence.expected, 0.9 * whole), NO_DIFFERENCE))
 
 
 def _faulty(evidence: Evidence) -> Iterator[Suspect]:
@@ -96,7 +112,9 @@ def _faulty(evidence: Evidence) -> Iterator[Suspect]:
 
 
 def is_faulty(cost: LayerCost) -> bool:
-    """Return whether a layer's error is more than its precision explains."""
+    """Return whether a layer's error is more than its precision explains, in all or in a channel."""
+    if (cost.channel_excess or 0.0) > FAULTY_CHANNEL and cost.error_unexplained > FLOAT_ERROR:
+        return True
     return cost.error_unexplained > FAULTY * max(cost.error_expected or 0.0, FLOAT_ERROR)
 
 

@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 WORST: Final = 3
 
 
+def _nothing() -> "NDArray[np.float64]":
+    import numpy as np
+
+    return np.zeros(())
+
+
 @dataclass
 class Sums:
     """Sums of squares over all values, and over images of what an error changes."""
@@ -36,27 +42,29 @@ class Sums:
     values: int = 0
     low: float = float("inf")
     high: float = float("-inf")
-    channels: "NDArray[np.float64] | None" = None
+    channels: "NDArray[np.float64]" = field(default_factory=_nothing)
+    channels_left: "NDArray[np.float64]" = field(default_factory=_nothing)
+    channels_expected: "NDArray[np.float64]" = field(default_factory=_nothing)
     held: tuple[float, float] | None = field(default=None)
 
     def add_values(self, meant: "Array", found: "Array", computed: "Array", predicted: "Array | None") -> None:
         """Add the Keras model's values, the artifact's, what the Keras layers make of its input, and what its precision would."""
-        import numpy as np
-
-        error = (found - computed).astype(np.float64)
+        error = found - computed
         self.meant += square(meant)
         self.leaving += square(found - meant)
         self.added += square(error)
+        left = unexplained(found, computed, predicted)
         if predicted is not None:
             self.expected += square(predicted - computed)
-        self.unexplained += square(unexplained(found, computed, predicted))
+            self.channels_expected = self.channels_expected + by_channel(predicted - computed)
+        self.unexplained += square(left)
         self.low, self.high = min(self.low, float(meant.min())), max(self.high, float(meant.max()))
         self.values += meant.size
         if self.held is not None:
             step = (self.held[1] - self.held[0]) / 255
             self.beyond += int(((meant < self.held[0] - step) | (meant > self.held[1] + step)).sum())
-        by_channel = np.square(error).reshape(-1, error.shape[-1]).sum(axis=0)
-        self.channels = by_channel if self.channels is None else self.channels + by_channel
+        self.channels = self.channels + by_channel(error)
+        self.channels_left = self.channels_left + by_channel(left)
 
     def as_cost(self, part: Stretch, *, is_predicted: bool) -> LayerCost:
         """Return what the sums come to."""
@@ -79,6 +87,7 @@ class Sums:
             unexplained_effect=self.unexplained_effect / max(self.images, 1),
             flips_caused=self.restored / self.flipped if self.flipped else None,
             worst_channels=self._worst(),
+            channel_excess=self._excess(),
             value_range=(self.low, self.high),
             file_range=self.held,
             clipped=self.beyond / max(self.values, 1),
@@ -87,10 +96,28 @@ class Sums:
     def _worst(self) -> tuple[ChannelError, ...]:
         import numpy as np
 
-        if self.channels is None or not self.channels.sum():
+        if not self.channels.sum():
             return ()
         shares = self.channels / self.channels.sum()
         return tuple(ChannelError(int(at), float(shares[at])) for at in np.argsort(-shares)[:WORST] if shares[at])
+
+    def _excess(self) -> float | None:
+        """Return the error of the worst channel as a multiple of what the precision explains in it, or in all on average."""
+        import numpy as np
+
+        expected = self.channels_expected
+        if not expected.sum():
+            return None
+        least = np.maximum(expected, expected.mean())
+        return float((self.channels_left / least).max() ** 0.5)
+
+
+def by_channel(values: "NDArray[Any]") -> "NDArray[np.float64]":
+    """Return the sum of squares of each channel, the last axis."""
+    import numpy as np
+
+    found: NDArray[np.float64] = np.square(values, dtype=np.float64).reshape(-1, values.shape[-1]).sum(axis=0)
+    return found
 
 
 def square(values: "NDArray[Any]") -> float:

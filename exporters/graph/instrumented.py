@@ -40,6 +40,11 @@ class Instrumented:
         found: Values = self._run(self.computed, images, {})
         return found
 
+    def value(self, name: str, images: "NDArray[np.float32]") -> "NDArray[np.float32]":
+        """Return what one node computes for normalised images."""
+        found: NDArray[np.float32] = self._run(self.computed[name], images, {})
+        return found
+
     def recomputed(self, images: "NDArray[np.float32]", given: "Values") -> "Values":
         """Return what every node computes where all that it reads of the others is given."""
         fed = {self.given[name]: each for name, each in given.items()}

@@ -161,15 +161,20 @@ def _add_batch(network: _Network, tally: _Tally, pictures: "Sequence[Array]", ba
         ours.entering_meant += sum(square(meant[name]) for name in starts)
     if network.first is not None:
         for hypothesis, each in zip(tally.hypotheses, changed, strict=True):
-            like = (network.rounded or network.exact).value(network.first, each)
             hypothesis.added += square(found[network.first] - meant[network.first])
-            hypothesis.leaving += square(found[network.first] - like)
+            hypothesis.leaving += _left(network, network.first, found[network.first], each)
     errors = {name: found[name] - computed[name] for name in found}
     left = {name: unexplained(found[name], computed[name], None if predicted is None else predicted[name]) for name in found}
     together = _effects(network, tally.parts, (images, meant), (errors, left))
     scores = found[network.source.output]
     tally.scores.append(scores)
     tally.residual.append(np.abs(together - probabilities_of(scores, network.source.output)).max(axis=1))
+
+
+def _left(network: _Network, node: str, found: "Array", images: "Array") -> float:
+    """Return what is left of a value's error where the Keras model sees other images, rounded or not: rounding may clip them."""
+    networks = [each for each in (network.exact, network.rounded) if each is not None]
+    return min(square(found - each.value(node, images)) for each in networks)
 
 
 def _found(network: _Network, values: "dict[str, Array]", meant: "Values") -> "dict[str, Array]":

@@ -190,7 +190,7 @@ def _evidence(subject: Subject, examined: Examined, some: "tuple[Array, Array]")
         target=subject.target.name,
         by_kernels=None if kernels is None else mean_difference(found, kernels),
         of_kernels=None if kernels is None else mean_difference(kernels, meant),
-        head=layers.costs[-1].layers[-1:] if layers is not None and layers.costs else (),
+        head=next((cost.layers[-1:] for cost in reversed(layers.costs) if cost.layers), ()) if layers is not None else (),
     )
 
 

@@ -15,7 +15,7 @@ from edgeferry.exporters.graph.fold import LINEAR
 LEAST_OF_FIT: Final = 0.6
 LEAST_OF_LAYER: Final = 0.02
 # A hypothesis is simpler than a layer, which can compute anything: it comes first where it accounts for nearly as much.
-SIMPLER: Final = 0.1
+SIMPLER: Final = 0.3
 # A layer computes something else where it is so many times as far from the Keras model's as its precision explains.
 FAULTY: Final = 2.0
 FAULTY_CHANNEL: Final = 6.0

@@ -184,6 +184,7 @@ def guilty(spec: ModelSpec, places: tuple[Path, Path], form: str, fault_name: st
     """Return the stages, layers or tensors that a fault is in, any of which is right."""
     from edgeferry.benchmarks.selftest.graph import head_of, layer_at
     from edgeferry.exporters import worker
+    from edgeferry.exporters.graph.fold import node_of
     from edgeferry.exporters.graph.layers import innermost_layer, layers_by_scope
 
     fault = faults()[fault_name]
@@ -200,7 +201,10 @@ def guilty(spec: ModelSpec, places: tuple[Path, Path], form: str, fault_name: st
     if fault.family == "batch statistics":
         layers = [each for each in dict.fromkeys(scopes.values()) if each.startswith("batch_norm")]
         return (f"layer {layers[0]}",)
-    return (f"layer {innermost_layer(layer_at(source.graph, place).name, scopes)}",)
+    linear = layer_at(source.graph, place).name
+    # A bias that was folded belongs to the batch normalisation.
+    readers = [node.name for node in source.graph.node if linear in map(node_of, node.input)] if fault.family == "bias" else []
+    return tuple(f"layer {innermost_layer(each, scopes)}" for each in (linear, *readers))
 
 
 def changed_results(honest: Path, faulty: Path) -> Iterator[str]:

@@ -97,10 +97,11 @@ def explained(workshop: Workshop, subject: Subject) -> Explained:
         run = _run(workshop, subject)
     except (EdgeError, ChildError) as error:
         return _did_not_run(subject, artifact, str(error), is_unsupported=isinstance(error, Unsupported))
-    return _explained(workshop, subject, artifact, run)
+    return explained_run(workshop, subject, artifact, run)
 
 
-def _explained(workshop: Workshop, subject: Subject, artifact: Artifact, run: Run) -> Explained:
+def explained_run(workshop: Workshop, subject: Subject, artifact: Artifact, run: Run) -> Explained:
+    """Return what an artifact's difference comes from, where it was run already, on all golden images or some."""
     import numpy as np
 
     whole = expected_of(workshop.bench, artifact)

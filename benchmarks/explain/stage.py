@@ -10,6 +10,7 @@ from edgeferry.benchmarks.explain.outputs import Fit
 from edgeferry.benchmarks.explain.result import LayerCost, Stage, Suspect
 from edgeferry.benchmarks.report.words import difference, percent, times
 from edgeferry.exporters.graph.fold import LINEAR
+from edgeferry.exporters.graph.simulation.structure import PASSING, SAME_SCALE
 
 # A hypothesis accounts for at least this part of a difference, a layer for this.
 LEAST_OF_FIT: Final = 0.6
@@ -30,6 +31,8 @@ FLOAT_ERROR: Final = 2e-5
 # Differences of probabilities that say nothing.
 NO_DIFFERENCE: Final = 1e-6
 SUSPECTS: Final = 5
+# Operations that integers of one range go through as they are.
+COPYING: Final = PASSING | SAME_SCALE
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,28 @@ def _faulty(evidence: Evidence) -> Iterator[Suspect]:
     for cost in _costs(evidence):
         explained = min(1.0, cost.unexplained_effect / max(evidence.of_layers, NO_DIFFERENCE))
         if explained >= LEAST_OF_LAYER and is_faulty(cost):
-            yield Suspect("layer", cost.layers, _sentence(cost), explained)
+            maker = _other_range(cost, evidence)
+            if maker is None:
+                yield Suspect("layer", cost.layers, _sentence(cost), explained)
+            else:
+                yield Suspect("layer", (*maker.layers, *cost.layers), _ranges_differ(maker, cost), explained)
+
+
+def _other_range(cost: LayerCost, evidence: Evidence) -> LayerCost | None:
+    """Return the part whose integers another only copies or compares, where the file says that the two have another range."""
+    costs = () if evidence.layers is None else evidence.layers.costs
+    maker = next((each for each in costs if cost.starts == (each.node,)), None)
+    if maker is None or maker.file_range is None or cost.file_range is None or not set(cost.operations) <= COPYING:
+        return None
+    return None if maker.file_range == cost.file_range else maker
+
+
+def _ranges_differ(maker: LayerCost, cost: LayerCost) -> str:
+    ranges = [f"{low:.4g} to {high:.4g}" for low, high in (each.file_range or (0.0, 0.0) for each in (maker, cost))]
+    return (
+        f"{cost.name} copies the integers of {maker.name}, which are {ranges[0]} in the file, as {ranges[1]}: one of the two "
+        f"ranges is wrong; that changes probabilities by {difference(cost.unexplained_effect)}"
+    )
 
 
 def is_faulty(cost: LayerCost) -> bool:

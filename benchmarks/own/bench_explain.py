@@ -232,7 +232,7 @@ def judged(model: str, fault: Fault, both: tuple[Explained, Explained], truth: S
     groups = [of_tensor[name] for each in truth if (name := each.removeprefix("tensor ")) in of_tensor]
     stages = {each.removeprefix("stage ") for each in truth if each.startswith("stage ")}
     right = [
-        each.stage in stages or bool(layers & set(each.layers)) or any(each.layers == group for group in groups)
+        each.stage in stages or bool(layers & set(each.layers)) or any(set(group) <= set(each.layers) for group in groups)
         for each in found.suspects
     ]
     first = right.index(True) + 1 if True in right else None

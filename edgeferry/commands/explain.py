@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command that says which stage and which layer an artifact's difference comes from."""
+"""The commands that say which stage and which layer an artifact's difference comes from, and that search for a repair."""
 
 import json
 from pathlib import Path
@@ -20,8 +20,9 @@ PANEL = "Export and check"
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add this command."""
-    app.command(cls=HelpCommand, rich_help_panel=PANEL)(explain)
+    """Add these commands."""
+    for each in (explain, fix):
+        app.command(cls=HelpCommand, rich_help_panel=PANEL)(each)
 
 
 def explain(  # noqa: PLR0913 - an argument per option
@@ -60,6 +61,58 @@ def explain(  # noqa: PLR0913 - an argument per option
         print_explanation(found, Console())
         typer.echo(f"\n{kept}")
     raise typer.Exit(Exit.HELD if any(each.suspects for each in found.results) else Exit.NOTHING)
+
+
+def fix(  # noqa: PLR0913, PLR0917 - an argument per option
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="The model's build folder (build/my) or config (.toml).", show_default=False)
+    ],
+    build: Build = BUILD,
+    form: Annotated[str, typer.Option("--format", metavar="FORMAT", help="The format to repair.")] = "tflite-int8",
+    target: Annotated[str, typer.Option(metavar="TARGET", help="The target that it has to pass on.")] = "litert",
+    budget: Annotated[
+        list[str] | None,
+        typer.Option(metavar="size=+10%", help="How much larger, or slower (latency=+10%), it may get; repeat for both."),
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="How many seconds to search; the same command goes on from there.")] = 600,
+    *,
+    apply: Annotated[bool, typer.Option("--apply", help="Write the change that is proven into the config.")] = False,
+    as_json: Json = False,
+    wait: Wait = False,
+) -> None:
+    """Search for the smallest change with which a format passes, and prove it on images that the search did not see.
+
+    Keeps layers in float, those first whose rounding costs most, and holds Dense weights in other ways. Candidates are exported,
+    run and chosen by one half of the golden images; the smallest that passes is judged on the other half. What was tried is kept
+    in build/<model>/fix and not tried again. Needs the model and its config. Exit status: 0 a change is proven, or none is needed,
+    1 none was found, 2 the search could not begin.
+    """
+    from rich.console import Console
+
+    from edgeferry.benchmarks.fix.search import Plan, budget_of
+    from edgeferry.benchmarks.fix.search import fix as fixed
+    from edgeferry.benchmarks.report.explained.repair import print_fixed
+    from edgeferry.models.config.edit import set_options
+    from edgeferry.models.system.process.owner import owned
+    from edgeferry.targets.target import choose
+
+    with report_errors():
+        spec, place = build_to_read(model, build)
+        (on,) = choose((target,))
+        with progress() as step, owned(place, step, wait=wait):
+            spec, no_model = _model_of(spec, place)
+            if spec is None:
+                raise EdgeError("EF-fix-no-model", f"{place} cannot be repaired: {no_model}")
+            found = fixed(place, Plan(spec, form, on, budget_of(budget or []), seconds), step)
+        if apply and found.best:
+            set_options(spec.path, f"export.{form}", found.change)
+    if as_json:
+        typer.echo(json.dumps(found.as_json(), indent=2))
+    else:
+        print_fixed(found, Console())
+        if apply and found.best:
+            typer.echo(f"\nwritten into {spec.path}; `edgeferry export-all {spec.path}` exports it")
+    raise typer.Exit(Exit.FAILED if found.best is None else Exit.HELD)
 
 
 def _explained(

@@ -38,7 +38,8 @@ def with_graph(source: Source, change: "Callable[[GraphDef], GraphDef | None]") 
         copy = copy_of(graph)
         return reachable(change(copy) or copy, source.output)
 
-    return replace(source, graph=changed(source.graph), single=None if source.single is None else changed(source.single))
+    single = None if source.single is None else changed(source.single)
+    return replace(source, graph=changed(source.graph), single=single, is_sound=False)
 
 
 def with_input(source: Source, before: "Callable[[Any], Any]") -> Source:

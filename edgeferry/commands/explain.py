@@ -84,7 +84,7 @@ def fix(  # noqa: PLR0913, PLR0917 - an argument per option
 
     Keeps layers in float, those first whose rounding costs most, and holds Dense weights in other ways. Candidates are exported,
     run and chosen by one half of the golden images; the smallest that passes is judged on the other half. What was tried is kept
-    in build/<model>/fix and not tried again. Needs the model and its config. Exit status: 0 a change is proven, or none is needed,
+    in build/<model>/fix and not tried again. Needs the model and its config. Exit status: 0 a change is proven or none needed,
     1 none was found, 2 the search could not begin.
     """
     from rich.console import Console

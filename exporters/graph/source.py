@@ -38,7 +38,8 @@ class Source:
     ``graph`` takes ``image``, float32, [batch, height, width, channels], normalised as the config specifies; its output is the
     node named by ``output``, [batch, classes]. ``single`` is the same model traced for one image, set where the model has loops:
     the shape of their state depends on the batch size, and no converter can lower a loop whose batch size is unknown.
-    ``folding`` is what became of batch normalisation in ``graph``.
+    ``folding`` is what became of batch normalisation in ``graph``. ``is_sound`` is false where the graph was changed on purpose, so
+    that nothing made of it is held against the Keras model.
     """
 
     spec: ModelSpec
@@ -48,6 +49,7 @@ class Source:
     notes: tuple[str, ...]
     single: "GraphDef | None" = None
     folding: Folding = "off"
+    is_sound: bool = True
 
     @property
     def output(self) -> str:
@@ -153,7 +155,7 @@ def traced_again(source: Source) -> Source:
         plain = _frozen(source.spec, source.output, batch)
         return fold_batchnorm(plain, source.output)[0] if source.folding == "folded" else plain
 
-    return replace(source, graph=frozen(None), single=None if source.single is None else frozen(1))
+    return replace(source, graph=frozen(None), single=None if source.single is None else frozen(1), is_sound=False)
 
 
 def without_loops(source: Source) -> Source:

@@ -38,8 +38,8 @@ class Source:
     ``graph`` takes ``image``, float32, [batch, height, width, channels], normalised as the config specifies; its output is the
     node named by ``output``, [batch, classes]. ``single`` is the same model traced for one image, set where the model has loops:
     the shape of their state depends on the batch size, and no converter can lower a loop whose batch size is unknown.
-    ``folding`` is what became of batch normalisation in ``graph``. ``is_sound`` is false where the graph was changed on purpose, so
-    that nothing made of it is held against the Keras model.
+    ``folding`` is what became of batch normalisation in ``graph``. ``is_sound`` is false where the graph was changed on purpose,
+    so that nothing made of it is held against the Keras model.
     """
 
     spec: ModelSpec

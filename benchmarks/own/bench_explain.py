@@ -41,6 +41,7 @@ TARGETS: Final = {
     "onnx-float32": "onnxruntime-cpu",
     "coreml-float16": "coreml-reference",
     "savedmodel": "keras",
+    "tfjs-float32": "node-wasm",
 }
 FORMATS: Final = tuple(os.environ.get("EDGEFERRY_EXPLAIN_FORMATS", ",".join(TARGETS)).split(","))
 SECONDS: Final = float(os.environ.get("EDGEFERRY_EXPLAIN_SECONDS", "300"))

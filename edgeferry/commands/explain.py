@@ -45,9 +45,9 @@ def explain(  # noqa: PLR0913 - an argument per option
     """Say where an artifact's difference from the Keras model comes from: which stage, and which layer.
 
     Compares its scores with what other labels, another image, another softmax or bias would give, and the values of its layers
-    with the Keras model's, in TF Lite, ONNX, Core ML and SavedModel files. Shows what each layer adds under its Keras name, and
-    keeps it in explain.json, which the report shows. Without options it explains what failed, or where nothing did, what differs
-    most. Exit status: 0 something was explained, 2 nothing could be.
+    with the Keras model's, in TF Lite, ONNX, Core ML, TensorFlow.js and SavedModel files. Shows what each layer adds under its
+    Keras name, and keeps it in explain.json, which the report shows. Without options it explains what failed, or where nothing
+    did, what differs most. Exit status: 0 something was explained, 2 nothing could be.
     """
     from rich.console import Console
 

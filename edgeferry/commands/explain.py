@@ -14,6 +14,7 @@ from edgeferry.models.system.terminal import Exit, progress, report_errors
 
 if TYPE_CHECKING:
     from edgeferry.benchmarks.explain.result import Explanation
+    from edgeferry.benchmarks.fix.result import Fixed
     from edgeferry.models.config.spec import ModelSpec
 
 PANEL = "Export and check"
@@ -89,21 +90,11 @@ def fix(  # noqa: PLR0913, PLR0917 - an argument per option
     """
     from rich.console import Console
 
-    from edgeferry.benchmarks.fix.search import Plan, budget_of
-    from edgeferry.benchmarks.fix.search import fix as fixed
     from edgeferry.benchmarks.report.explained.repair import print_fixed
     from edgeferry.models.config.edit import set_options
-    from edgeferry.models.system.process.owner import owned
-    from edgeferry.targets.target import choose
 
     with report_errors():
-        spec, place = build_to_read(model, build)
-        (on,) = choose((target,))
-        with progress() as step, owned(place, step, wait=wait):
-            spec, no_model = _model_of(spec, place)
-            if spec is None:
-                raise EdgeError("EF-fix-no-model", f"{place} cannot be repaired: {no_model}")
-            found = fixed(place, Plan(spec, form, on, budget_of(budget or []), seconds), step)
+        spec, found = _fixed(build_to_read(model, build), (form, target, budget or [], seconds), wait=wait)
         if apply and found.best:
             set_options(spec.path, f"export.{form}", found.change)
     if as_json:
@@ -113,6 +104,25 @@ def fix(  # noqa: PLR0913, PLR0917 - an argument per option
         if apply and found.best:
             typer.echo(f"\nwritten into {spec.path}; `edgeferry export-all {spec.path}` exports it")
     raise typer.Exit(Exit.FAILED if found.best is None else Exit.HELD)
+
+
+def _fixed(
+    named: "tuple[ModelSpec | None, Path]", wanted: tuple[str, str, list[str], float], *, wait: bool
+) -> "tuple[ModelSpec, Fixed]":
+    """Return the config, and what a search came to; ``wanted`` are format, target, budget and seconds."""
+    from edgeferry.benchmarks.fix.search import Plan, budget_of
+    from edgeferry.benchmarks.fix.search import fix as fixed
+    from edgeferry.models.system.process.owner import owned
+    from edgeferry.targets.target import choose
+
+    form, target, budget, seconds = wanted
+    spec, place = named
+    (on,) = choose((target,))
+    with progress() as step, owned(place, step, wait=wait):
+        spec, no_model = _model_of(spec, place)
+        if spec is None:
+            raise EdgeError("EF-fix-no-model", f"{place} cannot be repaired: {no_model}")
+        return spec, fixed(place, Plan(spec, form, on, budget_of(budget), seconds), step)
 
 
 def _explained(

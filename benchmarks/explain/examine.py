@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     Array = NDArray[np.float32]
 
 PICTURES: Final = "explain.npy"
-# So many of the hypotheses about the image that fit best are held against the first layer.
-BEST: Final = 5
 
 
 @dataclass(frozen=True)
@@ -69,15 +67,14 @@ def examine(request: Request) -> Examined:
     if np.isfinite(request.found).all():
         with running(source.graph_of(None if source.single is None else 1), source.output) as run:
             tried = list(input_fits(images, request.found, _predicting(run, source), request.spec.preprocessing))
-    best = sorted(tried, key=lambda each: each[0].left)[:BEST]
-    fits = tuple(fit for fit, _ in best)
+    fits = tuple(fit for fit, _ in tried)
     show = targets()[request.target].tensors
     if show is None:
         return Examined(fits, None, f"{request.target} does not show what it computes in between")
     try:
         shown = show(job)
         shown = replace(shown, kernels=shown.kernels or request.target)
-        layers = measured_layers(source, job, shown, [changed for _, changed in best])
+        layers = measured_layers(source, job, shown, [changed for _, changed in tried])
     except EdgeError as error:
         return Examined(fits, None, str(error))
     if layers.left_in_first:

@@ -25,24 +25,31 @@ CONTRASTS: Final = (0.8, 1.25)
 BRIGHTNESSES: Final = (-0.25, 0.25)
 SEARCHED: Final = 7
 REFINED: Final = 3
+# All are tried on a few images, the best on all.
+FEW: Final = 8
+BEST: Final = 5
 
 
 def input_fits(images: "Images", found: "NDArray[np.float32]", predict: "Predict", how: Preprocessing) -> "Iterator[Tried]":
-    """Yield every hypothesis with its fit, and the images as it has them.
+    """Yield the hypotheses that fit best, each with its fit and the images as it has them.
 
     ``images`` are normalised, ``found`` the artifact's probabilities for them, ``predict`` the Keras model's for any images.
     """
+    few = slice(FEW)
 
-    def tried(sentence: str, changed: "Images") -> "Tried":
-        return Fit("preprocessing", sentence, mean_difference(found, predict(changed))), changed
+    def left(changed: "Images", some: slice) -> float:
+        return mean_difference(found[some], predict(changed))
 
-    for sentence, changed in _changes(images, how):
-        yield tried(sentence, changed)
-    factor = _searched(lambda factor: mean_difference(found, predict(images * factor)), CONTRASTS)
-    yield tried(f"its input values are multiplied by {factor:.2f}", images * factor)
+    factor = _searched(lambda factor: left(images[few] * factor, few), CONTRASTS)
     reach = _reach(how)
-    part = _searched(lambda part: mean_difference(found, predict(images + part * reach)), BRIGHTNESSES)
-    yield tried(f"its images are {100 * abs(part):.0f} % {'brighter' if part > 0 else 'darker'}", images + part * reach)
+    part = _searched(lambda part: left(images[few] + part * reach, few), BRIGHTNESSES)
+    every = [
+        *_changes(images, how),
+        (f"its input values are multiplied by {factor:.2f}", images * factor),
+        (f"its images are {100 * abs(part):.0f} % {'brighter' if part > 0 else 'darker'}", images + part * reach),
+    ]
+    for sentence, changed in sorted(every, key=lambda each: left(each[1][few], few))[:BEST]:
+        yield Fit("preprocessing", sentence, left(changed, slice(None))), changed
 
 
 def _changes(images: "Images", how: Preprocessing) -> "Iterator[tuple[str, Images]]":

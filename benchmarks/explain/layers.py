@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 # So many numbers of one array for all values of a batch are held at a time; there are about six such arrays.
 MOST_NUMBERS: Final = 8_000_000
 LARGEST_BATCH: Final = 32
+# A layer that alone changes probabilities by less than this part of the difference is not restored: it causes hardly a flip.
+RESTORED: Final = 0.1
 
 
 @dataclass(frozen=True)
@@ -197,17 +199,19 @@ def _effects(network: _Network, sums: dict[str, Sums], seen: "tuple[Array, Value
     together = probabilities(every)
     answers = decision.answers(exact)
     flipped = (decision.answers(together) != answers).any(axis=1)
+    least = RESTORED * float(np.abs(together - exact).max(axis=1).mean())
     for part in network.parts:
         node, ours = part.node, sums[part.node]
         if node not in every:
             continue
-        alone = np.abs(probabilities({node: every[node]}) - exact).max(axis=1).sum()
-        left = errors[1][node]
-        same = left is errors[0][node] or not (left - errors[0][node]).any()
-        ours.effect += float(alone)
-        ours.unexplained_effect += float(alone if same else np.abs(probabilities({node: left}) - exact).max(axis=1).sum())
+        alone = float(np.abs(probabilities({node: every[node]}) - exact).max(axis=1).mean())
+        ours.effect += alone * len(images)
+        # Each of these is a pass through the whole network.
+        if ours.is_faulty():
+            left = np.abs(probabilities({node: errors[1][node]}) - exact).max(axis=1).sum()
+            ours.unexplained_effect += float(left)
         ours.flipped += int(flipped.sum())
-        if flipped.any():
+        if flipped.any() and alone >= least:
             rest = probabilities({name: error for name, error in every.items() if name != node})
             ours.restored += int((flipped & (decision.answers(rest) == answers).all(axis=1)).sum())
     return together

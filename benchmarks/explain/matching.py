@@ -40,7 +40,8 @@ class Stretch:
 def matched(tensors: Iterable[str], graph: "GraphDef", output: str) -> dict[str, str]:
     """Return the tensor of a file that each node is, by the node's name, in the order in which nodes are computed."""
     order = {node.name: at for at, node in enumerate(graph.node) if node.op != "Const"}
-    plain = {_plain(name): name for name in order}
+    # A Core ML file's picture is not normalised, so it is not the input of the graph.
+    plain = {_plain(name): name for name in order if name != INPUT}
     found: dict[str, str] = {}
     for tensor in tensors:
         known = [name for part in tensor.split(";") if (name := _node(part, order, plain)) is not None]

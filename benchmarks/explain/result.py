@@ -46,13 +46,14 @@ class LayerCost:
     ``layers`` are its Keras layers in order, ``operations`` what it computes, ``node`` the node of the graph and ``tensor`` the
     tensor of the file that it ends in; ``starts`` are the nodes that it begins with. Errors are root mean squares, divided by
     that of the Keras model's own values: ``error_in`` of what it begins with and ``error_out`` of its result, both against the
-    Keras model; ``error_added`` of its result against the Keras layers run on what it received itself; ``error_expected`` is what
-    rounding to the precision adds there, None where that is not known, and ``error_unexplained`` what is left. ``effect`` is the
-    mean over images of the largest change of any probability where the Keras model has this error alone, ``unexplained_effect``
-    where it has what is left of it alone. ``flips_caused`` is the fraction of the images with another class that have the Keras
-    model's again without this error. ``channel_excess`` is what the precision leaves of the error of the worst channel, as a
-    multiple of what it explains there, None where it explains nothing. ``value_range`` holds the Keras model's least and
-    greatest value, ``file_range`` what the file's tensor can hold, ``clipped`` the fraction of values beyond.
+    Keras model; ``error_added`` of its result against the Keras layers run on what it received itself; ``error_expected`` is
+    what rounding to the precision adds there, None where that is not known, and ``error_unexplained`` what is left. ``effect``
+    is the mean over images of the largest change of any probability where the Keras model has this error alone,
+    ``unexplained_effect`` where it has what is left of it alone, 0 where that is no more than rounding. ``flips_caused`` is the
+    fraction of the images with another class that have the Keras model's again without this error. ``channel_excess`` is what
+    the precision leaves of the error of the worst channel, as a multiple of what it explains there, None where it explains
+    nothing. ``value_range`` holds the Keras model's least and greatest value, ``file_range`` what the file's tensor can hold,
+    ``clipped`` the fraction of values beyond.
     """
 
     layers: tuple[str, ...]

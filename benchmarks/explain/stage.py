@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from edgeferry.benchmarks.explain.faulty import FLOAT_ERROR, is_faulty
 from edgeferry.benchmarks.explain.layers import Layers
 from edgeferry.benchmarks.explain.outputs import Fit
 from edgeferry.benchmarks.explain.result import LayerCost, Stage, Suspect
@@ -14,20 +15,15 @@ from edgeferry.exporters.graph.simulation.structure import PASSING, SAME_SCALE
 
 # A hypothesis accounts for at least this part of a difference, a layer for this.
 LEAST_OF_FIT: Final = 0.6
-LEAST_OF_LAYER: Final = 0.02
+LEAST_OF_LAYER: Final = 0.05
 # A hypothesis is simpler than a layer, which can compute anything: it comes first where it accounts for nearly as much.
 SIMPLER: Final = 0.3
-# A layer computes something else where it is so many times as far from the Keras model's as its precision explains.
-FAULTY: Final = 2.0
-FAULTY_CHANNEL: Final = 6.0
 # An image that is not the one a file sees leaves more of the error of its first layer.
 MOST_LEFT_IN_LAYER: Final = 0.3
 # What is wrong there shows in the last layer with weights, or after it.
 AT_THE_END: Final = ("labels", "output head")
 # Where a difference is at most so many times what the precision explains, no other stage is looked for.
 EXPLAINED: Final = 1.2
-# Relative errors of float32 that say nothing: sums in another order.
-FLOAT_ERROR: Final = 2e-5
 # Differences of probabilities that say nothing.
 NO_DIFFERENCE: Final = 1e-6
 SUSPECTS: Final = 5
@@ -133,13 +129,6 @@ def _ranges_differ(maker: LayerCost, cost: LayerCost) -> str:
         f"{cost.name} copies the integers of {maker.name}, which are {ranges[0]} in the file, as {ranges[1]}: one of the two "
         f"ranges is wrong; that changes probabilities by {difference(cost.unexplained_effect)}"
     )
-
-
-def is_faulty(cost: LayerCost) -> bool:
-    """Return whether a layer's error is more than its precision explains, in all or in a channel."""
-    if (cost.channel_excess or 0.0) > FAULTY_CHANNEL and cost.error_unexplained > FLOAT_ERROR:
-        return True
-    return cost.error_unexplained > FAULTY * max(cost.error_expected or 0.0, FLOAT_ERROR)
 
 
 def _sentence(cost: LayerCost) -> str:

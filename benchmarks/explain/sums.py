@@ -4,6 +4,7 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from edgeferry.benchmarks.explain.faulty import exceeds
 from edgeferry.benchmarks.explain.matching import Stretch
 from edgeferry.benchmarks.explain.result import ChannelError, LayerCost
 
@@ -65,6 +66,11 @@ class Sums:
             self.beyond += int(((meant < self.held[0] - step) | (meant > self.held[1] + step)).sum())
         self.channels = self.channels + by_channel(error)
         self.channels_left = self.channels_left + by_channel(left)
+
+    def is_faulty(self) -> bool:
+        """Return whether the error so far is more than the precision explains."""
+        meant = max(self.meant, 1e-30)
+        return exceeds((self.unexplained / meant) ** 0.5, (self.expected / meant) ** 0.5, self._excess())
 
     def as_cost(self, part: Stretch, *, is_predicted: bool) -> LayerCost:
         """Return what the sums come to."""

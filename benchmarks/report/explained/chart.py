@@ -4,8 +4,8 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+from edgeferry.benchmarks.explain.faulty import is_faulty
 from edgeferry.benchmarks.explain.result import LayerCost
-from edgeferry.benchmarks.explain.stage import is_faulty
 from edgeferry.benchmarks.report.charts import ACCENT, SOFT, TEXT, WORSE
 from edgeferry.benchmarks.report.words import difference
 

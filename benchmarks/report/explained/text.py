@@ -5,8 +5,8 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
+from edgeferry.benchmarks.explain.faulty import is_faulty
 from edgeferry.benchmarks.explain.result import Explained, Explanation, LayerCost
-from edgeferry.benchmarks.explain.stage import is_faulty
 from edgeferry.benchmarks.report.latency_text import PIPED_WIDTH
 from edgeferry.benchmarks.report.words import ABSENT, difference, percent
 from edgeferry.models.system.text import plain

@@ -10,6 +10,7 @@ from edgeferry.models.loading.custom_module import OPTION
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.targets.host import nvidia
 from edgeferry.targets.host.installed import installs, needs, no_cuda, pip_installs, runtime, versions
+from edgeferry.targets.saved_model_tensors import tensors
 from edgeferry.targets.target import Absent, Job, Run, Session, Target, Unsupported
 from edgeferry.targets.timing import run_of, timed
 
@@ -101,6 +102,7 @@ TARGETS = (
         versions=versions(*DISTRIBUTIONS, "keras", "numpy"),
         side_by_side=True,
         open=_open,
+        tensors=tensors,
     ),
     Target(
         name="keras-gpu",

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from edgeferry.targets.host import nvidia
 from edgeferry.targets.host.installed import installs, is_checkout, needs, no_cuda, pip_installs, versions
 from edgeferry.targets.host.stderr import captured_stderr
+from edgeferry.targets.onnx_tensors import tensors
 from edgeferry.targets.target import Job, OperationTime, Run, Session, Target, Unsupported
 from edgeferry.targets.timing import normalised_images, run_of, timed
 
@@ -211,6 +212,7 @@ TARGETS = (
         open=_open,
         profile=_profile,
         arena=_arena_bytes,
+        tensors=tensors,
     ),
     _target(
         "onnxruntime-cuda",

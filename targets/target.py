@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The records that all targets share: Job (what to run), Run (the result) and Target; the registry of targets is this folder."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -110,6 +110,20 @@ class OperationTime:
 
 
 @dataclass(frozen=True)
+class Tensors:
+    """What a file computes on the way from its input to its output, under the names that the file gives it.
+
+    ``values`` yields for each image every tensor by name, dequantized, float32, with a batch of one; ``ranges`` holds the least
+    and the greatest number that a quantized tensor can be. ``kernels`` names what computes them where that is not what the target
+    itself runs.
+    """
+
+    values: "Iterator[Mapping[str, NDArray[np.float32]]]"
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    kernels: str = ""
+
+
+@dataclass(frozen=True)
 class Session:
     """A loaded artifact, ready for single calls.
 
@@ -149,7 +163,7 @@ class Target:
 
     ``open(job)`` exists where the target runs in this process and can be timed interleaved with others; places that time
     themselves have none. ``profile(job)`` exists where the runtime reports the time of each operation, ``arena(job)`` where it
-    reports the bytes that it plans for tensors.
+    reports the bytes that it plans for tensors, ``tensors(job)`` where what it computes in between can be read.
     ``module`` is set by the registry.
     """
 
@@ -168,6 +182,7 @@ class Target:
     open: Callable[[Job], Session] | None = None
     profile: Callable[[Job], Sequence[OperationTime]] | None = None
     arena: Callable[[Job], int | None] | None = None
+    tensors: Callable[[Job], Tensors] | None = None
     module: str = ""
 
     def takes(self, artifact: Artifact) -> bool:

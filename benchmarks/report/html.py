@@ -38,11 +38,12 @@ def report_as_html(
     latency: dict[str, Any] | None,
     pictures: Mapping[int, str] = MappingProxyType({}),
     selftest: dict[str, Any] | None = None,
+    explained: dict[str, Any] | None = None,
 ) -> str:
     """Return a report as a page.
 
-    ``latency`` is what latency_page.py returns for its folder, ``pictures`` what flips.py and ``selftest`` what selftest_page.py
-    does.
+    ``latency`` is what latency_page.py returns for its folder, ``pictures`` what flips.py ``selftest`` what selftest_page.py
+    and ``explained`` what explained/page.py does.
     """
     from jinja2 import Environment, StrictUndefined
 
@@ -61,6 +62,7 @@ def report_as_html(
         "shipping": shipping_section(report),
         "matrix": matrix(report),
         "selftest": selftest,
+        "explained": explained,
         "counts": counted(report.rows),
         "headings": HEADINGS,
         "findings": findings(report.rows),

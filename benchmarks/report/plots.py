@@ -60,17 +60,17 @@ def latency_plots(found: Latencies, rows: Sequence[Row], runs: Sequence[PastRun]
     drawn = []
     if measured:
         drawn += [
-            Plot("Latency, size and agreement", PARETO_NOTE, _svg(pareto(measured, rows))),
-            Plot("Distribution of the times", DISTRIBUTION_NOTE, _svg(distributions(measured))),
+            Plot("Latency, size and agreement", PARETO_NOTE, svg_of(pareto(measured, rows))),
+            Plot("Distribution of the times", DISTRIBUTION_NOTE, svg_of(distributions(measured))),
         ]
     if profiled:
-        drawn.append(Plot("Time of each operation", OPERATIONS_NOTE, _svg(operations(profiled))))
+        drawn.append(Plot("Time of each operation", OPERATIONS_NOTE, svg_of(operations(profiled))))
     if measured_again(runs[-MOST_RUNS:]):
-        drawn.append(Plot("Earlier runs on this machine", HISTORY_NOTE, _svg(history(runs[-MOST_RUNS:]))))
+        drawn.append(Plot("Earlier runs on this machine", HISTORY_NOTE, svg_of(history(runs[-MOST_RUNS:]))))
     return drawn
 
 
-def _svg(chart: Any) -> str:
+def svg_of(chart: Any) -> str:
     """Return a chart as an <svg> element that takes its colours and fonts from the page it is in."""
     import vl_convert
 

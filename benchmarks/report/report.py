@@ -8,6 +8,7 @@ from typing import Final
 
 from edgeferry.benchmarks.parity.reading import report_of
 from edgeferry.benchmarks.parity.rows import REPORT, SCHEMA, Report, cleaned
+from edgeferry.benchmarks.report.explained.page import explain_section
 from edgeferry.benchmarks.report.flips import thumbnails
 from edgeferry.benchmarks.report.html import report_as_html
 from edgeferry.benchmarks.report.latency_page import latency_section
@@ -31,11 +32,18 @@ def write_report(report: Report, folder: Path) -> None:
     """
     report = cleaned(report)
     latency, selftest = latency_section(folder, report.rows), selftest_section(folder, report.rows)
+    explained = explain_section(folder, report.rows)
     markdown = report_as_markdown(report, latency, selftest)
-    page = report_as_html(report, latency, thumbnails(folder, report.rows), selftest)
+    page = report_as_html(report, latency, thumbnails(folder, report.rows), selftest, explained)
     write_json(folder / REPORT, report.as_json())
     write_whole(folder / MARKDOWN, markdown)
     write_whole(folder / PAGE, page)
+
+
+def rewrite_report(folder: Path) -> None:
+    """Write a folder's report again, with what was found since; nothing where there is none."""
+    with suppress(EdgeError):
+        write_report(read_report(folder / REPORT), folder)
 
 
 def read_report(path: Path) -> Report:

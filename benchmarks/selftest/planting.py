@@ -14,7 +14,7 @@ from edgeferry.models.artifact import LOG, MANIFEST, Artifact, files_of, read_ar
 from edgeferry.models.config.spec import ModelSpec
 
 # Folders below build/<model>/ that belong to one run, not to the model.
-OF_A_RUN: Final = ("runs", "selftest")
+OF_A_RUN: Final = ("runs", "selftest", "fix")
 
 
 def link_build(build: Path, scratch: Path) -> None:

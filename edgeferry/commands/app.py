@@ -12,7 +12,7 @@ from typing import Annotated, Final
 
 import typer
 
-from edgeferry.commands import export, files, latency, listing, maintenance, pages, selftest, shipping
+from edgeferry.commands import explain, export, files, latency, listing, maintenance, pages, selftest, shipping
 from edgeferry.commands.ci import bundle, certificate, diff, drift
 from edgeferry.commands.help import HelpGroup
 from edgeferry.models.system.errors import EdgeError
@@ -35,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (export, bundle, diff, drift, certificate, selftest, latency, shipping, files, listing, pages, maintenance):
+for group in (export, bundle, diff, drift, certificate, explain, selftest, latency, shipping, files, listing, pages, maintenance):
     group.add_to(app)
 
 

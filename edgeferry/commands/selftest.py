@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command that proves on a model's own artifacts that the check can fail."""
 
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -44,6 +43,7 @@ def selftest(  # noqa: PLR0913, PLR0917 - an argument per option
     """
     from rich.console import Console
 
+    from edgeferry.benchmarks.report.report import rewrite_report
     from edgeferry.benchmarks.report.selftest_page import print_selftest
     from edgeferry.benchmarks.selftest.result import holds, write_selftest
     from edgeferry.benchmarks.selftest.run import Plan, self_test
@@ -56,20 +56,12 @@ def selftest(  # noqa: PLR0913, PLR0917 - an argument per option
             plan = Plan(tuple(formats or ()), tuple(faults or ()), seconds)
             found = self_test(spec or _config_of(place), place, plan, step)
             kept = write_selftest(found, place)
-            _rewrite_report(place)
+            rewrite_report(place)
         if as_json:
             write_json(as_json, found.as_json())
     print_selftest(found, Console())
     typer.echo(f"\n{kept}")
     raise typer.Exit(Exit.NOTHING if not found.trials else Exit.HELD if holds(found) else Exit.FAILED)
-
-
-def _rewrite_report(place: Path) -> None:
-    """Show a self-test in the report, where there is one."""
-    from edgeferry.benchmarks.report.report import read_report, write_report
-
-    with suppress(EdgeError):
-        write_report(read_report(place / "report.json"), place)
 
 
 def _config_of(place: Path) -> "ModelSpec":

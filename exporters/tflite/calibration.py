@@ -6,6 +6,8 @@ becomes that of the result, and 8 bits are spent on values that it never takes (
 every tensor keeps its memory while it is observed.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgeferry.exporters.readers.tflite import IDENTIFIER
@@ -21,10 +23,24 @@ if TYPE_CHECKING:
     Ranges = dict[int, tuple[float, float]]
 
 
+@dataclass(frozen=True)
+class Quantized:
+    """A file in integers, the range of each tensor by its name, and the names of the tensors that were kept in float."""
+
+    file: bytes
+    ranges: dict[str, tuple[float, float]]
+    floats: frozenset[str]
+
+
 def calibrated(
-    converter: Any, images: "Iterable[NDArray[np.float32]]", input_range: tuple[float, float], *, dense_per_channel: bool
-) -> "tuple[bytes, dict[str, tuple[float, float]]]":
-    """Return the full-integer file of a converter's model, and the range of each tensor by its name in that file.
+    converter: Any,
+    images: "Iterable[NDArray[np.float32]]",
+    input_range: tuple[float, float],
+    keep_float: Callable[[list[str]], frozenset[str]],
+    *,
+    dense_per_channel: bool,
+) -> Quantized:
+    """Return the full-integer file of a converter's model; ``keep_float`` chooses of its tensors those that stay in float.
 
     ``images`` are float32, [1, height, width, channels]; ``input_range`` is the least and the greatest input that there can be.
     The converter is set to write full integers, with any representative image: ranges are observed here.
@@ -33,14 +49,17 @@ def calibrated(
 
     converter._experimental_calibrate_only = True  # noqa: SLF001 - the only way to what lies between conversion and quantization
     in_float = bytes(converter.convert())
+    tensors = [each.name.decode() for each in _tree(in_float).subgraphs[0].tensors]
+    floats = keep_float(tensors)
     ranges = observed(in_float, images) | dict.fromkeys(_inputs(in_float), input_range)
     file: bytes = mlir_quantize(
         with_ranges(in_float, ranges),
         input_data_type=converter.inference_input_type,
         output_data_type=converter.inference_output_type,
         disable_per_channel_for_dense_layers=not dense_per_channel,
+        denylisted_nodes=sorted(floats) or None,
     )
-    return file, {_tree(in_float).subgraphs[0].tensors[number].name.decode(): found for number, found in ranges.items()}
+    return Quantized(file, {tensors[number]: found for number, found in ranges.items()}, floats)
 
 
 def observed(model: bytes, images: "Iterable[NDArray[np.float32]]") -> "Ranges":

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """TF Lite files: float32, float16 weights, dynamic range, and full integer."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +17,7 @@ from edgeferry.exporters.readers.tflite import declared, read_graph
 from edgeferry.exporters.readers.tflite_graph import Graph
 from edgeferry.exporters.tflite.calibration import calibrated
 from edgeferry.exporters.tflite.conversion import converted, refusing
+from edgeferry.exporters.tflite.floats import kept_in_float
 from edgeferry.exporters.tflite.metadata import with_metadata
 from edgeferry.exporters.tflite.rewrite import dense_as_convolution
 from edgeferry.models.artifact import RANGES, Tolerance
@@ -80,6 +82,11 @@ class Int8Options:
         choices=("per-tensor", "per-channel", "convolution"),
     )
     input_output: str = option("the integers the file takes and returns", default="uint8", choices=("uint8", "int8"))
+    keep_float: tuple[str, ...] = option(
+        "Keras layers that stay in float, with a conversion before and after; the file is then no full-integer one, and the Edge "
+        "TPU maps only what comes before the first of them. `edgeferry fix` finds them",
+        default=(),
+    )
 
 
 def int8(source: Source, folder: "Path", options: Int8Options = Int8Options()) -> Written:
@@ -98,14 +105,15 @@ def int8(source: Source, folder: "Path", options: Int8Options = Int8Options()) -
     converter.representative_dataset = lambda: ([image] for image in islice(_one_by_one(pixels, source), 1))
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = integer
-    recorded = {"calibration_images": len(pixels), "input_output": options.input_output, "dense": options.dense}
+    recorded = {"calibration_images": len(pixels), **asdict(options)}
     images, black_to_white = _one_by_one(pixels, source), input_range(source.spec.preprocessing)
     per_channel = options.dense != "per-tensor"
-    file, ranges = refusing(lambda: calibrated(converter, images, black_to_white, dense_per_channel=per_channel), source)
-    write_json(folder / RANGES, {"schema": RANGES_SCHEMA, "ranges": ranges})
-    written = _write(source, folder, dense_as_convolution(file) if options.dense == "convolution" else file, recorded)
+    keep = partial(kept_in_float, source, options.keep_float)
+    made = refusing(lambda: calibrated(converter, images, black_to_white, keep, dense_per_channel=per_channel), source)
+    write_json(folder / RANGES, {"schema": RANGES_SCHEMA, "ranges": made.ranges})
+    written = _write(source, folder, dense_as_convolution(made.file) if options.dense == "convolution" else made.file, recorded)
     graph = read_graph(folder / FILE)
-    _refuse_float(graph)
+    _refuse_float(graph, made.floats)
     if options.dense != "per-channel":
         _refuse_per_channel_dense(graph)
     return replace(written, notes=(*notes_on(groups), *_wrong_on_boards(folder / FILE)))
@@ -141,14 +149,16 @@ def _write(source: Source, folder: "Path", converted: bytes, options: dict[str, 
     return Written(FILE, tuple(map(declared, graph.inputs)), tuple(map(declared, graph.outputs)), options=options)
 
 
-def _refuse_float(graph: Graph) -> None:
-    """Refuse a graph with a float tensor.
+def _refuse_float(graph: Graph, kept: frozenset[str]) -> None:
+    """Refuse a graph with a float tensor that is not one of those that were to be kept in float.
 
     Raises:
         EdgeError: names the operations that have no integer implementation, and their layers.
     """
     left = [operation for operation in graph.operations if any(tensor.is_float for tensor in operation.tensors)]
     computing = [operation for operation in left if operation.name not in CONVERSIONS]
+    if kept and all(each.outputs[0].name in kept for each in computing):
+        return
     if left:
         # What computes with its result may stay in float for its sake alone.
         first = (computing or left)[0]

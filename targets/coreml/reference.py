@@ -8,7 +8,8 @@ device computes what, and how fast.
 from typing import TYPE_CHECKING, Any, Final
 
 from edgeferry.models.coreml_messages import CARRIER, folder
-from edgeferry.models.system.errors import EdgeError
+from edgeferry.targets.coreml.pictures import pictures
+from edgeferry.targets.coreml.tensors import tensors
 from edgeferry.targets.host.installed import installs, needs, versions
 from edgeferry.targets.target import Job, Run, Session, Target
 from edgeferry.targets.timing import run_of, timed
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
-
-    from edgeferry.models.preprocessing import Preprocessing
-    from edgeferry.targets.mil.package import ImageInput, ModelPackage
 
 EXACT: Final = "float32, evaluated from its specification; not Core ML"
 EMULATED: Final = "emulated float16, evaluated from its specification; not Core ML, not the Neural Engine"
@@ -73,7 +71,7 @@ def _open(job: Job) -> Session:
         as_scores=lambda scores: scores.astype(np.float32),
         labels=labels,
         load_ms=load_ms,
-        images=_pictures(job, package),
+        images=pictures(job, package),
         environment={
             "runtime": "edgeferry evaluator of ML Programs",
             "version": np.__version__,
@@ -93,37 +91,6 @@ def _scores(outputs: "dict[str, Any]", output: str, labels: tuple[str, ...] | No
     return np.array([probabilities[label] for label in labels], np.float32)
 
 
-def _pictures(job: Job, package: "ModelPackage") -> "list[NDArray[np.float32]]":
-    import numpy as np
-
-    # An array of pixels has the channel order of the config.
-    ordered = job.images() if package.takes_array else _in_colour_space(job.images(), job.artifact.preprocessing, package.image)
-    planes = np.ascontiguousarray(ordered.transpose(0, 3, 1, 2), np.float32)
-    return [planes[at : at + 1] for at in range(len(planes))]
-
-
-def _in_colour_space(pixels: "NDArray[np.uint8]", how: "Preprocessing", image: "ImageInput") -> "NDArray[np.uint8]":
-    """Return pictures as an app passes them, RGB or gray, in the channel order that the package itself declares.
-
-    Raises:
-        EdgeError: the package takes pictures of another size or colour space than the config's.
-    """
-    expected = (image.height, image.width)
-    if pixels.shape[1:3] != expected:
-        raise EdgeError(
-            "EF-coreml-image-size",
-            f"the package takes images of {expected}; the config's are {pixels.shape[1:3]}. Export it again.",
-        )
-    kinds = {"GRAYSCALE": 1, "RGB": 3, "BGR": 3}
-    if kinds.get(image.colour_space) != how.channels:
-        raise EdgeError(
-            "EF-coreml-image-colour",
-            f"the package takes {image.colour_space} pictures; the config's are {how.colour}. Export it again.",
-        )
-    rgb = pixels[..., ::-1] if how.colour == "bgr" else pixels
-    return rgb[..., ::-1] if image.colour_space == "BGR" else rgb
-
-
 TARGETS = (
     Target(
         name="coreml-reference",
@@ -134,5 +101,6 @@ TARGETS = (
         versions=versions(CARRIER, "numpy", "protobuf", "scipy"),
         side_by_side=True,
         open=_open,
+        tensors=tensors,
     ),
 )

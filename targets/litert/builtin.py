@@ -10,6 +10,7 @@ from typing import Any
 from edgeferry.targets.host.installed import needs, versions
 from edgeferry.targets.litert.arena import arena_bytes
 from edgeferry.targets.litert.cpu import opened
+from edgeferry.targets.litert.tensors import tensors
 from edgeferry.targets.target import Job, Run, Session, Target
 from edgeferry.targets.timing import run_of
 
@@ -46,5 +47,6 @@ TARGETS = (
         side_by_side=True,
         open=_open,
         arena=_arena_bytes,
+        tensors=tensors,
     ),
 )

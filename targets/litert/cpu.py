@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from edgeferry.targets.host.installed import needs, runtime, versions
 from edgeferry.targets.litert.arena import arena_bytes
 from edgeferry.targets.litert.profile import profile
+from edgeferry.targets.litert.tensors import tensors
 from edgeferry.targets.litert.tflite_file import delegate_name, dequantized, labels_in, quantized
 from edgeferry.targets.target import Job, Run, Session, Target
 from edgeferry.targets.timing import run_of, timed
@@ -91,5 +92,6 @@ TARGETS = (
         open=_open,
         profile=profile,
         arena=arena_bytes,
+        tensors=tensors,
     ),
 )

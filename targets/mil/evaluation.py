@@ -46,8 +46,8 @@ class Program:
             declared is not None and declared.data_type == "FLOAT16" for step in self.steps for _, declared in step.outputs
         )
 
-    def evaluated(self, inputs: Mapping[str, Array]) -> Values:
-        """Return the outputs by name.
+    def evaluated(self, inputs: Mapping[str, Array], observe: Callable[[Values], None] | None = None) -> Values:
+        """Return the outputs by name; ``observe`` is called with the results of each step, which the next may overwrite.
 
         Raises:
             EdgeError: an input is missing, or a result differs from its declaration, as in a damaged program.
@@ -65,6 +65,8 @@ class Program:
             for step in self.steps:
                 results = _results(step, values, rounds=self.rounds_to_float16)
                 values.update(results)
+                if observe is not None:
+                    observe(results)
                 held = _check_held(held + sum(map(np.size, results.values())))
                 held -= sum(np.size(values.pop(name)) for name in step.released)
         return {name: values[name] if name in values else self.constants[name] for name in self.outputs}

@@ -21,8 +21,8 @@ from edgeferry.targets.mil.values import Constant, constant, tensor_type
 from edgeferry.targets.target import Unsupported
 
 
-def read_program(package: ModelPackage, *, rounds_to_float16: bool) -> Program:
-    """Return a package's program, its weights decompressed.
+def read_program(package: ModelPackage, *, rounds_to_float16: bool, fuses: bool = True) -> Program:
+    """Return a package's program, its weights decompressed; ``fuses`` is false where the result of every operation is wanted.
 
     Raises:
         EdgeError: it is damaged.
@@ -40,7 +40,8 @@ def read_program(package: ModelPackage, *, rounds_to_float16: bool) -> Program:
         with damage(f"operation {call.type}"):
             step = _step(call, constants, last_used.get(number, ()), package.model_folder)
         steps.append(step)
-    return Program(inputs, tuple(block.outputs), constants, fused(steps, tuple(block.outputs)), rounds_to_float16)
+    ready = fused(steps, tuple(block.outputs)) if fuses else tuple(steps)
+    return Program(inputs, tuple(block.outputs), constants, ready, rounds_to_float16)
 
 
 def labels_of(package: ModelPackage) -> tuple[str, ...] | None:

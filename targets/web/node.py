@@ -12,6 +12,7 @@ from edgeferry.targets.host.installed import file_identity
 from edgeferry.targets.host.program import run_program
 from edgeferry.targets.target import Job, Run, Target, Unsupported
 from edgeferry.targets.web.javascript import CLIENT, SCORES, TFJS, describe_job, npm_installs, read_report
+from edgeferry.targets.web.tensors import tensors
 
 BACKENDS: Final = {"wasm": "Node, by TensorFlow.js", "cpu": "Node, by TensorFlow.js in plain JavaScript"}
 
@@ -48,6 +49,7 @@ TARGETS = tuple(
         # Up to a second per image: TensorFlow.js's fallback, which nobody ships.
         by_default=backend != "cpu",
         side_by_side=True,
+        tensors=tensors if backend == "wasm" else None,
     )
     for backend, summary in BACKENDS.items()
 )

@@ -44,8 +44,7 @@ def simulate(source: Source, precision: str, pixels: "NDArray[np.uint8]") -> "ND
     """
     import numpy as np
 
-    written = rewritten(without_loops(source), *TFLITE_INTEGERS) if precision in INTEGER_PRECISIONS else without_loops(source)
-    graph = _simplified(written)
+    graph = written_for(source, precision)
     if precision not in PALETTES:
         return _probabilities(SIMULATIONS[precision](graph, source), source, pixels)
     # Each palette is a draw, and the difference it makes varies by a factor of two: one in the middle is kept.
@@ -54,6 +53,23 @@ def simulate(source: Source, precision: str, pixels: "NDArray[np.uint8]") -> "ND
     drawn = [_palette(PALETTES[precision], seed)(graph, source) for seed in range(DRAWS)]
     differences = [float(np.abs(_probabilities(each, source, some) - exact).max(axis=1).mean()) for each in drawn]
     return _probabilities(drawn[differences.index(sorted(differences)[DRAWS // 2])], source, pixels)
+
+
+def written_for(source: Source, precision: str) -> "GraphDef":
+    """Return the graph for any batch size that a precision is simulated on."""
+    return _simplified(
+        rewritten(without_loops(source), *TFLITE_INTEGERS) if precision in INTEGER_PRECISIONS else without_loops(source)
+    )
+
+
+def simulated(source: Source, precision: str, graph: "GraphDef") -> "Simulated":
+    """Return a graph of ``written_for`` with its constants as a precision stores them, and what rounds its values.
+
+    A palette is one of several that may be drawn: what it rounds to is not what a file holds.
+    """
+    if precision in PALETTES:
+        return _palette(PALETTES[precision], 0)(graph, source)
+    return SIMULATIONS[precision](graph, source)
 
 
 def _probabilities(simulated: "Simulated", source: Source, pixels: "NDArray[np.uint8]") -> "NDArray[np.float32]":

@@ -35,7 +35,7 @@ const NEEDS = {
   cpu: 'nothing, so this is a defect of TensorFlow.js',
 };
 
-async function startBackend(core, wasm, job) {
+export async function startBackend(core, wasm, job) {
   if (job.backend === 'webgpu') {
     await needWebGpu();
   }
@@ -54,7 +54,7 @@ async function startBackend(core, wasm, job) {
 }
 
 /** Returns an IOHandler that reads the model's JSON and weight files through `read`, from a disk or a server. */
-function artifactFiles(core, file, read) {
+export function artifactFiles(core, file, read) {
   return {
     load: async () => {
       const json = JSON.parse(new TextDecoder().decode(await read(file)));

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an ONNX file computes between its input and its output: a copy of it returns every value."""
+
+from typing import TYPE_CHECKING, Any, Final
+
+from edgeferry.models.system.errors import EdgeError
+from edgeferry.targets.target import Job, Tensors
+from edgeferry.targets.timing import normalised_images
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+CPU: Final = "CPUExecutionProvider"
+INPUT: Final = "image"
+
+
+def tensors(job: Job) -> Tensors:
+    """Return the values of an ONNX file's main graph, computed node by node as the file says.
+
+    Raises:
+        EdgeError: the file is damaged.
+    """
+    from onnx import ModelProto
+
+    try:
+        model = ModelProto.FromString(job.main_file.read_bytes())
+    except Exception as error:
+        raise EdgeError(
+            "EF-file-damaged", f"{job.main_file}: not an ONNX file that can be read ({error}); export again"
+        ) from error
+    kept = {each.name for each in model.graph.output}
+    for node in model.graph.node:
+        for name in node.output:
+            if name and name not in kept:
+                kept.add(name)
+                model.graph.output.add().name = name
+    return Tensors(_values(_session(model, job.threads), job))
+
+
+def _session(model: Any, threads: int) -> Any:
+    from onnxruntime import GraphOptimizationLevel, InferenceSession, SessionOptions
+
+    options = SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Fused nodes would not be those of the file.
+    options.graph_optimization_level = GraphOptimizationLevel.ORT_DISABLE_ALL
+    return InferenceSession(model.SerializeToString(), options, providers=[CPU])
+
+
+def _values(session: Any, job: Job) -> "Iterator[Mapping[str, NDArray[np.float32]]]":
+    import numpy as np
+
+    names = [each.name for each in session.get_outputs()]
+    for image in normalised_images(job):
+        found = zip(names, session.run(None, {INPUT: image}), strict=True)
+        floats = {name: value.astype(np.float32) for name, value in found if np.issubdtype(value.dtype, np.floating)}
+        yield {INPUT: image, **floats}

@@ -144,11 +144,6 @@ class _Run:
     step: Step
     units: _Units
 
-    @property
-    def build(self) -> Path:
-        """Return the folder that the artifacts are in."""
-        return self.selection.build
-
     def timed(self, entries: Sequence[Entry], first: Entry | None) -> tuple[dict[str, Times], bool]:
         """Return times by the entries' names, and whether the run was interrupted."""
         times, interrupted = self._interleaved([entry for entry in entries if entry.target.open], first)
@@ -161,7 +156,9 @@ class _Run:
         """Return a case from its times."""
         case = replace(
             entry.blank(),
-            costs=costs_of_files(entry.target.name, Job(self.build / entry.artifact.format, self.pixels, self.build / WORK)),
+            costs=costs_of_files(
+                entry.target.name, Job(self.selection.build / entry.artifact.format, self.pixels, self.selection.build / WORK)
+            ),
             load_ms=times.load_ms,
             first_ms=times.first_ms,
             wall_ms=[launch for launch in times.wall_ms if launch],
@@ -174,7 +171,7 @@ class _Run:
             return replace(case, state=state, reason=times.problem)
         if not case.samples_ms:
             return replace(case, reason=missing or (SOFTWARE if times.environment.get("software_gpu") else INTERRUPTED))
-        expected = read_expected(self.build / REFERENCE, entry.artifact.labels).probabilities[:1]
+        expected = read_expected(self.selection.build / REFERENCE, entry.artifact.labels).probabilities[:1]
         problem = next(filter(None, (far_off(scores, entry.artifact, expected) for scores in times.scores)), "")
         return replace(case, state="failed" if problem else "measured", reason=problem, agrees=not problem)
 
@@ -205,9 +202,9 @@ class _Run:
         )
 
     def _job(self, entry: Entry) -> Job:
-        work = self.build / WORK / f"{entry.artifact.format}-{entry.target.name}-{entry.threads}"
+        work = self.selection.build / WORK / f"{entry.artifact.format}-{entry.target.name}-{entry.threads}"
         work.mkdir(parents=True, exist_ok=True)
-        folder = self.build / entry.artifact.format
+        folder = self.selection.build / entry.artifact.format
         rounds, code = self.plan.blocks[1], self.selection.code
         return Job(folder, self.pixels, work, rounds=rounds, threads=entry.threads, settle_s=SETTLE_S, code=code)
 

@@ -103,8 +103,7 @@ def sustain(  # noqa: PLR0913, PLR0917 - an argument per option
     from edgeferry.targets.target import choose
 
     with report_errors():
-        code = code_of(custom_module)
-        place = model_build(build, config_of(model, build, code=code).name)
+        place, code = _place_and_code(model, build, custom_module)
         selection = Selection(place, (form,), choose((target,)), code=code)
         with progress() as step, owned(place, step, wait=wait):
             found = run_sustained(selection, minutes, threads, step)
@@ -154,10 +153,8 @@ def bench(  # noqa: PLR0913, PLR0917 - an argument per option
     from edgeferry.targets.target import choose
 
     with report_errors():
-        code = code_of(custom_module)
-        place = model_build(build, config_of(model, build, code=code).name)
-        chosen = choose(tuple(targets or ()) or None)
-        selection = Selection(place, tuple(formats or ()), chosen, parse_baseline(baseline), code)
+        place, code = _place_and_code(model, build, custom_module)
+        selection = Selection(place, tuple(formats or ()), choose(tuple(targets or ()) or None), parse_baseline(baseline), code)
         with progress() as step, owned(place, step, wait=wait):
             found = measure(selection, BenchPlan(launches, percentile, tuple(threads or (1,)), costs), step)
             kept = keep(found, place)
@@ -166,6 +163,12 @@ def bench(  # noqa: PLR0913, PLR0917 - an argument per option
     states = {case.state for case in found.cases}
     finished = Exit.FAILED if "failed" in states else Exit.HELD if "measured" in states else Exit.NOTHING
     raise typer.Exit(Exit.INTERRUPTED if found.interrupted else finished)
+
+
+def _place_and_code(model: str, build: Path, custom_module: str | None) -> tuple[Path, str | None]:
+    """Return a model's build folder, and the custom module that may run."""
+    code = code_of(custom_module)
+    return model_build(build, config_of(model, build, code=code).name), code
 
 
 def _print_run(found: "Latencies", place: Path, *, kept: bool) -> None:

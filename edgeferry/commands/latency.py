@@ -160,9 +160,13 @@ def bench(  # noqa: PLR0913, PLR0917 - an argument per option
             kept = keep(found, place)
         _write_elsewhere(found, place, as_json, as_markdown)
     _print_run(found, place, kept=kept)
+    raise typer.Exit(_status(found))
+
+
+def _status(found: "Latencies") -> Exit:
     states = {case.state for case in found.cases}
     finished = Exit.FAILED if "failed" in states else Exit.HELD if "measured" in states else Exit.NOTHING
-    raise typer.Exit(Exit.INTERRUPTED if found.interrupted else finished)
+    return Exit.INTERRUPTED if found.interrupted else finished
 
 
 def _place_and_code(model: str, build: Path, custom_module: str | None) -> tuple[Path, str | None]:

@@ -4,10 +4,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from edgeferry.models.preprocessing import Preprocessing, normalise
 from edgeferry.targets.target import Job
-from edgeferry.targets.timing import predict_and_time, warm_up
+from edgeferry.targets.timing import NormalisedImages, predict_and_time, warm_up
 
 
 @pytest.fixture
@@ -47,3 +49,14 @@ def test_warm_up_goes_on_while_calls_become_faster() -> None:
 
     assert warm_up(call) == pytest.approx(1 / 20_000, abs=1e-3)
     assert len(lengths) > 60
+
+
+def test_images_are_normalised_one_by_one_as_all_at_once() -> None:
+    how = Preprocessing(3, 2, "rgb", (120.0, 110.0, 100.0), (60.0, 50.0, 40.0))
+    pixels = np.random.default_rng(1).integers(0, 256, (5, 3, 2, 3), np.uint8)
+    images = NormalisedImages(pixels, how)
+    assert [image.shape for image in images] == [(1, 3, 2, 3)] * 5
+    assert np.array_equal(np.concatenate(list(images)), normalise(pixels, how))
+    assert np.array_equal(images[3:][0], images[3])
+    with pytest.raises(IndexError):
+        images[5]

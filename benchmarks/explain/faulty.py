@@ -8,10 +8,16 @@ from edgeferry.benchmarks.explain.result import LayerCost
 # A layer does where it is so many times as far from the Keras model's as its precision explains, in all or in one channel.
 FAULTY: Final = 2.0
 FAULTY_CHANNEL: Final = 6.0
+SEVERE: Final = 5.0
 # Relative errors of float32 that say nothing: sums in another order. Of 16 bits: a step, since where results are rounded is not
 # simulated within what is computed as one.
 FLOAT_ERROR: Final = 2e-5
 HALF_ERROR: Final = 5e-4
+
+
+def is_severe(cost: LayerCost) -> bool:
+    """Return whether a layer's error is one that no rounding makes, however little it changes."""
+    return cost.error_unexplained > SEVERE * max(cost.error_expected or 0.0, HALF_ERROR)
 
 
 def is_faulty(cost: LayerCost) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from edgeferry.benchmarks.explain.faulty import FLOAT_ERROR, is_faulty
+from edgeferry.benchmarks.explain.faulty import FLOAT_ERROR, is_faulty, is_severe
 from edgeferry.benchmarks.explain.layers import Layers
 from edgeferry.benchmarks.explain.outputs import Fit
 from edgeferry.benchmarks.explain.result import LayerCost, Stage, Suspect
@@ -59,9 +59,17 @@ def suspects_of(evidence: Evidence) -> tuple[Suspect, ...]:
     weighed += [(each.explained, each) for each in _faulty(evidence)]
     named = [each for _, each in sorted(weighed, key=lambda pair: -pair[0])]
     known = {each.layers for each in named}
-    return (*named, *(each for each in _rounding(evidence) if each.layers not in known))[:SUSPECTS] or (
-        Suspect("unknown", (), "no hypothesis explains it, and its layers could not be compared", 0.0),
-    )
+    found = (*named, *(each for each in _rounding(evidence) if each.layers not in known))[:SUSPECTS]
+    return found or (_unmeasured(evidence),)
+
+
+def _unmeasured(evidence: Evidence) -> Suspect:
+    """Return what is left to say where layers were not compared and no hypothesis fits."""
+    if evidence.difference <= EXPLAINED * evidence.expected:
+        known = f"{difference(evidence.expected)} of {difference(evidence.difference)}"
+        sentence = f"its precision explains {known}; by which layers is not known"
+        return Suspect("quantization", (), sentence, 1.0)
+    return Suspect("unknown", (), "no hypothesis explains it, and its layers could not be compared", 0.0)
 
 
 def _kernels(evidence: Evidence) -> Iterator[Suspect]:
@@ -106,7 +114,7 @@ def _explained(fit: Fit, whole: float, evidence: Evidence) -> float:
 def _faulty(evidence: Evidence) -> Iterator[Suspect]:
     for cost in _costs(evidence):
         explained = min(1.0, cost.unexplained_effect / max(evidence.of_layers, NO_DIFFERENCE))
-        if explained >= LEAST_OF_LAYER and is_faulty(cost):
+        if is_faulty(cost) and (explained >= LEAST_OF_LAYER or is_severe(cost)):
             maker = _other_range(cost, evidence)
             if maker is None:
                 yield Suspect("layer", cost.layers, _sentence(cost), explained)

@@ -117,6 +117,12 @@ def test_without_the_model_scores_alone_speak(workshop: Workshop, exported_colou
     assert (found.layers, found.problem) == ((), "the model is not there")
 
 
+def test_without_the_model_rounding_is_known_from_the_export(workshop: Workshop, exported_colours: Any) -> None:
+    alone = Workshop(workshop.bench, None, "the model is not there", workshop.runner, workshop.examiner, workshop.work)
+    found = explained(alone, Subject(exported_colours.build / "tflite-int8", targets()["litert-builtin"]))
+    assert found.stage == "quantization"
+
+
 def explanation(*results: Explained) -> Explanation:
     return cleaned(Explanation("colours", "0" * 64, "2026-11-28T00:00:00+00:00", 1.0, results))
 

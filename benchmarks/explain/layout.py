@@ -31,9 +31,13 @@ def _order(found: "Array", meant: "Array") -> tuple[int, ...] | None:
 
     if found.ndim != meant.ndim or found.ndim < 3:
         return None if found.shape != meant.shape else tuple(range(found.ndim))
-    orders = [(0, *rest) for rest in permutations(range(1, found.ndim))]
-    able = [order for order in orders if tuple(found.shape[at] for at in order) == meant.shape]
-    return min(able, key=lambda order: float(np.square(found.transpose(order) - meant).sum()), default=None)
+    # As it is, or with channels first: of a square image another order may be closer by chance, since it may be turned.
+    usual = [tuple(range(found.ndim)), (0, *range(2, found.ndim), 1)]
+    others = [(0, *rest) for rest in permutations(range(1, found.ndim))]
+    for orders in (usual, others):
+        if able := [order for order in orders if tuple(found.shape[at] for at in order) == meant.shape]:
+            return min(able, key=lambda order: float(np.square(found.transpose(order) - meant).sum()))
+    return None
 
 
 def stacked(batch: "list[Mapping[str, Array]]", names: Mapping[str, str]) -> "dict[str, Array]":

@@ -69,5 +69,12 @@ def test_channels_are_moved_to_where_keras_has_them() -> None:
     assert (found == meant).all()
 
 
+def test_an_image_that_is_turned_is_not_turned_back() -> None:
+    meant = np.random.default_rng(0).normal(size=(2, 4, 4, 3)).astype(np.float32)
+    found = laid_out(meant.swapaxes(1, 2), meant, {}, "turned")
+    assert found is not None
+    assert (found == meant.swapaxes(1, 2)).all()
+
+
 def test_values_of_another_size_are_not_compared() -> None:
     assert laid_out(np.zeros((1, 3), np.float32), np.zeros((1, 4), np.float32), {}, "other") is None

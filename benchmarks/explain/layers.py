@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from edgeferry.benchmarks.explain.layout import laid_out, stacked
 from edgeferry.benchmarks.explain.matching import Stretch, matched, stretches, unmatched
+from edgeferry.benchmarks.explain.renamed import renamed
 from edgeferry.benchmarks.explain.result import LayerCost
 from edgeferry.benchmarks.explain.sums import Sums, square, unexplained
 from edgeferry.exporters.graph.fold import LINEAR
@@ -24,6 +25,7 @@ from edgeferry.targets.target import Job, Tensors
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from tensorflow.core.framework.graph_pb2 import GraphDef
 
     Array = NDArray[np.float32]
     Values = Mapping[str, Array]
@@ -91,7 +93,7 @@ def measured_layers(source: Source, job: Job, shown: Tensors, changed: "Sequence
     values = iter(shown.values)
     first = next(values)
     names = _usable(matched(first, graph, source.output), first, source.output)
-    parts = [part for part in stretches(graph, names, scopes) if part.node != INPUT or shown.ranges.get(part.tensor)]
+    parts = _parts(graph, names, scopes, shown)
     read = {*names, INPUT, source.output}
     with ExitStack() as stack:
         exact = stack.enter_context(instrumented(graph, read, source.output))
@@ -99,14 +101,27 @@ def measured_layers(source: Source, job: Job, shown: Tensors, changed: "Sequence
         if precision in SIMULATIONS or precision in PALETTES:
             rounding, changes = simulated(source, precision, graph)
             rounded = stack.enter_context(instrumented(rounding, read, source.output, changes))
+        images = normalise(job.images(), source.spec.preprocessing)
+        others = _renamed(_Network(exact, rounded, names, parts, source), images[:1], first)
+        names = {node: tensor for node, tensor in names.items() if node not in others}
+        parts = _parts(graph, names, scopes, shown)
         network = _Network(exact, rounded, names, parts, source)
         tally = _Tally({part.node: Sums(held=shown.ranges.get(part.tensor)) for part in parts}, [Sums() for _ in changed])
-        images = normalise(job.images(), source.spec.preprocessing)
         for at, batch in _batches(_chain(first, values)):
             place = slice(at, at + len(batch))
             _add_batch(network, tally, [each[place] for each in (images, *changed)], batch)
     left = tuple(name for name in first if name not in names.values())
     return _layers_of(network, tally, shown.kernels, (unmatched(graph, parts, scopes), left))
+
+
+def _parts(graph: "GraphDef", names: Mapping[str, str], scopes: Mapping[str, str], shown: Tensors) -> list[Stretch]:
+    """Return the parts of a network; its input is one where the file rounds it."""
+    return [part for part in stretches(graph, names, scopes) if part.node != INPUT or shown.ranges.get(part.tensor)]
+
+
+def _renamed(network: _Network, images: "Array", first: "Values") -> frozenset[str]:
+    meant = network.exact.values(images)
+    return renamed(network.exact, network.parts, images, _found(network, stacked([first], network.names), meant))
 
 
 def _layers_of(network: _Network, tally: _Tally, kernels: str, others: tuple[tuple[str, ...], tuple[str, ...]]) -> Layers:

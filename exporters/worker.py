@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the child process does: it imports TensorFlow once and writes one format after another."""
 
+import gc
 import os
 from functools import lru_cache
 from pathlib import Path
@@ -59,4 +60,8 @@ def write_source(source: Source, build: Path, name: str, made_from: dict[str, An
 @lru_cache(maxsize=1)
 def source_of(spec: ModelSpec, build: Path) -> Source:
     """Return the frozen classifier of a build folder, made once per process."""
-    return read_source(spec, build / REFERENCE)
+    source = read_source(spec, build / REFERENCE)
+    # coremltools collects garbage at every conversion: what TensorFlow and Keras have loaded is not looked through each time.
+    gc.collect()
+    gc.freeze()
+    return source

@@ -5,6 +5,7 @@ What was trained and exported is kept for later runs, by a digest of what it fol
 pytest's cache or in the folder that EDGEFERRY_TEST_CACHE names.
 """
 
+import gc
 import inspect
 import json
 import os
@@ -70,6 +71,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.slow)
     modules = [list(module) for _, module in groupby(items, key=lambda item: item.path)]
     items[:] = dealt(modules, getattr(config, "workerinput", {}).get("workercount", 1), _group)
+
+
+def pytest_collection_finish() -> None:
+    """Take what was imported out of garbage collection: coremltools collects at every conversion, a second each time."""
+    gc.freeze()
 
 
 def _names(item: pytest.Item) -> set[str]:

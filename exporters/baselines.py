@@ -28,9 +28,9 @@ from edgeferry.models.yardstick import write_problem
 CONSTANTS: Final = "edgeferry.exporters.graph.constants"
 CONSTANTS_TOOLS: Final = ("tensorflow-cpu", "tensorflow", "keras")
 SIMULATING: Final = "simulating what each precision alone should change"
-# A second TensorFlow takes 8 s of a core to start and to trace the model; simulating a network of 5 MB takes about as long.
+# A second TensorFlow takes seconds of a core to start and to trace the model, more than a small network takes to simulate.
+# These three are chosen on the safe side, not measured: memory for both processes, and so many copies of the model besides.
 LEAST_BYTES: Final = 8 * 2**20
-# What two processes take at most, before the model: measured with EfficientNet-Lite0; and of the model so many copies.
 MEMORY_BYTES: Final = 5 * 2**30
 COPIES: Final = 30
 

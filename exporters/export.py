@@ -74,7 +74,8 @@ def export_all(spec: ModelSpec, build: Path, names: tuple[str, ...] | None, step
             step(f"training {spec.name}")
             _needed(work, preparation.train, "train.log", spec)
         reference = _reference(work)
-        able = [form for form in chosen if not form.missing()]
+        calibrated = reference.calibration_digest is not None
+        able = [form for form in chosen if not form.missing() and (calibrated or not form.calibrated)]
         with simulated_beside(work, able, reference):
             exports = _exports(work, chosen, reference)
         there = [form for form, export in zip(chosen, exports, strict=True) if export.state in THERE]

@@ -32,7 +32,7 @@ class Place:
 
     def takes(self, artifact: Artifact) -> bool:
         """Return whether an artifact is of use there."""
-        is_integer = any(tensor.scale for tensor in artifact.inputs)
+        is_integer = any(tensor.scale for tensor in artifact.inputs) and not artifact.options.get("keep_float")
         return artifact.kind in self.kinds and artifact.format not in self.never and (is_integer or not self.integers)
 
 

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs the job of a file in Node: node node_main.js job.json. On an error, its last line is the message and its status 1.
+// Runs the job of a file in Node: node node_main.js job.json.
 import fs from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { tfjsEngine } from './engine_tfjs.js';
+import { bytesOf, runProgram } from './node_job.js';
 import { runJob } from './runner.js';
 
 const require = createRequire(import.meta.url);
 
-async function main(jobFile) {
-  const job = JSON.parse(fs.readFileSync(jobFile, 'utf8'));
+async function main(job) {
   const read = async (name) => bytesOf(path.join(job.folder, name));
   const images = new Float32Array(bytesOf(job.images));
   const { scores, report } = await runJob(tfjsEngine(libraries(job)), job, read, images, { ask, release });
@@ -40,17 +40,4 @@ function release() {
   fs.rmSync('quiet.wanted', { force: true });
 }
 
-/** Returns a file's bytes as an ArrayBuffer of their own; Node's small buffers share one. */
-function bytesOf(file) {
-  const buffer = fs.readFileSync(file);
-  return buffer.buffer.slice(buffer.byteOffset, buffer.byteOffset + buffer.byteLength);
-}
-
-main(process.argv[2]).then(
-  () => process.exit(0),
-  (error) => {
-    console.error(error.stack);
-    console.error(`${error.name || 'Error'}: ${String(error.message).split('\n')[0]}`);
-    process.exit(1);
-  },
-);
+runProgram(main);

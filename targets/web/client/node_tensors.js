@@ -4,11 +4,11 @@ import fs from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { artifactFiles, startBackend } from './engine_tfjs.js';
+import { bytesOf, runProgram } from './node_job.js';
 
 const require = createRequire(import.meta.url);
 
-async function main(jobFile) {
-  const job = JSON.parse(fs.readFileSync(jobFile, 'utf8'));
+async function main(job) {
   const core = require('@tensorflow/tfjs-core');
   const converter = require('@tensorflow/tfjs-converter');
   const wasm = require('@tensorflow/tfjs-backend-wasm');
@@ -33,16 +33,4 @@ async function main(jobFile) {
   fs.writeFileSync(job.result, JSON.stringify(tensors));
 }
 
-function bytesOf(file) {
-  const buffer = fs.readFileSync(file);
-  return buffer.buffer.slice(buffer.byteOffset, buffer.byteOffset + buffer.byteLength);
-}
-
-main(process.argv[2]).then(
-  () => process.exit(0),
-  (error) => {
-    console.error(error.stack);
-    console.error(`${error.name || 'Error'}: ${String(error.message).split('\n')[0]}`);
-    process.exit(1);
-  },
-);
+runProgram(main);

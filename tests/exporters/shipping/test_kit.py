@@ -173,6 +173,12 @@ def test_a_microcontroller_gets_full_integers_only(kit: Kit) -> None:
     assert error.value.code == "EF-ship-format"
 
 
+def test_a_file_with_layers_in_float_is_none_for_a_microcontroller(exported_digits: Any) -> None:
+    artifact = read_artifact(exported_digits.build / "tflite-int8")
+    mixed = replace(artifact, options={**artifact.options, "keep_float": ["conv2d"]})
+    assert [place_named("mcu").takes(each) for each in (artifact, mixed)] == [True, False]
+
+
 def test_cplusplus_makes_the_tensor_of_the_test_image(kit: Kit, tmp_path: Path) -> None:
     if (compiler := shutil.which("g++") or shutil.which("clang++")) is None:
         pytest.skip("needs a C++ compiler")

@@ -196,6 +196,15 @@ def test_a_folder_that_was_only_moved_aside_is_put_back(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "artifact").iterdir()] == ["old.txt"]
 
 
+def test_a_folder_that_another_process_writes_is_spared(tmp_path: Path) -> None:
+    written = [partial_of(tmp_path / name / "array.npy") for name in ("spared", "other")]
+    for each in written:
+        each.parent.mkdir()
+        each.touch()
+    sweep(tmp_path, spared="spared")
+    assert [each.exists() for each in written] == [True, False]
+
+
 def test_a_folder_that_was_replaced_is_removed(kept: Path) -> None:
     kept.with_name(".artifact.old").mkdir()
     sweep(kept.parent)

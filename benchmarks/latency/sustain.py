@@ -39,6 +39,8 @@ LOOK_S: Final = 1.0
 MORE: Final = 1.25
 # A target that becomes slower than so many times is ended.
 MOST: Final = 5
+# One that becomes faster than its estimate ends before the minutes are full: it runs again, with what this job says of its speed.
+TRIES: Final = 3
 
 
 def sustain(selection: Selection, minutes: int, threads: int, step: Step, minute_s: float = MINUTE_S) -> Sustained:
@@ -154,13 +156,20 @@ def _run_in_one_job(taken: _Recording, target: str, job: Job, length: tuple[int,
             if look.environment.get("software_gpu"):
                 raise EdgeError("EF-software-gpu", "it ran on a software-rendered GPU, whose times say nothing about any GPU")
             rounds = max(LOOK, math.ceil(seconds * 1000 / statistics.fmean(look.latencies_ms)))
-        step(f"running {job.artifact.format} on {target} for about {minutes} minutes, {rounds:,} inferences")
-        long = replace(job, rounds=rounds, warmup=0)
-        run = child.call(run_job, target, long, log=log, timeout_s=LOAD_TIMEOUT_S + MOST * minutes * minute_s)
+        for _ in range(TRIES):
+            step(f"running {job.artifact.format} on {target} for about {minutes} minutes, {rounds:,} inferences")
+            long = replace(job, rounds=rounds, warmup=0)
+            run = child.call(run_job, target, long, log=log, timeout_s=LOAD_TIMEOUT_S + MOST * minutes * minute_s)
+            whole = minutes_of(run.latencies_ms, minute_s)[:minutes]
+            if len(whole) == minutes:
+                break
+            rounds = math.ceil(MORE * minutes * minute_s * 1000 / statistics.fmean(run.latencies_ms))
     taken.environment = dict(run.environment)
-    for minute in minutes_of(run.latencies_ms, minute_s)[:minutes]:
+    for minute in whole:
         taken.seconds += minute
         taken.add_minute(minute, minute_s, None)
+    if len(whole) < minutes:
+        taken.problem = f"its speed changed too much to be estimated: {len(whole)} of {minutes} minutes are full"
 
 
 def minutes_of(latencies_ms: Sequence[float], minute_s: float) -> list[list[Second]]:

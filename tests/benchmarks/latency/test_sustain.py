@@ -14,7 +14,7 @@ from edgeferry.benchmarks.latency.ratio import Ratio
 from edgeferry.benchmarks.latency.sustained import CAUSES, SUSTAINED, Second, Sustained, lines_of, write_sustained
 from edgeferry.models.system.child import Child, ChildError
 from edgeferry.models.system.errors import EdgeError
-from edgeferry.targets.target import choose, targets
+from edgeferry.targets.target import Job, Run, choose, targets
 
 MINUTE_S: Final = 2.0
 
@@ -62,6 +62,23 @@ def test_a_target_that_measures_itself_runs_all_minutes_in_one_job(form: str, ta
     assert all(minute.inferences_per_s > 10 for minute in found.minutes)
     assert set(found.last_to_first) == {"wall time"}
     assert not any("CPU" in line for line in lines_of(found))
+
+
+@pytest.mark.parametrize(("later_ms", "minutes", "problem"), [((1.0,), 2, ""), ((1.0, 0.4, 0.2), 1, "1 of 2 minutes are full")])
+def test_a_target_that_is_faster_than_its_estimate_runs_again(
+    later_ms: tuple[float, ...], minutes: int, problem: str, exported_digits: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speeds_ms = iter([2.0, 2.0, *later_ms, *later_ms[-1:] * 2])
+
+    def run_ever_faster(_child: Child, _run: object, _target: str, job: Job, **_: object) -> Run:
+        return Run(np.zeros((1, 10), np.float32), None, (next(speeds_ms),) * job.rounds, 1.0, 1.0)
+
+    monkeypatch.setattr(Child, "call", run_ever_faster)
+    monkeypatch.setattr(sustain, "_run_here", sustain._run_in_one_job)
+    found = _sustained(exported_digits.build)
+    assert len(found.minutes) == minutes
+    assert problem in found.problem
+    assert bool(found.problem) == bool(problem)
 
 
 def test_inferences_are_counted_by_their_own_seconds_and_minutes() -> None:

@@ -74,7 +74,7 @@ def simulated_beside(work: Work, forms: Sequence[Format], reference: Reference) 
     if not stale:
         yield
         return
-    with Child(network=False) as child:
+    with Child(network=False, with_keras=True) as child:
         child.start()
         thread = threading.Thread(target=_simulate, args=(work, child, stale), daemon=True)
         thread.start()

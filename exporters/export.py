@@ -65,7 +65,7 @@ def export_all(spec: ModelSpec, build: Path, names: tuple[str, ...] | None, step
     """
     chosen = choose(names or _named(spec))
     check_options(spec)
-    with Child(network=False) as child, Digests(build / INDEX) as digests:
+    with Child(network=False, with_keras=True) as child, Digests(build / INDEX) as digests:
         work = Work(spec, build, child, step, digests.sha256, CodeDigests(digests.sha256), known_exports(build))
         _refuse_other_config(work)
         if spec.trained_by is not None and not spec.model.is_file():

@@ -117,7 +117,7 @@ def fixture_cache(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
 @pytest.fixture(scope="module")
 def child() -> Iterator[Child]:
     """Return a child process that the tests of a module may share."""
-    with Child() as child:
+    with Child(with_keras=True) as child:
         yield child
 
 

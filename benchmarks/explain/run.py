@@ -73,7 +73,7 @@ def explain(build: Path, spec: ModelSpec | None, subjects: Sequence[Subject], st
     bench = open_bench(build, (), step, reuse=False)
     work = Path(tempfile.mkdtemp(prefix="edgeferry-explain-"))
     try:
-        with Child() as runner, Child() as examiner:
+        with Child() as runner, Child(with_keras=True) as examiner:
             workshop = Workshop(bench, spec, no_model, runner, examiner, work)
             results = []
             for number, subject in enumerate(subjects, 1):

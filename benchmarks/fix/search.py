@@ -92,7 +92,7 @@ def fix(build: Path, plan: Plan, step: Step) -> Fixed:
     started, work = time.monotonic(), Path(tempfile.mkdtemp(prefix="edgeferry-fix-"))
     bench = open_bench(build, (), step, reuse=False)
     try:
-        with Child() as runner, Child() as examiner:
+        with Child() as runner, Child(with_keras=True) as examiner:
             workshop = Workshop(bench, plan.spec, "", runner, examiner, work)
             trials = open_trials(workshop, plan.spec, plan.format, plan.target)
             search = _Search(trials, plan, step, started, [])

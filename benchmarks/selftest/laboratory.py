@@ -71,7 +71,7 @@ def open_laboratory(spec: ModelSpec, bench: Bench, more: "Labelled | None") -> I
     try:
         images, labels = _images(bench, scratch, more)
         with ExitStack() as stack:
-            exporter, runner = stack.enter_context(Child()), stack.enter_context(Child())
+            exporter, runner = stack.enter_context(Child(with_keras=True)), stack.enter_context(Child())
             yield Laboratory(spec, replace(bench, build=scratch, child=runner), scratch, images, labels, exporter, runner)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -22,6 +23,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from edgeferry.models.system.errors import EdgeError, missing_package
+from edgeferry.models.system.process.forking import context_of
 from edgeferry.models.system.process.imports import spare_scikit_learn
 from edgeferry.models.system.process.limits import leave_network
 from edgeferry.models.system.process.temporary import temporary_folder
@@ -42,9 +44,13 @@ class ChildError(Exception):
 class Child:
     """A process that starts at the first call, keeps its imports between calls, and starts again after a crash."""
 
-    def __init__(self, *, network: bool = True) -> None:
-        """Prepare a child without starting a process; without ``network`` it has none where the system allows that."""
+    def __init__(self, *, network: bool = True, with_keras: bool = False) -> None:
+        """Prepare a child without starting a process; without ``network`` it has none where the system allows that.
+
+        ``with_keras`` is for one that will import Keras in any case: where the system forks safely, it has it from its start.
+        """
         self._network = network
+        self._with_keras = with_keras
         self._process: multiprocessing.process.BaseProcess | None = None
         self._pipe: Connection | None = None
         self._lifeline = ExitStack()
@@ -123,10 +129,10 @@ class Child:
 
     def _start(self) -> Connection:
         if self._pipe is None:
-            context = multiprocessing.get_context("spawn")
+            context = context_of(with_keras=self._with_keras)
             self._pipe, other_end = context.Pipe()
-            process = context.Process(
-                target=_serve, args=(other_end, os.getpid(), temporary_folder(), self._network), daemon=True
+            process = context.Process(  # type: ignore[attr-defined] # that of a context, which typeshed has on each of them
+                target=_serve, args=(other_end, dict(os.environ), temporary_folder(), self._network), daemon=True
             )
             process.start()
             # An interrupt before it was started must not find it.
@@ -158,13 +164,13 @@ def _answered(pipe: Connection, timeout_s: float, attend: Callable[[], None] | N
 
 
 def call_quietly(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Return ``function(*arguments)``, run in a child of its own so that the output of frameworks stays off the terminal.
+    """Return ``function(*arguments)``, which uses Keras, run in a child of its own so that frameworks print nothing on the terminal.
 
     Raises:
         EdgeError: the function raised it, or failed in another way; the message then names the file that keeps its output.
     """
     log = temporary_folder() / f"{secrets.token_hex(4)}.log"
-    with Child(network=False) as child:
+    with Child(network=False, with_keras=True) as child:
         try:
             return child.call(function, *arguments, log=log)
         except ChildError as error:
@@ -179,12 +185,21 @@ def _kept(log: Path) -> str:
     return name
 
 
-def _serve(pipe: Connection, parent: int, temporary: Path, network: bool) -> None:  # noqa: FBT001 - multiprocessing passes it
+def _serve(
+    pipe: Connection,
+    environment: dict[str, str],
+    temporary: Path,
+    network: bool,  # noqa: FBT001 - multiprocessing passes it
+) -> None:
     # Ctrl-C reaches the terminal's whole process group. This process has a group of its own, so the parent decides when it ends;
     # compilers, browsers and runtimes that it starts are in that group too.
     os.setpgid(0, 0)
-    if os.getppid() != parent:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    parent = multiprocessing.parent_process()
+    if parent is None or not parent.is_alive():
         return
+    # A fork has the environment of the process that it is a fork of.
+    os.environ.update(environment)
     if not network:
         leave_network()
     # Frameworks leave files there, and programs that this process starts do.

@@ -110,7 +110,8 @@ def test_a_build_folder_that_cannot_be_written_is_said(copied: Any) -> None:
 def test_a_converter_that_kills_its_process_is_a_row_and_the_others_come_out(
     copied: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgeferry.exporters.export.Child", Child)
+    # Only a process that Python starts reads sitecustomize; a fork of one that runs does not.
+    monkeypatch.setattr("edgeferry.exporters.export.Child", lambda **_: Child())
     (tmp_path / "sitecustomize.py").write_text(CRASHES)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")])))
     for name in ("savedmodel", "tflite-int8"):

@@ -38,7 +38,7 @@ TARGETS: Final = {
 def workshop(exported_colours: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     bench = open_bench(exported_colours.build, (), lambda *_: None, reuse=False)
     work = tmp_path_factory.mktemp("explain")
-    with Child() as runner, Child() as examiner:
+    with Child() as runner, Child(with_keras=True) as examiner:
         yield Workshop(bench, exported_colours.spec, "", runner, examiner, work)
 
 

@@ -19,7 +19,7 @@ from edgeferry.models.system.process.temporary import temporary_folder
 
 # A child imports the functions it runs by name, so they are in a module of their own.
 WORK: Final = '''\
-import ctypes, os, subprocess, sys, tempfile, time
+import ctypes, os, signal, subprocess, sys, tempfile, time
 from pathlib import Path
 from edgeferry.models.system.errors import EdgeError
 
@@ -31,6 +31,12 @@ calls = []
 def add(a, b):
     calls.append((a, b))
     return a + b, len(calls), os.getpid()
+
+def place():
+    return {
+        "pid": os.getpid(), "parent": os.getppid(), "loaded": {"keras", "tensorflow"} <= set(sys.modules), "folder": os.getcwd(),
+        "variable": os.environ.get("EDGEFERRY_FORKED"), "interrupts": signal.getsignal(signal.SIGINT) is signal.default_int_handler,
+    }
 
 def twice(data):
     return data * 2
@@ -70,7 +76,7 @@ def not_picklable():
 
 def sleep(place):
     program = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
-    Path(place + ".partial").write_text(f"{os.getpid()} {program.pid}")
+    Path(place + ".partial").write_text(f"{os.getpid()} {program.pid} {os.getppid()}")
     os.rename(place + ".partial", place)
     time.sleep(300)
 
@@ -81,7 +87,7 @@ PARENT: Final = """\
 import sys; from pathlib import Path; import edgeferry_child_work as work
 from edgeferry.models.system.child import Child
 if __name__ == '__main__':
-    Child().call(work.sleep, sys.argv[1], log=Path(sys.argv[2]))
+    Child(with_keras=len(sys.argv) > 3).call(work.sleep, sys.argv[1], log=Path(sys.argv[2]))
 """
 
 
@@ -217,7 +223,7 @@ def test_what_takes_too_long_is_ended_with_what_it_started(child: Child, work: M
     child.call(work.add, 1, 2, log=log)
     with pytest.raises(ChildError, match=r"^took longer than 1\.5 s and was ended; see "):
         child.call(work.sleep, str(tmp_path / "processes"), log=log, timeout_s=1.5)
-    assert end_within(5, read_processes(tmp_path / "processes"))
+    assert end_within(5, read_processes(tmp_path / "processes")[:2])
     assert child.call(work.add, 1, 2, log=log)[0] == 3
 
 
@@ -256,13 +262,13 @@ def test_an_interrupt_ends_the_child_and_what_it_started(tmp_path: Path, log: Pa
 
 
 @pytest.mark.usefixtures("work")
-@pytest.mark.parametrize("ended_by", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(("ended_by", "kind"), [(signal.SIGTERM, []), (signal.SIGKILL, []), (signal.SIGKILL, ["with Keras"])])
 def test_a_parent_that_is_killed_takes_the_child_and_what_it_started_along(
-    tmp_path: Path, log: Path, ended_by: signal.Signals
+    tmp_path: Path, log: Path, ended_by: signal.Signals, kind: list[str]
 ) -> None:
     (tmp_path / "parent.py").write_text(PARENT, encoding="utf-8")
     place = tmp_path / "processes"
-    parent = subprocess.Popen([sys.executable, tmp_path / "parent.py", place, log], start_new_session=True)
+    parent = subprocess.Popen([sys.executable, tmp_path / "parent.py", place, log, *kind], start_new_session=True)
     processes = read_processes(place)
     assert all(map(is_running, processes))
     os.killpg(parent.pid, ended_by)
@@ -272,3 +278,31 @@ def test_a_parent_that_is_killed_takes_the_child_and_what_it_started_along(
 
 def test_temporary_files_of_a_child_are_in_edgeferrys_own_folder(child: Child, work: ModuleType, log: Path) -> None:
     assert Path(child.call(work.temporary, log=log)).parent == temporary_folder()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux forks")
+def test_children_with_keras_are_forks_of_one_process_that_has_it(
+    work: ModuleType, log: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("EDGEFERRY_FORKED", "now")
+    monkeypatch.chdir(tmp_path)
+    with Child(with_keras=True) as first, Child(with_keras=True) as second:
+        found = [child.call(work.place, log=log) for child in (first, second)]
+    assert len({each["pid"] for each in found}) == 2
+    assert len({each["parent"] for each in found}) == 1
+    assert found[0] | {"pid": 0, "parent": 0} == {
+        "pid": 0,
+        "parent": 0,
+        "loaded": True,
+        "folder": str(tmp_path),
+        "variable": "now",
+        "interrupts": True,
+    }
+    assert found[0]["parent"] != os.getpid()
+
+
+def test_a_fork_that_crashes_is_named_by_its_signal_and_starts_again(work: ModuleType, log: Path) -> None:
+    with Child(with_keras=True) as child:
+        with pytest.raises(ChildError, match="SIGSEGV"):
+            child.call(work.crash, log=log)
+        assert child.call(work.add, 1, 2, log=log)[:2] == (3, 1)

@@ -164,7 +164,7 @@ def _answered(pipe: Connection, timeout_s: float, attend: Callable[[], None] | N
 
 
 def call_quietly(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Return ``function(*arguments)``, which uses Keras, run in a child of its own so that frameworks print nothing on the terminal.
+    """Return ``function(*arguments)``, which uses Keras, run in a child of its own; frameworks print nothing then.
 
     Raises:
         EdgeError: the function raised it, or failed in another way; the message then names the file that keeps its output.

@@ -35,7 +35,8 @@ def add(a, b):
 def place():
     return {
         "pid": os.getpid(), "parent": os.getppid(), "loaded": {"keras", "tensorflow"} <= set(sys.modules), "folder": os.getcwd(),
-        "variable": os.environ.get("EDGEFERRY_FORKED"), "interrupts": signal.getsignal(signal.SIGINT) is signal.default_int_handler,
+        "variable": os.environ.get("EDGEFERRY_FORKED"),
+        "interrupts": signal.getsignal(signal.SIGINT) is signal.default_int_handler,
     }
 
 def twice(data):

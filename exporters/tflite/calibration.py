@@ -8,19 +8,23 @@ every tensor keeps its memory while it is observed.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from edgeferry.exporters.graph.pixel_range import pixel_range, scaled_inputs
 from edgeferry.exporters.readers.tflite import IDENTIFIER
 from edgeferry.exporters.readers.tflite_schema import tflite_schema
 from edgeferry.models.system.cores import cores_allowed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
     Ranges = dict[int, tuple[float, float]]
+
+# Operations that scale, shift or move the values of one operand, where the others are constants.
+SCALING: Final = ("MUL", "ADD", "SUB", "PAD", "RESHAPE", "TRANSPOSE", "SQUEEZE", "EXPAND_DIMS")
 
 
 @dataclass(frozen=True)
@@ -35,14 +39,14 @@ class Quantized:
 def calibrated(
     converter: Any,
     images: "Iterable[NDArray[np.float32]]",
-    input_range: tuple[float, float],
+    ends: "Sequence[NDArray[np.float32]]",
     keep_float: Callable[[list[str]], frozenset[str]],
     *,
     dense_per_channel: bool,
 ) -> Quantized:
     """Return the full-integer file of a converter's model; ``keep_float`` chooses of its tensors those that stay in float.
 
-    ``images`` are float32, [1, height, width, channels]; ``input_range`` is the least and the greatest input that there can be.
+    ``images`` are float32, [1, height, width, channels]; ``ends`` are such images, a black and a white one.
     The converter is set to write full integers, with any representative image: ranges are observed here.
     """
     from tensorflow.lite.python.convert import mlir_quantize
@@ -51,7 +55,8 @@ def calibrated(
     in_float = bytes(converter.convert())
     tensors = [each.name.decode() for each in _tree(in_float).subgraphs[0].tensors]
     floats = keep_float(tensors)
-    ranges = observed(in_float, images) | dict.fromkeys(_inputs(in_float), input_range)
+    of_pixels = {number: pixel_range(*found) for number, found in observed(in_float, ends, _scaled(in_float)).items()}
+    ranges = observed(in_float, images, _varying(in_float)) | of_pixels
     file: bytes = mlir_quantize(
         with_ranges(in_float, ranges),
         input_data_type=converter.inference_input_type,
@@ -62,8 +67,8 @@ def calibrated(
     return Quantized(file, {tensors[number]: found for number, found in ranges.items()}, floats)
 
 
-def observed(model: bytes, images: "Iterable[NDArray[np.float32]]") -> "Ranges":
-    """Return the least and greatest value over all images of each tensor that varies, by its number."""
+def observed(model: bytes, images: "Iterable[NDArray[np.float32]]", tensors: "Iterable[int]") -> "Ranges":
+    """Return the least and greatest value over all images of each of the tensors, by its number."""
     import numpy as np
     import tensorflow as tf
 
@@ -75,12 +80,11 @@ def observed(model: bytes, images: "Iterable[NDArray[np.float32]]") -> "Ranges":
     )
     interpreter.allocate_tensors()
     place = interpreter.get_input_details()[0]["index"]
-    varying = _varying(model)
     found: Ranges = {}
     for image in images:
         interpreter.set_tensor(place, image)
         interpreter.invoke()
-        for number in varying:
+        for number in tensors:
             values = interpreter.tensor(number)()
             low, high = found.get(number, (np.inf, -np.inf))
             found[number] = (min(low, float(values.min())), max(high, float(values.max())))
@@ -93,6 +97,21 @@ def _varying(model: bytes) -> list[int]:
     graph = _tree(model).subgraphs[0]
     numbers = {int(number) for operator in graph.operators for number in operator.outputs} | set(_inputs(model))
     return sorted(each for each in numbers if graph.tensors[each].type == tflite_schema().TensorType.FLOAT32)
+
+
+def _scaled(model: bytes) -> list[int]:
+    """Return the numbers of the float tensors that are the input, or the input scaled and shifted."""
+    schema = tflite_schema()
+    tree = _tree(model)
+    graph = tree.subgraphs[0]
+    constants = frozenset(number for number, each in enumerate(graph.tensors) if tree.buffers[each.buffer].data is not None)
+    codes = {getattr(schema.BuiltinOperator, name) for name in SCALING}
+    operations = [
+        (int(each.outputs[0]), [int(number) for number in each.inputs])
+        for each in graph.operators
+        if tree.operatorCodes[each.opcodeIndex].builtinCode in codes
+    ]
+    return sorted(scaled_inputs(_inputs(model), operations, constants) & set(_varying(model)))
 
 
 def _inputs(model: bytes) -> list[int]:

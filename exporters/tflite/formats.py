@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from edgeferry.exporters.format import WITH_AUTHOR, Format, Written
 from edgeferry.exporters.graph.groups import notes_on, without_groups
-from edgeferry.exporters.graph.pixel_range import input_range
+from edgeferry.exporters.graph.pixel_range import black_and_white
 from edgeferry.exporters.graph.rewritten import TFLITE, TFLITE_INTEGERS, rewritten
 from edgeferry.exporters.graph.source import Source, without_loops
 from edgeferry.exporters.lint.lint import lint
@@ -106,10 +106,10 @@ def int8(source: Source, folder: "Path", options: Int8Options = Int8Options()) -
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = integer
     recorded = {"calibration_images": len(pixels), **asdict(options)}
-    images, black_to_white = _one_by_one(pixels, source), input_range(source.spec.preprocessing)
+    images, ends = _one_by_one(pixels, source), list(_one_by_one(black_and_white(pixels.shape[1:]), source))
     per_channel = options.dense != "per-tensor"
     keep = partial(kept_in_float, source, options.keep_float)
-    made = refusing(lambda: calibrated(converter, images, black_to_white, keep, dense_per_channel=per_channel), source)
+    made = refusing(lambda: calibrated(converter, images, ends, keep, dense_per_channel=per_channel), source)
     write_json(folder / RANGES, {"schema": RANGES_SCHEMA, "ranges": made.ranges})
     written = _write(source, folder, dense_as_convolution(made.file) if options.dense == "convolution" else made.file, recorded)
     graph = read_graph(folder / FILE)

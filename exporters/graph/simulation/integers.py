@@ -7,16 +7,18 @@ sums are as exact as they need to be.
 
 from typing import TYPE_CHECKING, Any, Final
 
-from edgeferry.exporters.graph.fold import LINEAR, constant_node, copy_of, node_of, value_of
-from edgeferry.exporters.graph.pixel_range import input_range
+from edgeferry.exporters.graph.fold import ADDITIONS, LINEAR, constant_node, copy_of, node_of, value_of
+from edgeferry.exporters.graph.pixel_range import black_and_white, pixel_range, scaled_inputs
 from edgeferry.exporters.graph.rebuild import Changes, rebuild, run
 from edgeferry.exporters.graph.simulation.activations import STEPS, to_range
 from edgeferry.exporters.graph.simulation.patterns import computed_within
 from edgeferry.exporters.graph.simulation.rounding import scales_of, to_steps
 from edgeferry.exporters.graph.simulation.rounding import to_range as constant_to_range
-from edgeferry.exporters.graph.simulation.structure import SAME_SCALE, Structure, channel_axes
+from edgeferry.exporters.graph.simulation.structure import PASSING, SAME_SCALE, Structure, channel_axes
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     import numpy as np
     from numpy.typing import NDArray
     from tensorflow.core.framework.graph_pb2 import GraphDef
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 # Results whose range TF Lite fixes, whatever calibration shows.
 FIXED: Final = {"Softmax": (0.0, 255 / 256), "Sigmoid": (0.0, 255 / 256), "Tanh": (-1.0, 127 / 128)}
+# Operations that scale, shift or move the values of one operand, where the others are constants.
+SCALING: Final = frozenset({*ADDITIONS, "BiasAdd", "Sub", "Mul", *PASSING})
 
 
 def integer_graph(graph: "GraphDef", source: "Source", *, dense_per_channel: bool) -> "tuple[GraphDef, Changes]":
@@ -67,11 +71,28 @@ def observed_ranges(structure: Structure, pixels: "NDArray[np.uint8]", how: "Pre
     }
     with rebuilt.graph.as_default():
         limits = {name: (tf.reduce_min(each), tf.reduce_max(each)) for name, each in floats.items()}
-    found: Ranges = dict.fromkeys(limits, (0.0, 0.0))
-    for batch in run(rebuilt, limits, pixels, how):
-        found = {name: (min(found[name][0], float(low)), max(found[name][1], float(high))) for name, (low, high) in batch.items()}
-    inputs = {node.name: input_range(how) for node in structure.graph.node if node.op == "Placeholder" and node.name in found}
-    return _constrained(found | inputs, structure)
+    found = _seen(run(rebuilt, limits, pixels, how))
+    ends = {name: limits[name] for name in _scaled(structure) & set(limits)}
+    of_pixels = _seen(run(rebuilt, ends, black_and_white(pixels.shape[1:]), how))
+    return _constrained(found | {name: pixel_range(*each) for name, each in of_pixels.items()}, structure)
+
+
+def _seen(batches: "Iterable[Mapping[str, tuple[float, float]]]") -> "Ranges":
+    """Return the least and the greatest of all, zero included."""
+    found: Ranges = {}
+    for batch in batches:
+        for name, (low, high) in batch.items():
+            least, greatest = found.get(name, (0.0, 0.0))
+            found[name] = (min(least, float(low)), max(greatest, float(high)))
+    return found
+
+
+def _scaled(structure: Structure) -> set[str]:
+    """Return the nodes whose result is the input, or the input scaled and shifted."""
+    nodes = structure.graph.node
+    operations = [(node.name, [node_of(name) for name in node.input]) for node in nodes if node.op in SCALING]
+    constants = frozenset(node.name for node in nodes if node.op == "Const")
+    return scaled_inputs([node.name for node in nodes if node.op == "Placeholder"], operations, constants)
 
 
 def _constrained(ranges: "Ranges", structure: Structure) -> "Ranges":

@@ -2,12 +2,17 @@
 import numpy as np
 import pytest
 
-from edgeferry.exporters.graph.pixel_range import input_range
+from edgeferry.exporters.graph.pixel_range import black_and_white, pixel_range, scaled_inputs
 from edgeferry.models.preprocessing import Preprocessing, normalise
 
 
 def how(mean: tuple[float, ...], std: tuple[float, ...]) -> Preprocessing:
     return Preprocessing(8, 8, "rgb" if len(mean) > 1 else "gray", mean, std)
+
+
+def input_range(preprocessing: Preprocessing) -> tuple[float, float]:
+    ends = normalise(black_and_white((8, 8, len(preprocessing.mean))), preprocessing)
+    return pixel_range(float(ends.min()), float(ends.max()))
 
 
 def steps_off(preprocessing: Preprocessing) -> np.ndarray:
@@ -38,3 +43,8 @@ def test_the_range_is_that_of_every_channel_and_contains_zero() -> None:
     low, high = input_range(how((120.0, 110.0, 100.0), (60.0, 50.0, 70.0)))
     assert (low, high) == (pytest.approx(-110 / 50), pytest.approx(145 / 50))
     assert input_range(how((-255.0,), (255.0,))) == (0.0, 2.0)
+
+
+def test_an_input_that_is_scaled_and_shifted_is_still_one_of_pixels() -> None:
+    operations = [("mul", ["image", "2/255"]), ("add", ["mul", "-1"]), ("square", ["add", "add"]), ("sum", ["add", "other"])]
+    assert scaled_inputs(["image"], operations, frozenset({"2/255", "-1"})) == {"image", "mul", "add"}

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from edgeferry.exporters.format import formats, precision_of
-from edgeferry.exporters.graph.pixel_range import input_range
+from edgeferry.exporters.graph.pixel_range import pixel_range
 from edgeferry.exporters.graph.rebuild import Changes, rebuild, run
 from edgeferry.exporters.graph.simulation.simulation import PALETTES, SIMULATIONS, simulate
 from edgeferry.exporters.graph.source import Source
@@ -60,7 +60,7 @@ def test_full_integer_inference_equals_integers_computed_by_hand(source: Source)
     images = normalise(PIXELS, HOW)
     calibration = images[:30]
     kept = np.maximum(calibration @ WEIGHTS + BIAS, 0)
-    image, image_scale, image_zero = _grid(images, np.array(input_range(HOW)))
+    image, image_scale, image_zero = _grid(images, np.array(pixel_range(-1, 1)))
     scales = np.abs(WEIGHTS).max(axis=0) / 127
     sums = (image - image_zero) @ np.rint(WEIGHTS / scales).astype(np.int64) + np.rint(BIAS / (image_scale * scales))
     found, scale, zero = _grid(np.maximum(sums * (image_scale * scales), 0), kept)

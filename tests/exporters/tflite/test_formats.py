@@ -171,3 +171,9 @@ def test_the_ranges_that_integers_stand_for_are_written_next_to_the_file(exporte
     ranges = json.loads((folder / "ranges.json").read_text(encoding="utf-8"))["ranges"]
     assert all(low <= high for low, high in ranges.values())
     assert ranges[image.name] == [0, 255]
+
+
+def test_pixels_that_a_layer_scales_from_minus_one_to_one_are_not_on_halves(exported_digits: Any) -> None:
+    ranges = json.loads((exported_digits.build / "tflite-int8" / "ranges.json").read_text(encoding="utf-8"))["ranges"]
+    (scaled,) = (each for name, each in ranges.items() if "rescaling" in name and name.endswith("add"))
+    assert scaled == pytest.approx([-128 / 127, 1])

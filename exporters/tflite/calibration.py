@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from edgeferry.exporters.graph.pixel_range import pixel_range, scaled_inputs
+from edgeferry.exporters.graph.softmax_range import depth
 from edgeferry.exporters.readers.tflite import IDENTIFIER
 from edgeferry.exporters.readers.tflite_schema import tflite_schema
 from edgeferry.models.system.cores import cores_allowed
@@ -81,11 +82,14 @@ def observed(model: bytes, images: "Iterable[NDArray[np.float32]]", tensors: "It
     interpreter.allocate_tensors()
     place = interpreter.get_input_details()[0]["index"]
     found: Ranges = {}
+    softmaxed = _softmaxed(model)
     for image in images:
         interpreter.set_tensor(place, image)
         interpreter.invoke()
         for number in tensors:
             values = interpreter.tensor(number)()
+            if number in softmaxed:
+                values = np.maximum(values, values.max(axis=-1, keepdims=True) - depth(values.shape[-1]))
             low, high = found.get(number, (np.inf, -np.inf))
             found[number] = (min(low, float(values.min())), max(high, float(values.max())))
             del values
@@ -97,6 +101,16 @@ def _varying(model: bytes) -> list[int]:
     graph = _tree(model).subgraphs[0]
     numbers = {int(number) for operator in graph.operators for number in operator.outputs} | set(_inputs(model))
     return sorted(each for each in numbers if graph.tensors[each].type == tflite_schema().TensorType.FLOAT32)
+
+
+def _softmaxed(model: bytes) -> set[int]:
+    """Return the numbers of the tensors that only a softmax reads."""
+    tree, softmax = _tree(model), tflite_schema().BuiltinOperator.SOFTMAX
+    graph = tree.subgraphs[0]
+    read: dict[bool, set[int]] = {True: set(), False: set(map(int, graph.outputs))}
+    for each in graph.operators:
+        read[tree.operatorCodes[each.opcodeIndex].builtinCode == softmax] |= set(map(int, each.inputs))
+    return read[True] - read[False]
 
 
 def _scaled(model: bytes) -> list[int]:

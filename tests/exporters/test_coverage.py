@@ -20,6 +20,7 @@ TABLE: Final = read_table()
 KNOWN: Final = networks()
 WATCHED: Final = (
     "MultiHeadAttention (block)",
+    "MultiHeadAttention (causal)",
     "Conv2D (groups dilated)",
     "Resizing (antialias)",
     "Resizing (nearest)",

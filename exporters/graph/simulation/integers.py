@@ -15,6 +15,7 @@ from edgeferry.exporters.graph.simulation.patterns import computed_within
 from edgeferry.exporters.graph.simulation.rounding import scales_of, to_steps
 from edgeferry.exporters.graph.simulation.rounding import to_range as constant_to_range
 from edgeferry.exporters.graph.simulation.structure import PASSING, SAME_SCALE, Structure, channel_axes
+from edgeferry.exporters.graph.softmax_range import depth
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -70,11 +71,21 @@ def observed_ranges(structure: Structure, pixels: "NDArray[np.uint8]", how: "Pre
         name: rebuilt.results[name] for name in kept if name in rebuilt.results and rebuilt.results[name].dtype == "float32"
     }
     with rebuilt.graph.as_default():
-        limits = {name: (tf.reduce_min(each), tf.reduce_max(each)) for name, each in floats.items()}
+        limits = {name: (tf.reduce_min(_seen_by(structure, name, each)), tf.reduce_max(each)) for name, each in floats.items()}
     found = _seen(run(rebuilt, limits, pixels, how))
     ends = {name: limits[name] for name in _scaled(structure) & set(limits)}
     of_pixels = _seen(run(rebuilt, ends, black_and_white(pixels.shape[1:]), how))
     return _constrained(found | {name: pixel_range(*each) for name, each in of_pixels.items()}, structure)
+
+
+def _seen_by(structure: Structure, name: str, values: Any) -> Any:
+    """Return a node's values as far as the nodes show them that read it: a softmax does not show the least."""
+    import tensorflow as tf
+
+    count = values.shape[-1] if values.shape.rank else None
+    if count is None or {node.op for node in structure.readers[name]} != {"Softmax"}:
+        return values
+    return tf.maximum(values, tf.reduce_max(values, axis=-1, keepdims=True) - depth(count))
 
 
 def _seen(batches: "Iterable[Mapping[str, tuple[float, float]]]") -> "Ranges":

@@ -164,11 +164,25 @@ def _attentions() -> Iterator[Network]:
         MultiHeadAttention__block=_block,
         MultiHeadAttention__no_flash=lambda x: k.MultiHeadAttention(4, 6, value_dim=5, use_bias=False)(x, x),
         MultiHeadAttention__causal=lambda x: k.MultiHeadAttention(2, 8)(x, x, use_causal_mask=True),
+        MultiHeadAttention__shifted_windows=_windows,
         GroupQueryAttention=lambda x: k.GroupQueryAttention(8, 4, 2)(x, x),
         Attention=lambda x: k.Attention()([x, x]),
         Attention__scaled=lambda x: k.Attention(use_scale=True)([x, x]),
         AdditiveAttention=lambda x: k.AdditiveAttention()([x, x]),
     )
+
+
+def _windows(x: Any) -> Any:
+    """Return attention as a shifted-window transformer masks it: -100 is added where a row belongs to another window."""
+    import numpy as np
+    from keras import layers as k
+    from keras import ops as o
+
+    window = np.arange(x.shape[1]) // (x.shape[1] // 2)
+    apart = np.where(window[:, None] == window, 0.0, -100.0).astype(np.float32)
+    queries, keys, values = (k.Dense(16)(x) for _ in range(3))
+    seen = o.softmax(o.matmul(queries, o.transpose(keys, (0, 2, 1))) / 4 + apart)
+    return o.matmul(seen, values)
 
 
 def _block(x: Any) -> Any:

@@ -110,6 +110,7 @@ def read_source(spec: ModelSpec, folder: Path) -> Source:
     """
     import numpy as np
 
+    from edgeferry.exporters.graph.float_error import explained_by_float32
     from edgeferry.exporters.graph.fold import fold_batchnorm
     from edgeferry.exporters.graph.run import running
 
@@ -128,21 +129,30 @@ def read_source(spec: ModelSpec, folder: Path) -> Source:
         return float(np.abs(probabilities_of(outputs, reference.output) - scores).max())
 
     folded, count = fold_batchnorm(plain, reference.output) if spec.options.fold_batchnorm else (plain, 0)
-    if count and (change := difference(folded)) <= FOLD_TOLERANCE:
+    source = Source(spec, reference, folder, plain, (), single, "nothing to fold" if spec.options.fold_batchnorm else "off")
+    change, most = difference(folded), FOLD_TOLERANCE
+    if change > most:
+        most = max(most, explained_by_float32(source, pixels))
+    if count and change <= most:
         note = f"{count} batch normalisations folded into weights; outputs changed by at most {change:.1e}"
         single = fold_batchnorm(single, reference.output)[0] if single is not None else None
-        return Source(spec, reference, folder, folded, (note,), single, "folded")
-    source = Source(spec, reference, folder, plain, (), single, "nothing to fold" if spec.options.fold_batchnorm else "off")
+        return replace(source, graph=folded, notes=(note, *_sensitive(change)), single=single, folding="folded")
     if count:
-        note = f"batch normalisation not folded: outputs would change by {change:.1e}, more than {FOLD_TOLERANCE:.0e}"
-        source = replace(source, notes=(note,), folding="rejected")
-    if (change := difference(plain)) > FOLD_TOLERANCE:
+        note = f"batch normalisation not folded: outputs would change by {change:.1e}, more than {most:.0e}"
+        source, change = replace(source, notes=(note,), folding="rejected"), difference(plain)
+    if change > most:
         raise EdgeError(
             "EF-graph-differs",
             f"{spec.model}: the outputs of its frozen graph differ from the Keras model's by {change:.1e}, more than "
-            f"{FOLD_TOLERANCE:.0e}. Remove layers that draw random numbers at inference or keep a state between calls.",
+            f"{most:.0e}. Remove layers that draw random numbers at inference or keep a state between calls.",
         )
-    return source
+    return replace(source, notes=(*source.notes, *_sensitive(change)))
+
+
+def _sensitive(change: float) -> tuple[str, ...]:
+    if change <= FOLD_TOLERANCE:
+        return ()
+    return (f"the model is sensitive: another order of float32 additions changes a probability by {change:.1e}",)
 
 
 def traced_again(source: Source) -> Source:

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from edgeferry.exporters.graph import float_error
 from edgeferry.exporters.graph import source as source_module
+from edgeferry.exporters.graph.float_error import explained_by_float32
 from edgeferry.exporters.graph.source import Source, read_source
 from edgeferry.models.config.spec import ExportOptions
 from edgeferry.models.preprocessing import normalise
@@ -62,8 +65,33 @@ def test_a_fold_that_changes_the_outputs_is_rejected(digits_source: Source, monk
 
 def test_a_graph_that_predicts_otherwise_than_keras_is_refused(digits_source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source_module, "FOLD_TOLERANCE", -1.0)
+    monkeypatch.setattr(float_error, "TIMES", 0.0)
     with pytest.raises(EdgeError, check=lambda error: error.code == "EF-graph-differs"):
         read_source(digits_source.spec, digits_source.folder)
+
+
+def _of(digits_source: Source, answer: Callable[[Any], Any]) -> Source:
+    """Return a classifier that answers with ten numbers made from an image."""
+    with tf.Graph().as_default() as graph:
+        image = tf.compat.v1.placeholder(tf.float32, (None, 32, 32, 1), name="image")
+        tf.nn.softmax(answer(tf.reduce_mean(image, (2, 3))[:, :10]), name="probabilities")
+    return replace(digits_source, graph=graph.as_graph_def(), single=None)
+
+
+def test_what_float32_rounds_is_no_mistake_of_a_sensitive_graph(digits_source: Source) -> None:
+    pixels = np.load(digits_source.folder / PIXELS)[:50]
+
+    def far_from_zero(far: float) -> Source:
+        return _of(digits_source, lambda rows: tf.sqrt(tf.square(rows + far) + 1) - far)
+
+    steady, sensitive = far_from_zero(0), far_from_zero(3000)
+    assert 0 < 5 * explained_by_float32(steady, pixels) < explained_by_float32(sensitive, pixels) < 2e-2
+
+
+def test_what_is_drawn_is_not_explained_by_float32(digits_source: Source) -> None:
+    pixels = np.load(digits_source.folder / PIXELS)[:50]
+    drawing = _of(digits_source, lambda rows: rows + tf.random.uniform((10,)))
+    assert explained_by_float32(drawing, pixels) == 0
 
 
 def test_a_batch_of_one_leaves_no_size_unknown(digits_source: Source) -> None:

@@ -10,7 +10,7 @@ from edgeferry.exporters.deployment.manifests import FOLDER, write_manifests
 from edgeferry.exporters.deployment.sbom import sbom
 from edgeferry.exporters.format import Format, Written
 from edgeferry.exporters.graph.source import Source
-from edgeferry.exporters.onnx import FILE as ONNX_FILE
+from edgeferry.exporters.onnx.conversion import FILE as ONNX_FILE
 from edgeferry.exporters.readers.onnx import read_onnx
 from edgeferry.models.artifact import Tolerance
 from edgeferry.models.decision import without_logits

@@ -31,6 +31,8 @@ PRECISIONS: Final[Mapping[str, str]] = {
     "dynamic": "8-bit weights, and inputs of layers quantized to 8 bits for each image",
     "int8": "8-bit weights and results of all operations, in ranges from the calibration images",
     "int8-dense-per-channel": "8-bit weights, Dense ones per class, and results of all operations, in ranges from calibration",
+    "onnx-7-bit": "7-bit weights, depthwise ones 8-bit, and 8-bit results of layers, in ranges from the calibration images",
+    "onnx-8-bit": "8-bit weights and results of layers, in ranges from the calibration images",
     "uint8-weights": "weights in 256 steps per layer, depthwise weights and biases in float16",
     "uint16-weights": "weights in 65536 steps per layer",
     "int8-weights": "8-bit weights, results of all operations rounded to float16",

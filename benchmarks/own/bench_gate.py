@@ -148,7 +148,7 @@ def hold(found: Sequence[Judged]) -> None:
         assert _fraction(_of(ours, "harmful")) >= LEAST_HARMFUL, form
     assert _fraction(_of(found, "harmful"), few=True) >= LEAST_HARMFUL_BY_FEW
     assert _fraction(_of(found, "subtle")) >= LEAST_SUBTLE
-    assert _fraction(_of([each for each in found if each.trial.format == "tflite-int8"], "subtle")) >= LEAST_SUBTLE_INT8
+    assert _fraction(_of([each for each in found if each.trial.format.endswith("-int8")], "subtle")) >= LEAST_SUBTLE_INT8
     assert _fraction(_of(found, "elsewhere")) == 1
     assert not any(each.trial.is_caught for each in _of(found, "honest"))
 

@@ -8,12 +8,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from edgeferry.benchmarks.selftest.fault import HONEST, Fault, impossible, random_of
+from edgeferry.exporters.format import formats
 from edgeferry.exporters.graph.source import Source
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-CALIBRATED: Final = frozenset({"tflite-int8"})
+CALIBRATED: Final = frozenset(name for name, form in formats().items() if form.calibrated and form.after is None)
 # A calibration set of fewer images is none.
 FEWEST: Final = 50
 

@@ -9,13 +9,17 @@ from typing import Any, Final
 
 from edgeferry.benchmarks.selftest.fault import Fault, impossible
 from edgeferry.benchmarks.selftest.graph import with_input
+from edgeferry.exporters.format import formats
 from edgeferry.exporters.graph.source import Source
 from edgeferry.models.artifact import Artifact, Tolerance
 from edgeferry.models.preprocessing import Preprocessing
 
 WITH_METADATA: Final = frozenset({"tflite", "onnx", "coreml", "tfjs"})
 # Nothing of these is computed with the preprocessing that the exporter is handed.
-UNCALIBRATED: Final = frozenset({"tflite-float32", "tflite-float16", "tflite-dynamic", "onnx", "tfjs"})
+UNCALIBRATED: Final = frozenset(
+    name for name, form in formats().items() if form.kind in WITH_METADATA - {"coreml"} and not form.calibrated
+)
+DESCRIBED: Final = frozenset(name for name in UNCALIBRATED if formats()[name].kind in {"onnx", "tfjs"})
 
 
 def _doubled_std(how: Preprocessing) -> Preprocessing:
@@ -71,9 +75,9 @@ def _preprocessing(change: Callable[[Preprocessing], Preprocessing]) -> Callable
 
 FAULTS = (
     _in_file("std doubled", partial(_written_with, change=_doubled_std), UNCALIBRATED),
-    _in_file("other resize", partial(_written_with, change=_other_resize), frozenset({"onnx", "tfjs"})),
+    _in_file("other resize", partial(_written_with, change=_other_resize), DESCRIBED),
     _in_file("two labels exchanged", _labelled_otherwise, WITH_METADATA),
-    _in_file("other fit", partial(_written_with, change=_other_fit), frozenset({"onnx", "tfjs"})),
+    _in_file("other fit", partial(_written_with, change=_other_fit), DESCRIBED),
     _in_file("other colour order", partial(_written_with, change=_other_colour), UNCALIBRATED),
     _in_file("other mean", partial(_written_with, change=_other_mean), UNCALIBRATED),
     _in_manifest("other resize", _preprocessing(_other_resize)),

@@ -1,90 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can be wrong in a quantized TF Lite file alone: scales, zero points, integers and integer biases, changed in place."""
+"""What can be wrong in a quantized file alone: scales, zero points, integers and integer biases, changed in the file."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from edgeferry.benchmarks.selftest.fault import Fault, impossible, random_of
 from edgeferry.benchmarks.selftest.graph import PLACES
-from edgeferry.exporters.readers.tflite_schema import tflite_schema
+from edgeferry.benchmarks.selftest.quantized import onnx, tflite
+from edgeferry.benchmarks.selftest.quantized.layer import Layer
 from edgeferry.models.artifact import Artifact
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-KINDS: Final = frozenset({"tflite-int8", "tflite-dynamic"})
-INTEGER: Final = frozenset({"tflite-int8"})
-OPERATIONS: Final = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+OPENERS: Final = (tflite.OPENER, onnx.OPENER)
+KINDS: Final = frozenset[str]().union(*(each.formats for each in OPENERS))
+INTEGER: Final = frozenset[str]().union(*(each.integer for each in OPENERS))
 
 
-@dataclass(frozen=True)
-class Layer:
-    """A quantized linear operation of a file, its arrays mapped to the file's bytes.
-
-    ``scales`` has one number, or one per channel; ``bias`` is None where there is none in integers, ``zero_point`` (of the
-    output) where it is not quantized. ``channel_axis`` is the axis of the weights that the scales are of.
-    """
-
-    weights: "NDArray[np.int8]"
-    scales: "NDArray[np.float32]"
-    bias: "NDArray[np.int32] | None"
-    output_scale: "NDArray[np.float32] | None"
-    zero_point: "NDArray[np.int64] | None"
-    channel_axis: int
-
-
-def layers_in(model: bytearray) -> list[Layer]:
-    """Return the quantized linear operations of a .tflite file, from the input to the output; changing them changes the file."""
-    schema = tflite_schema()
-    tree = schema.Model.GetRootAs(model, 0)
-    wanted = {getattr(schema.BuiltinOperator, name) for name in OPERATIONS}
-    graph = tree.Subgraphs(0)
-    found = []
-    for at in range(graph.OperatorsLength()):
-        operator = graph.Operators(at)
-        if tree.OperatorCodes(operator.OpcodeIndex()).BuiltinCode() in wanted:
-            # A bias that is left out has the number -1.
-            inputs: list[Any] = [graph.Tensors(each) if each >= 0 else None for each in operator.InputsAsNumpy()]
-            output = graph.Tensors(operator.Outputs(0))
-            if inputs[1].Type() == schema.TensorType.INT8 and inputs[1].Quantization().ScaleLength():
-                found.append(_layer(tree, inputs, output, schema))
-    return found
-
-
-def _layer(tree: Any, inputs: list[Any], output: Any, schema: Any) -> Layer:
-    weights, bias = inputs[1], inputs[2] if len(inputs) > 2 else None
-    quantized = output.Quantization() is not None and output.Quantization().ScaleLength() == 1
-    integer_bias = bias is not None and bias.Type() == schema.TensorType.INT32
-    return Layer(
-        _data(tree, weights, "int8"),
-        weights.Quantization().ScaleAsNumpy(),
-        _data(tree, bias, "<i4").reshape(-1) if integer_bias else None,
-        output.Quantization().ScaleAsNumpy() if quantized else None,
-        output.Quantization().ZeroPointAsNumpy() if quantized else None,
-        weights.Quantization().QuantizedDimension(),
-    )
-
-
-def _data(tree: Any, tensor: Any, kind: str) -> "NDArray[Any]":
-    data: NDArray[Any] = tree.Buffers(tensor.Buffer()).DataAsNumpy().view(kind).reshape(tensor.ShapeAsNumpy())
-    return data
-
-
-def _patched(folder: Path, artifact: Artifact, change: "Callable[[list[Layer]], None]") -> Artifact:
+def _patched(folder: Path, artifact: Artifact, change: Callable[[list[Layer]], None]) -> Artifact:
     file = folder / artifact.main_file
     before = file.read_bytes()
-    model = bytearray(before)
-    found = layers_in(model)
-    if not found:
+    layers, closed = next(each for each in OPENERS if artifact.format in each.formats).opened(before)
+    if not layers:
         raise impossible("the file has no quantized layer")
-    change(found)
-    if model == before:
+    change(layers)
+    after = closed()
+    if after == before:
         raise impossible("the file stays the same")
-    file.write_bytes(model)
+    file.write_bytes(after)
     return artifact
 
 
@@ -113,7 +56,7 @@ def _scale_all(layers: list[Layer], place: str, by: float) -> None:
 
 
 def _move_zero_point(layers: list[Layer], place: str, by: int) -> None:
-    # All operations use the tensor's own zero point, so only what the range no longer holds is lost. It stays an int8.
+    # All operations use the tensor's own zero point, so only what the range no longer holds is lost. It stays a number of 8 bits.
     layer = _at(layers[:-1], place, lambda each: each.zero_point is not None, "a quantized output")
     if layer.zero_point is not None:
         layer.zero_point[:] += by if layer.zero_point[0] + by <= 127 else -by

@@ -39,6 +39,12 @@ def to_own_range(values: Any) -> Any:
     low = tf.minimum(tf.reduce_min(values, axes, keepdims=True), 0)
     high = tf.maximum(tf.reduce_max(values, axes, keepdims=True), 0)
     scale = (high - low) / STEPS
-    zero = tf.round(tf.math.divide_no_nan(-low, scale))
+    return to_steps(values, scale, tf.round(tf.math.divide_no_nan(-low, scale)))
+
+
+def to_steps(values: Any, scale: Any, zero: Any) -> Any:
+    """Return values rounded to 256 steps of a scale around a zero point; halves go to the even step, as ONNX specifies."""
+    import tensorflow as tf
+
     steps = tf.clip_by_value(tf.round(tf.math.divide_no_nan(values, scale)) + zero, 0, STEPS)
     return (steps - zero) * scale

@@ -39,7 +39,9 @@ SCALING: Final = frozenset({*ADDITIONS, "BiasAdd", "Sub", "Mul", *PASSING})
 def integer_graph(graph: "GraphDef", source: "Source", *, dense_per_channel: bool) -> "tuple[GraphDef, Changes]":
     """Return the graph with weights and biases rounded to integers, and what rounds its values to 8 bits."""
     structure = Structure(graph)
-    ranges = observed_ranges(structure, source.calibration, source.spec.preprocessing)
+    within = computed_within(structure)
+    kept = [node.name for node in structure.graph.node if structure.is_kept(node) and node.name not in within]
+    ranges = _constrained(observed_ranges(structure, kept, source.calibration, source.spec.preprocessing), structure)
     rounded, exact = copy_of(graph), _exact_constants(structure)
     for node in rounded.node:
         if node.name in exact:
@@ -61,12 +63,11 @@ def _exact_constants(structure: Structure) -> set[str]:
     return {node_of(name) for each in moved | inner for name in structure.nodes[each].input}
 
 
-def observed_ranges(structure: Structure, pixels: "NDArray[np.uint8]", how: "Preprocessing") -> "Ranges":
-    """Return the range that each kept value is rounded in: the least and greatest over all images, zero included."""
+def observed_ranges(structure: Structure, kept: "Iterable[str]", pixels: "NDArray[np.uint8]", how: "Preprocessing") -> "Ranges":
+    """Return the least and the greatest of some values over all images, zero included, and of the input what there can be."""
     import tensorflow as tf
 
-    rebuilt, within = rebuild(structure.graph, Changes()), computed_within(structure)
-    kept = [node.name for node in structure.graph.node if structure.is_kept(node) and node.name not in within]
+    rebuilt = rebuild(structure.graph, Changes())
     floats = {
         name: rebuilt.results[name] for name in kept if name in rebuilt.results and rebuilt.results[name].dtype == "float32"
     }
@@ -75,7 +76,7 @@ def observed_ranges(structure: Structure, pixels: "NDArray[np.uint8]", how: "Pre
     found = _seen(run(rebuilt, limits, pixels, how))
     ends = {name: limits[name] for name in _scaled(structure) & set(limits)}
     of_pixels = _seen(run(rebuilt, ends, black_and_white(pixels.shape[1:]), how))
-    return _constrained(found | {name: pixel_range(*each) for name, each in of_pixels.items()}, structure)
+    return found | {name: pixel_range(*each) for name, each in of_pixels.items()}
 
 
 def _seen_by(structure: Structure, name: str, values: Any) -> Any:
@@ -139,7 +140,7 @@ def _constant(
     if weights is None:
         return constant_to_range(value, 8, with_zero=True)
     scales = _scales(value_of(weights), linear, dense_per_channel=dense_per_channel)
-    return _bias(value, scales, ranges.get(structure.maker(linear.input[0])))
+    return whole_biases(value, scales, ranges.get(structure.maker(linear.input[0])))
 
 
 def _scales(weights: "NDArray[np.float32]", linear: "NodeDef", *, dense_per_channel: bool) -> "NDArray[np.float32]":
@@ -147,7 +148,7 @@ def _scales(weights: "NDArray[np.float32]", linear: "NodeDef", *, dense_per_chan
     return scales_of(weights, () if per_tensor else channel_axes(linear))
 
 
-def _bias(
+def whole_biases(
     bias: "NDArray[np.float32]", scales: "NDArray[np.float32]", of_input: tuple[float, float] | None
 ) -> "NDArray[np.float32]":
     """Return a bias in whole multiples of the scale of the input times that of the weights: 32 bits, so it is hardly changed."""

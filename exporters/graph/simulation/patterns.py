@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 def computed_within(structure: "Structure") -> frozenset[str]:
     """Return the nodes whose results TF Lite never holds: parts of a hard swish, and what takes a constant into its bias."""
-    return frozenset(name for node in structure.graph.node for name in (*_hard_swish(node, structure), *_moved(node, structure)))
+    return frozenset(
+        name for node in structure.graph.node for name in (*_hard_swish(node, structure), *moved_by(node, structure))
+    )
 
 
 def _hard_swish(node: "NodeDef", structure: "Structure") -> Iterator[str]:
@@ -46,7 +48,7 @@ def _varying(node: "NodeDef", structure: "Structure") -> "NodeDef":
     return next((each for each in inputs if each.op != "Const"), inputs[0])
 
 
-def _moved(node: "NodeDef", structure: "Structure") -> Iterator[str]:
+def moved_by(node: "NodeDef", structure: "Structure") -> Iterator[str]:
     """Yield a linear operation, or its bias, that only an addition of a constant reads: the constant moves into the bias.
 
     Where an activation is fused into that addition, it is fused into the operation.

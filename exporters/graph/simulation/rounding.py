@@ -23,12 +23,12 @@ def to_float16(values: "NDArray[np.float32]") -> "NDArray[np.float32]":
         return values.astype(np.float16).astype(np.float32)
 
 
-def scales_of(values: "NDArray[np.float32]", channels: tuple[int, ...]) -> "NDArray[np.float32]":
-    """Return the symmetric 8-bit scale of weights, one per index of the axes ``channels``; a channel of zeros has scale 1."""
+def scales_of(values: "NDArray[np.float32]", channels: tuple[int, ...], most: int = MOST_STEPS) -> "NDArray[np.float32]":
+    """Return the symmetric scale of weights in ``most`` steps, one per index of ``channels`` (axes); 1 for a channel of zeros."""
     import numpy as np
 
     others = tuple(axis for axis in range(values.ndim) if axis not in channels)
-    scales = np.abs(values).max(axis=others, keepdims=True).astype(np.float64) / MOST_STEPS
+    scales = np.abs(values).max(axis=others, keepdims=True).astype(np.float64) / most
     return np.where(scales > 0, scales, 1).astype(np.float32)
 
 

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 from edgeferry.exporters.graph.fold import LINEAR, constant_node, copy_of, fold_batchnorm, node_of, reachable, value_of
 from edgeferry.exporters.graph.groups import split_groups
 from edgeferry.exporters.graph.rebuild import Changes, rebuild, run
-from edgeferry.exporters.graph.rewritten import TFLITE_INTEGERS, rewritten
+from edgeferry.exporters.graph.rewrites.exponentials import SPELLED
+from edgeferry.exporters.graph.rewritten import EVERYWHERE, TFLITE_INTEGERS, rewritten
 from edgeferry.exporters.graph.simulation import activations
 from edgeferry.exporters.graph.simulation.integers import integer_graph
+from edgeferry.exporters.graph.simulation.pairs import paired_graph
 from edgeferry.exporters.graph.simulation.rounding import scales_of, to_float16, to_palette, to_range, to_steps
 from edgeferry.exporters.graph.simulation.structure import Structure, channel_axes
 from edgeferry.exporters.graph.source import Source, without_loops
@@ -57,9 +59,8 @@ def simulate(source: Source, precision: str, pixels: "NDArray[np.uint8]") -> "ND
 
 def written_for(source: Source, precision: str) -> "GraphDef":
     """Return the graph for any batch size that a precision is simulated on."""
-    return _simplified(
-        rewritten(without_loops(source), *TFLITE_INTEGERS) if precision in INTEGER_PRECISIONS else without_loops(source)
-    )
+    families = REWRITES.get(precision, ())
+    return _simplified(rewritten(without_loops(source), *families) if families else without_loops(source))
 
 
 def simulated(source: Source, precision: str, graph: "GraphDef") -> "Simulated":
@@ -202,11 +203,19 @@ SIMULATIONS: Final[dict[str, "Callable[[GraphDef, Source], Simulated]"]] = {
     "dynamic": _dynamic,
     "int8": lambda graph, source: integer_graph(graph, source, dense_per_channel=False),
     "int8-dense-per-channel": lambda graph, source: integer_graph(graph, source, dense_per_channel=True),
+    "onnx-7-bit": lambda graph, source: paired_graph(graph, source, weight_bits=7),
+    "onnx-8-bit": lambda graph, source: paired_graph(graph, source, weight_bits=8),
     "uint8-weights": _uint8_weights,
     "uint16-weights": _uint16_weights,
     "int8-weights": _compressed(_per_channel),
 }
-# Those whose operations are written in forms that have integers.
-INTEGER_PRECISIONS: Final = ("int8", "int8-dense-per-channel")
+# The forms of operations that files in integers have.
+ONNX_INTEGERS: Final = (*EVERYWHERE, SPELLED)
+REWRITES: Final = {
+    "int8": TFLITE_INTEGERS,
+    "int8-dense-per-channel": TFLITE_INTEGERS,
+    "onnx-7-bit": ONNX_INTEGERS,
+    "onnx-8-bit": ONNX_INTEGERS,
+}
 # Bits of each index into a palette.
 PALETTES: Final = {"palettized-6": 6, "palettized-4": 4}

@@ -27,6 +27,7 @@ FLOATS: Final = {
     "tflite-float32": np.float32,
     "tflite-float16": np.float16,
     "onnx-float32": np.float32,
+    "onnx-float16": np.float16,
     "coreml-float32": np.float32,
     "coreml-float16": np.float16,
     "tfjs-float32": np.float32,

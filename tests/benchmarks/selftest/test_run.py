@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from edgeferry.benchmarks.parity.outcome import Verdict
-from edgeferry.benchmarks.selftest.families.quantized import layers_in
 from edgeferry.benchmarks.selftest.laboratory import SCRATCH
+from edgeferry.benchmarks.selftest.quantized import onnx
+from edgeferry.benchmarks.selftest.quantized.tflite import layers_in
 from edgeferry.benchmarks.selftest.result import SelfTest, false_alarms, holds
 from edgeferry.benchmarks.selftest.run import Plan, self_test
 from edgeferry.models.artifact import files_of, read_artifact
@@ -76,6 +77,15 @@ def test_a_build_folder_without_artifacts_is_refused(exported_colours: Any, tmp_
     with pytest.raises(EdgeError) as error:
         selftest_of(exported_colours._replace(build=tmp_path), "labels")
     assert error.value.code == "EF-exports-unreadable"
+
+
+def test_layers_of_an_onnx_file_are_changed(exported_colours: Any) -> None:
+    before = (exported_colours.build / "onnx-int8" / "model.onnx").read_bytes()
+    layers, closed = onnx.OPENER.opened(before)
+    assert closed() == before
+    assert [len(layer.scales) for layer in layers] == [8, 16, 4]
+    layers[0].scales[1] *= 2
+    assert onnx.OPENER.opened(closed())[0][0].scales[1] == layers[0].scales[1]
 
 
 def test_layers_of_a_file_are_changed_in_place(exported_colours: Any) -> None:

@@ -1,24 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ONNX, by tf2onnx from the frozen graph."""
+"""The frozen graph as an ONNX model, by tf2onnx, and the file that is written of it."""
 
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from edgeferry.exporters.format import WITH_AUTHOR, Format, Written
+from edgeferry.exporters.format import Written
 from edgeferry.exporters.graph.layers import lacks_operation
 from edgeferry.exporters.graph.rewrites.exponentials import SPELLED
 from edgeferry.exporters.graph.rewritten import EVERYWHERE, rewritten
 from edgeferry.exporters.graph.source import INPUT, Source
 from edgeferry.exporters.options import option
-from edgeferry.models.artifact import Tensor, Tolerance
+from edgeferry.models.artifact import Tensor
 from edgeferry.models.system.errors import EdgeError
 
 if TYPE_CHECKING:
     import onnx
 
 FILE: Final = "model.onnx"
+TOOLS: Final = ("tf2onnx", "onnx", "tensorflow-cpu", "tensorflow", "keras")
 BATCH_AXIS: Final = "batch"
 
 
@@ -29,16 +30,14 @@ class OnnxOptions:
     opset: int = option("the opset of the file, 13 to 18", default=17)
 
 
-def write(source: Source, folder: Path, options: OnnxOptions = OnnxOptions()) -> Written:
-    """Write the model with a dynamic, named batch axis, and labels and preprocessing in its metadata.
+def converted(source: Source, opset: int) -> "onnx.ModelProto":
+    """Return the model in float32 with a dynamic, named batch axis.
 
     Raises:
-        EdgeError: tf2onnx does not write the requested opset.
+        EdgeError: tf2onnx does not write the requested opset, or ONNX lacks an operation.
     """
-    import onnx
     import tf2onnx
 
-    opset = options.opset
     newest = tf2onnx.constants.PREFERRED_OPSET
     known = range(13, max(newest, 18) + 1)
     if opset not in known:
@@ -47,16 +46,25 @@ def write(source: Source, folder: Path, options: OnnxOptions = OnnxOptions()) ->
             f"{source.spec.path}: opset in [export.onnx] is {opset}; expected {known[0]} to {known[-1]}, which tf2onnx "
             f"{tf2onnx.__version__} writes.",
         )
-    model, _ = tf2onnx.convert.from_graph_def(
+    model: onnx.ModelProto = tf2onnx.convert.from_graph_def(
         rewritten(source, *EVERYWHERE, SPELLED).graph_of(None),
         input_names=[f"{INPUT}:0"],
         output_names=[f"{source.output}:0"],
         opset=opset,
-    )
+    )[0]
     _refuse_unknown(model, source)
     _rename(model, {f"{INPUT}:0": INPUT, f"{source.output}:0": source.output})
     for tensor in (*model.graph.input, *model.graph.output):
         tensor.type.tensor_type.shape.dim[0].dim_param = BATCH_AXIS
+    return model
+
+
+def written(
+    model: "onnx.ModelProto", source: Source, folder: Path, options: dict[str, Any], notes: tuple[str, ...] = ()
+) -> Written:
+    """Write a model with labels and preprocessing in its metadata, and return what the file holds; ``options`` are recorded."""
+    import onnx
+
     fields: dict[str, Any] = {
         "labels": list(source.spec.labels),
         "preprocessing": asdict(source.spec.preprocessing),
@@ -68,7 +76,7 @@ def write(source: Source, folder: Path, options: OnnxOptions = OnnxOptions()) ->
     onnx.save(model, folder / FILE)
     read = onnx.load(folder / FILE)
     onnx.checker.check_model(read, full_check=True)
-    return Written(FILE, _tensors(read.graph.input), _tensors(read.graph.output), options={"opset": opset})
+    return Written(FILE, _tensors(read.graph.input), _tensors(read.graph.output), notes, options)
 
 
 def _refuse_unknown(model: "onnx.ModelProto", source: Source) -> None:
@@ -103,18 +111,3 @@ def _tensors(values: Any) -> tuple[Tensor, ...]:
         )
         for value in values
     )
-
-
-FORMATS = (
-    Format(
-        "onnx-float32",
-        "onnx",
-        "ONNX, float32, any batch size",
-        Tolerance(1.0, 1e-3, 1e-4, "the same float32 arithmetic in another order; EfficientNet-Lite0 differs by 3e-6"),
-        write,
-        ("tf2onnx", "onnx", "tensorflow-cpu", "tensorflow", "keras"),
-        options=OnnxOptions,
-        uses=WITH_AUTHOR,
-        precision="float32",
-    ),
-)

@@ -13,7 +13,7 @@ OLD_RUNTIMES := .venv-tflite-2.5 .venv-tflite-2.7
 WEB := targets/web
 
 .DEFAULT_GOAL := help
-.PHONY: help install setup-arm setup-gpu setup-old-runtimes test test-fast export-all parity report serve-browser bench bench-own load-test bench-coral bench-mac coverage docs lint format lock protocol clean
+.PHONY: help install setup-arm setup-gpu setup-old-runtimes setup-openvino test test-fast export-all parity report serve-browser bench bench-own load-test bench-coral bench-mac coverage docs lint format lock protocol clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -28,6 +28,8 @@ setup-gpu: install ## put ONNX Runtime for NVIDIA GPUs in the place of the CPU's
 	    $$pip install --no-index --find-links "$$wheels" --no-deps --require-hashes -r requirements-gpu.lock
 
 setup-old-runtimes: install $(OLD_RUNTIMES:=/installed) ## set up TF Lite 2.5 and 2.7, as boards have them
+
+setup-openvino: install .venv-openvino/installed ## set up OpenVINO, its CPU runtime and the converter of its format (350 MB)
 
 setup-arm: install ## set up emulated ARM processors: Coral's and Raspberry Pi's, phones', servers' (400 MB, no rights of root)
 	@$(PY) -m edgeferry.targets.arm.setup
@@ -69,6 +71,14 @@ load-test: install .venv-load/installed ## put MODEL's endpoint under load with 
 	@.venv-load/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
 	@touch $@
 
+# Without openvino-telemetry, which it can do without, nothing reports home.
+.venv-openvino/installed: targets/openvino/openvino.lock
+	@found=$$(.ci/find-python 3.11 3.12 3.13) && \
+	    echo "edgeferry: setting up .venv-openvino with $$found" >&2 && \
+	    "$$found" -m venv --clear .venv-openvino
+	@.venv-openvino/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
+	@touch $@
+
 bench-coral: install ## run MODEL on a Coral board, HOST=user@board (REMEASURE=1 measures again), or on a USB Accelerator here, USB=1
 	@EDGEFERRY_CORAL="$(or $(HOST),$(EDGEFERRY_CORAL))" EDGEFERRY_CORAL_REMEASURE="$(REMEASURE)" $(EDGEFERRY) check "$(MODEL)" \
 	    --build "$(BUILD)" $(if $(USB),--target edgetpu-usb,--target coral-cpu --target coral-edgetpu) $(ARGS)
@@ -103,6 +113,8 @@ lock: ## resolve the dependencies again (needs uv)
 	    --constraints requirements.lock exporters/endpoint/requirements.in -o exporters/endpoint/requirements.txt
 	echo 'locust' | uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --quiet \
 	    - -o benchmarks/load/locust.lock
+	echo 'openvino' | uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --quiet \
+	    --no-emit-package openvino-telemetry - -o targets/openvino/openvino.lock
 	echo 'onnxruntime-gpu[cuda,cudnn]' | uv pip compile --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
 	    --generate-hashes --no-annotate --no-header --quiet --constraints requirements.lock - -o requirements-gpu.lock
 
@@ -110,7 +122,7 @@ protocol: ## compile the Open Inference Protocol's messages again (needs uv)
 	cd models/protocol && uvx --from grpcio-tools python -m grpc_tools.protoc -I. --python_out=. open_inference.proto
 
 clean: ## remove what was built and installed
-	rm -rf $(BUILD) $(VENV) .arm .venv-load .venv-tflite-* $(WEB)/node_modules *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(BUILD) $(VENV) .arm .venv-load .venv-openvino .venv-tflite-* $(WEB)/node_modules *.egg-info .mypy_cache .ruff_cache .pytest_cache
 
 # A wheel needs Python 3.11 to 3.13; the program is asked, since a name on PATH may be a shim for nothing.
 $(VENV)/installed: requirements.lock

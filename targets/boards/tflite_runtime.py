@@ -8,22 +8,20 @@ holds on a board's CPU.
 """
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
 from edgeferry.models.golden.order import read_order
 from edgeferry.models.preprocessing import normalise
+from edgeferry.models.system.environments import Environment
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.files import write_json
-from edgeferry.models.system.packages import versions_of
-from edgeferry.models.system.places import ROOT
-from edgeferry.targets.host.installed import is_checkout
 from edgeferry.targets.host.program import run_program
 from edgeferry.targets.litert.tflite_file import delegate_name, dequantized, labels_in
 from edgeferry.targets.target import Absent, Job, Run, Target, Unsupported
@@ -62,51 +60,14 @@ WHAT_IS_MISSING: Final = {
 CODES: Final = {"delegate refused": "EF-delegate-refused", "crashed": "EF-runtime-crashed"}
 
 
-@dataclass(frozen=True)
-class _Environment:
-    """The folder of one runtime's environment, the command that makes it, and the Pythons that its wheels are for."""
-
-    folder: str
-    made_by: str
-    wheels: str
-
-    @property
-    def variable(self) -> str:
-        """Return the name of the environment variable that names another Python."""
-        return f"EDGEFERRY{self.folder.removeprefix('.venv').replace('-', '_').replace('.', '_').upper()}_PYTHON"
-
-    @property
-    def python(self) -> Path:
-        """Return the Python that has the runtime."""
-        named = os.environ.get(self.variable)
-        return Path(named) if named else ROOT / self.folder / "bin" / "python"
-
-    def missing(self) -> str | None:
-        """Return why it cannot run here, or None."""
-        if self.variable in os.environ:
-            return None if self.python.is_file() else f"{self.variable} names {self.python}, which does not exist: install it"
-        if set(self.versions()) & {"tflite-runtime", "tflrt"}:
-            return None
-        if not is_checkout():
-            return f"{self.variable} is not set: install tflite-runtime in its own environment ({self.wheels}), name its python"
-        return f"there is no environment {self.folder}: `{self.made_by}` installs it, given a suitable Python ({self.wheels})"
-
-    def versions(self) -> Mapping[str, str]:
-        """Return the versions that its results depend on, without starting it."""
-        return {
-            name: version
-            for folder in (self.python.parent.parent / "lib").glob("python3*/site-packages")
-            for name, version in versions_of("tflite-runtime", "tflrt", "numpy", below=folder).items()
-        }
-
-    def run(self, job: Job) -> Run:
-        """Return the run of a job by this runtime."""
-        golden = read_order(job.reference, len(job.images()))
-        order = [*golden, *range(len(golden), len(job.images()))]
-        limits = {"longest_s": LONGEST_S, "enough": ENOUGH, "rounds": min(job.rounds, FEW_ROUNDS)}
-        result = run_on_device(job, self.python, order, **(limits if job.reference is not None else {}))
-        run = as_run(job, result, (job.work / SCORES).read_bytes())
-        return in_order(run, order, len(golden))
+def run(job: Job, environment: Environment) -> Run:
+    """Return the run of a job by an old runtime."""
+    golden = read_order(job.reference, len(job.images()))
+    order = [*golden, *range(len(golden), len(job.images()))]
+    limits = {"longest_s": LONGEST_S, "enough": ENOUGH, "rounds": min(job.rounds, FEW_ROUNDS)}
+    result = run_on_device(job, environment.python, order, **(limits if job.reference is not None else {}))
+    ran = as_run(job, result, (job.work / SCORES).read_bytes())
+    return in_order(ran, order, len(golden))
 
 
 def in_order(run: Run, order: list[int], golden: int) -> Run:
@@ -209,32 +170,33 @@ def checked(result: dict[str, Any]) -> dict[str, Any]:
     raise RuntimeError(f"{kind}: {' '.join(error['message'].split())}")
 
 
-def _target(name: str, summary: str, reads: str, environment: _Environment) -> Target:
+def _target(name: str, summary: str, reads: str, environment: Environment) -> Target:
     return Target(
         name=name,
         summary=summary,
         reads=frozenset({reads}),
         missing=environment.missing,
-        run=environment.run,
+        run=partial(run, environment=environment),
         versions=environment.versions,
         side_by_side=True,
     )
 
 
 OLD_WHEELS: Final = "Linux, Python 3.7 to 3.9"
-BOARDS: Final = _Environment(".venv-tflite-2.5", "make setup-old-runtimes", OLD_WHEELS)
+PACKAGES: Final = ("tflite-runtime", "tflrt")
+BOARDS: Final = Environment(".venv-tflite-2.5", "make setup-old-runtimes", OLD_WHEELS, PACKAGES)
 TARGETS = (
     _target(
         "tflite-runtime",
         "this CPU, by tflite-runtime 2.14",
         "tflite",
-        _Environment(".venv-tflite-2.14", "make install", "Linux, Python 3.9 to 3.11"),
+        Environment(".venv-tflite-2.14", "make install", "Linux, Python 3.9 to 3.11", PACKAGES),
     ),
     _target(
         "tflite-2.7",
         "this CPU, by tflite-runtime 2.7",
         "tflite-int8",
-        _Environment(".venv-tflite-2.7", "make setup-old-runtimes", OLD_WHEELS),
+        Environment(".venv-tflite-2.7", "make setup-old-runtimes", OLD_WHEELS, PACKAGES),
     ),
     _target(
         "tflite-2.5",

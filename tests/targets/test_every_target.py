@@ -91,7 +91,7 @@ def test_what_is_missing_is_reported_with_what_installs_it(name: str) -> None:
 def _nothing_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(sys, "path", [])
-    monkeypatch.setattr("edgeferry.targets.boards.tflite_runtime.ROOT", tmp_path)
+    monkeypatch.setattr("edgeferry.models.system.environments.ROOT", tmp_path)
     monkeypatch.setattr("edgeferry.targets.arm.environments.FOLDER", tmp_path)
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     monkeypatch.setattr("edgeferry.targets.host.installed.find_spec", lambda _: None)

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.slow
 ONE = ("--format", "tflite-float32", "--target", "litert")
 FEW = ("--format", "tflite-float32", "--format", "onnx-float32", "--target", "litert", "--target", "onnxruntime-cpu")
 # One that reads each kind of artifact, without a browser.
-READERS = ("coreml-reference", "endpoint", "keras", "litert", "node-wasm", "onnxruntime-cpu")
+READERS = ("coreml-reference", "endpoint", "keras", "litert", "node-wasm", "onnxruntime-cpu", "openvino-cpu")
 FRAMEWORKS = ("tensorflow", "keras", "coremltools", "onnx", "onnxruntime", "ai_edge_litert", "playwright", "numpy")
 
 

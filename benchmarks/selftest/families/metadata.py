@@ -11,15 +11,17 @@ from edgeferry.benchmarks.selftest.fault import Fault, impossible
 from edgeferry.benchmarks.selftest.graph import with_input
 from edgeferry.exporters.format import formats
 from edgeferry.exporters.graph.source import Source
+from edgeferry.exporters.readers.reader import readers
 from edgeferry.models.artifact import Artifact, Tolerance
 from edgeferry.models.preprocessing import Preprocessing
 
-WITH_METADATA: Final = frozenset({"tflite", "onnx", "coreml", "tfjs"})
+NAMED: Final = {reader.kind: reader.named for reader in readers().values() if reader.metadata is not None}
+WITH_METADATA: Final = frozenset(form.kind for form in formats().values() if form.after is None and form.kind in NAMED)
 # Nothing of these is computed with the preprocessing that the exporter is handed.
 UNCALIBRATED: Final = frozenset(
     name for name, form in formats().items() if form.kind in WITH_METADATA - {"coreml"} and not form.calibrated
 )
-DESCRIBED: Final = frozenset(name for name in UNCALIBRATED if formats()[name].kind in {"onnx", "tfjs"})
+DESCRIBED: Final = frozenset(name for name in UNCALIBRATED if {"resize", "fit"} <= NAMED[formats()[name].kind])
 
 
 def _doubled_std(how: Preprocessing) -> Preprocessing:

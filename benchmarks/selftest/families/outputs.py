@@ -53,7 +53,7 @@ def _batch_turned(source: Source) -> Source:
     return with_input(source, lambda image: tf.reverse(image, [0]))
 
 
-BATCHED = frozenset({"onnx", "savedmodel", "tfjs", "container"})
+BATCHED = frozenset({"onnx", "openvino", "savedmodel", "tfjs", "container"})
 FAULTS = (
     Fault("softmax twice", "softmax", _softmax_twice),
     Fault("softmax missing", "softmax", _softmax_missing),

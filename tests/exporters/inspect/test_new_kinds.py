@@ -134,7 +134,7 @@ def test_listing_the_readers_imports_no_framework() -> None:
         "print({'tensorflow', 'coremltools', 'onnx', 'google', 'numpy'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True, cwd=ROOT)
-    assert done.stdout.splitlines() == ["['coreml', 'edgetpu', 'onnx', 'tfjs', 'tflite']", "set()"]
+    assert done.stdout.splitlines() == ["['coreml', 'edgetpu', 'onnx', 'openvino', 'tfjs', 'tflite']", "set()"]
 
 
 def test_without_its_module_the_kind_has_no_reader(artifact: Path) -> None:

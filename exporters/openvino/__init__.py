@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""OpenVINO's own files, the intermediate representation (IR)."""

@@ -18,7 +18,7 @@ INPUT: Final = "image"
 
 
 def tensors(job: Job) -> Tensors:
-    """Return the values of an ONNX file's main graph, computed node by node as the file says.
+    """Return the values of an ONNX file's main graph, computed node by node as the file says; quantized ones as they are read.
 
     Raises:
         EdgeError: the file is damaged.
@@ -31,13 +31,25 @@ def tensors(job: Job) -> Tensors:
         raise EdgeError(
             "EF-file-damaged", f"{job.main_file}: not an ONNX file that can be read ({error}); export again"
         ) from error
+    named, constant = _dequantized(model.graph)
     kept = {each.name for each in model.graph.output}
     for node in model.graph.node:
         for name in node.output:
-            if name and name not in kept:
+            if name and name not in kept and name not in constant:
                 kept.add(name)
                 model.graph.output.add().name = name
-    return Tensors(_values(_session(model, job.threads), job))
+    return Tensors(_values(_session(model, job.threads), job, named))
+
+
+def _dequantized(graph: Any) -> tuple[dict[str, str], set[str]]:
+    """Return the names that values have before they are quantized, by those that they have after, and those of constants.
+
+    An activation may be left out of a file where the integers' range does the same, so that the value before is another one.
+    """
+    quantized = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "QuantizeLinear"}
+    dequantizing = [node for node in graph.node if node.op_type == "DequantizeLinear"]
+    named = {node.output[0]: quantized[node.input[0]] for node in dequantizing if node.input[0] in quantized}
+    return named, {node.output[0] for node in dequantizing} - set(named)
 
 
 def _session(model: Any, threads: int) -> Any:
@@ -51,11 +63,12 @@ def _session(model: Any, threads: int) -> Any:
     return InferenceSession(model.SerializeToString(), options, providers=[CPU])
 
 
-def _values(session: Any, job: Job) -> "Iterator[Mapping[str, NDArray[np.float32]]]":
+def _values(session: Any, job: Job, named: "Mapping[str, str]") -> "Iterator[Mapping[str, NDArray[np.float32]]]":
     import numpy as np
 
     names = [each.name for each in session.get_outputs()]
     for image in normalised_images(job):
         found = zip(names, session.run(None, {INPUT: image}), strict=True)
         floats = {name: value.astype(np.float32) for name, value in found if np.issubdtype(value.dtype, np.floating)}
-        yield {INPUT: image, **floats}
+        # A value comes after what it is made of, so that of two with one name the one that is read is kept.
+        yield {INPUT: image, **{named.get(name, name): value for name, value in floats.items()}}

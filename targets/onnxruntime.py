@@ -64,14 +64,16 @@ class _Provider:
         return None
 
 
-def _run(job: Job, provider: str = CPU, provider_options: Mapping[str, str] | None = None) -> Run:
-    return run_of(_open(job, provider, provider_options), job)
+def _run(job: Job, provider: str = CPU, provider_options: Mapping[str, str] | None = None, *, optimized: bool = True) -> Run:
+    return run_of(_open(job, provider, provider_options, optimized=optimized), job)
 
 
-def _open(job: Job, provider: str = CPU, provider_options: Mapping[str, str] | None = None) -> Session:
+def _open(job: Job, provider: str = CPU, provider_options: Mapping[str, str] | None = None, *, optimized: bool = True) -> Session:
     import onnxruntime
 
     options = _options(job.threads)
+    if not optimized:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     wanted = [(provider, dict(provider_options or {}))]
     with nullcontext([""]) if provider == CPU else captured_stderr() as log:
         if provider in ON_CUDA:
@@ -101,6 +103,7 @@ def _open(job: Job, provider: str = CPU, provider_options: Mapping[str, str] | N
             "version": onnxruntime.__version__,
             "threads": job.threads,
             "provider": provider,
+            "optimized": optimized,
             **(nvidia.environment() if provider in ON_CUDA else {}),
             **_assigned(session, provider),
         },
@@ -213,6 +216,17 @@ TARGETS = (
         profile=_profile,
         arena=_arena_bytes,
         tensors=tensors,
+    ),
+    Target(
+        name="onnxruntime-unoptimized",
+        summary="this CPU, by ONNX Runtime, node by node as the file says",
+        reads=frozenset({"onnx"}),
+        missing=needs("onnxruntime"),
+        run=partial(_run, optimized=False),
+        versions=versions(*DISTRIBUTIONS, "numpy"),
+        by_default=False,
+        side_by_side=True,
+        open=partial(_open, optimized=False),
     ),
     _target(
         "onnxruntime-cuda",

@@ -8,13 +8,28 @@ import pytest
 
 from edgeferry.models.system.child import ChildError
 from edgeferry.targets.host import installed
-from edgeferry.targets.target import Run, Unsupported, targets
+from edgeferry.targets.onnx_tensors import tensors
+from edgeferry.targets.target import Job, Run, Unsupported, targets
 
 Answer = Callable[..., Run]
 
 
 def test_the_provider_that_ran_is_recorded(answer: Answer) -> None:
     assert answer("onnxruntime-cpu", "onnx-float32").environment["provider"] == "CPUExecutionProvider"
+
+
+def test_without_optimizations_other_kernels_compute(answer: Answer) -> None:
+    fused, plain = answer("onnxruntime-cpu", "onnx-float32"), answer("onnxruntime-unoptimized", "onnx-float32")
+    assert (fused.environment["optimized"], plain.environment["optimized"]) == (True, False)
+    assert 0 < abs(fused.scores - plain.scores).max() < 1e-4
+
+
+def test_values_of_an_int8_file_are_those_that_are_read(build: Path, tmp_path: Path) -> None:
+    job = Job(build / "onnx-int8", build / "reference" / "pixels.npy", tmp_path)
+    values = next(iter(tensors(job).values))
+    activations = [value for name, value in values.items() if "re_lu" in name]
+    assert activations
+    assert all(value.min() >= 0 and value.max() <= 6.001 for value in activations)
 
 
 def test_a_truncated_file_fails(build: Path, tmp_path: Path, answer: Answer) -> None:

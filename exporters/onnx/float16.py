@@ -3,11 +3,15 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Final
 
 from edgeferry.exporters.format import WITH_AUTHOR, Format, Written
 from edgeferry.exporters.graph.source import Source
 from edgeferry.exporters.onnx.conversion import TOOLS, OnnxOptions, converted, written
 from edgeferry.models.artifact import Tolerance
+
+# Operations that ONNX has for no float16, beside those that ONNX Runtime's list names.
+WITHOUT_FLOAT16: Final = ("IsInf",)
 
 
 def write(source: Source, folder: Path, options: OnnxOptions = OnnxOptions()) -> Written:
@@ -16,10 +20,11 @@ def write(source: Source, folder: Path, options: OnnxOptions = OnnxOptions()) ->
     Raises:
         EdgeError: it cannot be converted; says why.
     """
-    from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
     from onnxruntime.transformers.onnx_model import OnnxModel
 
-    halved = OnnxModel(convert_float_to_float16(converted(source, options.opset), keep_io_types=True))
+    left = [*DEFAULT_OP_BLOCK_LIST, *WITHOUT_FLOAT16]
+    halved = OnnxModel(convert_float_to_float16(converted(source, options.opset), keep_io_types=True, op_block_list=left))
     # The conversion of the input is put last.
     halved.topological_sort()
     return written(halved.model, source, folder, asdict(options))

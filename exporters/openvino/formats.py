@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from edgeferry.exporters.format import WITH_AUTHOR, Format, Written
-from edgeferry.exporters.graph.source import Source
+from edgeferry.exporters.graph.source import Source, without_loops
 from edgeferry.exporters.onnx.conversion import FILE as ONNX_FILE
 from edgeferry.exporters.onnx.conversion import TOOLS, OnnxOptions, converted, written
 from edgeferry.exporters.readers.openvino import read_openvino
@@ -27,7 +27,8 @@ def write(source: Source, folder: Path) -> Written:
         EdgeError: OpenVINO cannot read the model.
     """
     with TemporaryDirectory() as place:
-        written(converted(source, OnnxOptions().opset), source, Path(place), {})
+        # OpenVINO does not read the loops that tf2onnx writes.
+        written(converted(without_loops(source), OnnxOptions().opset), source, Path(place), {})
         # Made absolute without following links: a virtual environment's Python is a link.
         python = str(OPENVINO.python.absolute())
         ended = run_tool([python, "-E", "-s", str(PROGRAM), ONNX_FILE, str(folder.resolve() / FILE)], Path(place), LONGEST_S)

@@ -34,7 +34,8 @@ class Job:
     until the times are stable: just-in-time compilers make a runtime faster for a second. ``reference`` is the reference's folder
     where the run is to be judged: then some images also run in batches, and an endpoint is sent whole files. Where only some
     images can run, its order says which. ``asks_for_quiet`` is true where other jobs run at the same time, so that it asks for a
-    quiet machine (``edgeferry.targets.quiet``) before it times. ``code`` is a custom module that a Keras file may run.
+    quiet machine (``edgeferry.targets.quiet``) before it times. ``code`` is a custom module that a Keras file may run. ``part``
+    is the first image to predict and the one after the last, where others run elsewhere (``Target.splits``).
     """
 
     folder: Path
@@ -48,6 +49,7 @@ class Job:
     reference: Path | None = None
     asks_for_quiet: bool = False
     code: str | None = None
+    part: tuple[int, int] | None = None
 
     @property
     def artifact(self) -> Artifact:
@@ -184,6 +186,11 @@ class Target:
     arena: Callable[[Job], int | None] | None = None
     tensors: Callable[[Job], Tensors] | None = None
     module: str = ""
+
+    @property
+    def splits(self) -> bool:
+        """Return whether its jobs may be for a part of the images: the loop of ``edgeferry.targets.timing`` runs one by one."""
+        return self.open is not None and self.side_by_side
 
     def takes(self, artifact: Artifact) -> bool:
         """Return whether it runs an artifact, by its kind or its format."""

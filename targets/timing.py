@@ -124,7 +124,8 @@ def batches_of(job: Job, sizes: Sequence[int] = BATCHES) -> list[list[int]]:
 def run_of(session: Session, job: Job) -> Run:
     """Return the run of a job by a session."""
     images = images_of(session, job)
-    run = _run(session, predict_and_time(session.ready, images, job))
+    first, last = job.part or (0, len(images))
+    run = _run(session, predict_and_time(session.ready, images[first:last], job))
     batches = batches_of(job) if session.takes_batches else []
     return replace(run, batched=_batched(session, images, batches)) if batches else run
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from edgeferry.benchmarks.parity.judging.metadata import refuse_other_metadata
 from edgeferry.benchmarks.parity.outcome import Verdict
+from edgeferry.benchmarks.parity.results import RUNS
 from edgeferry.benchmarks.parity.rows import NO_TARGET, Row
 from edgeferry.benchmarks.parity.sound import sound, with_tolerance
 from edgeferry.models.artifact import Artifact
@@ -32,7 +33,8 @@ class Bench:
     ``reuse`` uses earlier results of the same files and code; ``formats`` names those to check, empty for all that were exported.
     ``named_targets`` holds the names of those that the user asked for, or requires results of.
     ``child`` is the process that runs them, where it is to be used again; without it every target has one of its own.
-    ``code`` is a custom module that the Keras model may run.
+    ``code`` is a custom module that the Keras model may run. ``work`` is where runs leave logs and images, where that is not the
+    build folder: others may be running its artifacts too.
     """
 
     build: Path
@@ -46,6 +48,12 @@ class Bench:
     named_targets: frozenset[str] = frozenset()
     child: Child | None = None
     code: str | None = None
+    work: Path | None = None
+
+    @property
+    def runs(self) -> Path:
+        """Return the folder of what runs leave."""
+        return self.work or self.build / RUNS
 
     @property
     def sha256(self) -> Sha256:

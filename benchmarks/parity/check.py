@@ -3,16 +3,17 @@
 
 import os
 import platform
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from edgeferry.benchmarks.parity.bench import open_bench
+from edgeferry.benchmarks.parity.bench import Bench, open_bench
 from edgeferry.benchmarks.parity.earlier import earlier_rows
 from edgeferry.benchmarks.parity.reading import report_of
 from edgeferry.benchmarks.parity.required import check_required, targets_in, unmet
-from edgeferry.benchmarks.parity.rows import REPORT, SCHEMA, Report
+from edgeferry.benchmarks.parity.rows import REPORT, SCHEMA, Report, Row
 from edgeferry.benchmarks.parity.run import run_all
 from edgeferry.exporters.format import choose as choose_formats
 from edgeferry.models.artifact import MANIFEST, read_artifact
@@ -54,7 +55,12 @@ def checked(spec: ModelSpec | None, place: Path, asked: Scope, step: Step, *, re
     bench = replace(bench, formats=asked.formats, named_targets=named, code=asked.code)
     if spec is not None and not reuse:
         _refuse_changed(spec, bench.reference)
-    rows = run_all(bench)
+    return report_on(bench, run_all(bench), asked, required)
+
+
+def report_on(bench: Bench, rows: Sequence[Row], asked: Scope, required: tuple[str, ...]) -> Report:
+    """Return the report with these rows, and with those of the last report that they do not repeat."""
+    place = bench.build
     rows = tuple(sorted((*rows, *earlier_rows(bench, _previous(place), rows)), key=lambda row: (row.format, row.target)))
     return Report(
         model=place.name,
@@ -62,7 +68,7 @@ def checked(spec: ModelSpec | None, place: Path, asked: Scope, step: Step, *, re
         images=bench.reference.images,
         reference_accuracy=bench.reference.accuracy,
         rows=rows,
-        machine=_machine(),
+        machine=this_machine(),
         tool_versions=_tool_versions(place),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         targets=tuple(sorted(asked.targets)),
@@ -105,7 +111,8 @@ def _refuse_changed(spec: ModelSpec, reference: Reference) -> None:
         )
 
 
-def _machine() -> dict[str, str]:
+def this_machine() -> dict[str, str]:
+    """Return what a report says of the machine that ran the check."""
     return {
         "system": platform.system(),
         "processor": platform.machine(),

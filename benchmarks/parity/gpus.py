@@ -5,12 +5,12 @@ A processor that plays a GPU takes a hundred times as long as the same processor
 another precision shows the same shaders again.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from edgeferry.benchmarks.parity.outcome import Verdict
-from edgeferry.benchmarks.parity.rows import Row
 from edgeferry.exporters.readers.reader import readers
 from edgeferry.models.artifact import Artifact
 from edgeferry.models.system.errors import EdgeError
@@ -41,9 +41,9 @@ class SoftwareGpus:
             return Verdict("not run", f"the GPU is software-rendered, and {MOST_S:.0f} s were spent on such; {how}")
         return None
 
-    def record(self, target: Target, artifact: Artifact, row: Row, seconds: float = 0.0) -> None:
-        """Take note of a row, measured in so many seconds or known from an earlier run."""
-        if row.environment.get("software_gpu"):
+    def record(self, target: Target, artifact: Artifact, environment: Mapping[str, Any], seconds: float = 0.0) -> None:
+        """Take note of a run by what it says of its environment, made in so many seconds or known from an earlier run."""
+        if environment.get("software_gpu"):
             self.ran.setdefault(target.name, []).append(artifact)
             self.seconds += seconds
 

@@ -16,7 +16,6 @@ from edgeferry.benchmarks.parity.judging.integers import MOST_STEPS, compare, ex
 from edgeferry.benchmarks.parity.judging.verdict import judge
 from edgeferry.benchmarks.parity.lanes import Lane
 from edgeferry.benchmarks.parity.outcome import Verdict
-from edgeferry.benchmarks.parity.results import RUNS
 from edgeferry.benchmarks.parity.rows import Row
 from edgeferry.benchmarks.report.words import times
 from edgeferry.models.artifact import Artifact
@@ -44,40 +43,84 @@ class Ran:
     is_lasting: bool = True
 
 
+@dataclass(frozen=True)
+class Attempt:
+    """What came of an artifact on a target before it is judged: its run, or the verdict where there is none.
+
+    ``checked`` is when it ran, with the offset from UTC, ``seconds`` how long that took, None where it did not; ``is_lasting``
+    says whether the same artifact there would give it again.
+    """
+
+    run: Run | None
+    verdict: Verdict | None = None
+    checked: str = ""
+    seconds: float | None = None
+    is_lasting: bool = True
+
+
 def run_one(bench: Bench, artifact: Artifact, target: Target, lane: Lane) -> Ran:
     """Return what became of an artifact on a target, run in a lane."""
-    work = bench.build / RUNS / target.name / artifact.format
+    found = attempt(bench, artifact, target, lane)
+    with lane.floor.still:
+        return judged(bench, artifact, target.name, found)
+
+
+def attempt(bench: Bench, artifact: Artifact, target: Target, lane: Lane, part: tuple[int, int] | None = None) -> Attempt:
+    """Return what a target makes of an artifact, run in a lane: of all images, or of a part (the first, and one after the last).
+
+    The part that begins with the first image is timed, and runs in batches too.
+    """
+    work = bench.runs / target.name / artifact.format / ("" if part is None else str(part[0]))
     with explain_disk_errors(work):
         work.mkdir(parents=True, exist_ok=True)
     job = Job(
         bench.build / artifact.format,
-        images_to_run(bench.build),
+        images_to_run(bench.build, bench.runs),
         work,
         WARMUP,
         ROUNDS,
         reference=bench.build / REFERENCE,
         asks_for_quiet=lane.is_shared,
         code=bench.code,
+        part=part,
     )
+    if part is not None and part[0]:
+        job = replace(job, warmup=0, rounds=0, reference=None, asks_for_quiet=False)
     log = work / "run.log"
     log.unlink(missing_ok=True)
     now, begun = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
-    blank = replace(blank_row(bench, artifact, (artifact.format, target.name), Verdict("failed", "")), checked=now)
     try:
-        run = lane.call(run_job, target.name, job, work=work, log=log, timeout_s=JOB_TIMEOUT_S)
-        with lane.floor.still:
-            ran = Ran(_judged(bench, blank, run, artifact), run.latencies_ms)
+        found = Attempt(lane.call(run_job, target.name, job, work=work, log=log, timeout_s=JOB_TIMEOUT_S))
     except Absent as error:
         # What is absent may be back by the next time.
-        ran = Ran(replace(blank, verdict=Verdict("not run", str(error), error.code)), is_lasting=False)
+        found = Attempt(None, Verdict("not run", str(error), error.code), is_lasting=False)
     except Unsupported as error:
-        ran = Ran(replace(blank, verdict=Verdict("unsupported", str(error), error.code)))
+        found = Attempt(None, Verdict("unsupported", str(error), error.code))
     except (EdgeError, ChildError) as error:
-        code = error.code if isinstance(error, EdgeError) else None
-        # An accident may have passed by the next time: kept as a line, never used again.
-        ran = Ran(replace(blank, verdict=Verdict("failed", f"it did not run: {error}", code)), is_lasting=False)
+        found = Attempt(None, accident(error), is_lasting=False)
     tidy(work, log)
-    return replace(ran, row=replace(ran.row, seconds=round(time.monotonic() - begun, 3)))
+    return replace(found, checked=now, seconds=time.monotonic() - begun)
+
+
+def accident(error: EdgeError | ChildError) -> Verdict:
+    """Return the verdict on what broke: it may have passed by the next time, so it is kept as a line and never used again."""
+    return Verdict("failed", f"it did not run: {error}", error.code if isinstance(error, EdgeError) else None)
+
+
+def judged(bench: Bench, artifact: Artifact, target: str, found: Attempt) -> Ran:
+    """Return the row of what came of an artifact on a target."""
+    begun = time.monotonic()
+    row = replace(blank_row(bench, artifact, (artifact.format, target), Verdict("failed", "")), checked=found.checked)
+    if found.run is None:
+        ran = Ran(replace(row, verdict=found.verdict or row.verdict), is_lasting=found.is_lasting)
+    else:
+        try:
+            ran = Ran(_judged(bench, row, found.run, artifact), found.run.latencies_ms)
+        except EdgeError as error:
+            ran = Ran(replace(row, verdict=accident(error)), is_lasting=False)
+    if found.seconds is None:
+        return ran
+    return replace(ran, row=replace(ran.row, seconds=round(found.seconds + time.monotonic() - begun, 3)))
 
 
 def tidy(work: Path, log: Path) -> None:
@@ -108,7 +151,7 @@ def _judged(bench: Bench, blank: Row, run: Run, artifact: Artifact) -> Row:
     verdict = judge(run.scores, run.labels, artifact, expected)
     facts: dict[str, Any] = ({"first_ms": run.first_ms} if run.latencies_ms else {}) | exercised(run)
     if run.stored is not None and "parent_sha256" in artifact.options:
-        found = compare(run.stored, expected_integers(bench.build, artifact, images_to_run(bench.build)))
+        found = compare(run.stored, expected_integers(bench.build, artifact, images_to_run(bench.build, bench.runs)))
         facts |= {"integer_steps": found.steps, "integer_other_classes": found.other_classes}
         verdict = _with_integers(verdict, found.problem)
     verdict = also_judged(verdict, run, artifact, bench.build / REFERENCE)

@@ -2,7 +2,7 @@
 """Every artifact on every target that reads it: what has to run, and the rows of all."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import count
 
@@ -35,6 +35,11 @@ def run_all(bench: Bench) -> tuple[Row, ...]:
 
     Every run is a step, with its number and how many there will be.
     """
+    return rows_with(bench, lambda artifacts: _carried_out(bench, _plan(bench, artifacts)))
+
+
+def rows_with(bench: Bench, found_of: Callable[[dict[str, Artifact]], Iterable[Row]]) -> tuple[Row, ...]:
+    """Return the rows of everything that was exported; ``found_of`` returns those of the artifacts that can be run, by format."""
     artifacts: dict[str, Artifact] = {}
     rows: dict[str, list[Row]] = {}
     chosen = [export for export in bench.exports.formats if not bench.formats or export.format in bench.formats]
@@ -43,7 +48,7 @@ def run_all(bench: Bench) -> tuple[Row, ...]:
         rows[name] = [found] if isinstance(found, Row) else []
         if isinstance(found, Artifact):
             artifacts[name] = found
-    for row in _carried_out(bench, _plan(bench, artifacts)):
+    for row in found_of(artifacts):
         rows[row.format].append(row)
     weights = known_checks(bench.build, artifacts, bench.sha256, reuse=bench.reuse)
     bench.digests.save()
@@ -84,12 +89,12 @@ def _carried_out(bench: Bench, plan: list[_Planned]) -> Iterator[Row]:
     gpus = SoftwareGpus(bench.build)
     for each in plan:
         if each.row is not None:
-            gpus.record(each.target, each.artifact, each.row)
+            gpus.record(each.target, each.artifact, each.row.environment)
             yield each.row
     waiting = [each for each in plan if each.row is None]
     if waiting:
         # Written before jobs that read it run side by side.
-        images_to_run(bench.build)
+        images_to_run(bench.build, bench.runs)
     numbers = count(1)
 
     def run(each: _Planned, lane: Lane) -> tuple[_Planned, Ran]:
@@ -99,7 +104,7 @@ def _carried_out(bench: Bench, plan: list[_Planned]) -> Iterator[Row]:
         bench.step(f"checking {artifact.format} on {target.name}", number, len(waiting))
         begun = time.monotonic()
         ran = run_one(bench, artifact, target, lane)
-        gpus.record(target, artifact, ran.row, time.monotonic() - begun)
+        gpus.record(target, artifact, ran.row.environment, time.monotonic() - begun)
         return each, ran
 
     beside = [each for each in waiting if each.target.side_by_side]

@@ -13,7 +13,7 @@ from typing import Annotated, Final
 import typer
 
 from edgeferry.commands import explain, export, files, latency, listing, maintenance, pages, selftest, shipping
-from edgeferry.commands.ci import bundle, certificate, diff, drift
+from edgeferry.commands.ci import bundle, certificate, diff, drift, fleet
 from edgeferry.commands.help import HelpGroup
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.packages import installed_version
@@ -35,7 +35,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (export, bundle, diff, drift, certificate, explain, selftest, latency, shipping, files, listing, pages, maintenance):
+IN_CI: Final = (bundle, diff, drift, certificate, fleet)
+for group in (export, *IN_CI, explain, selftest, latency, shipping, files, listing, pages, maintenance):
     group.add_to(app)
 
 

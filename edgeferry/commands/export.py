@@ -93,7 +93,7 @@ def export_all(  # noqa: PLR0913, PLR0917 - an argument per option
                 if each.rebuilt:
                     note(f"{each.format} {each.reason}")
             found = checked(spec, place, asked, step, reuse=True)
-            _write(found, place)
+            write_found(found, place)
         write_ci_files(found, place, ci_files)
     _finish(found, place, every_row=every_row)
 
@@ -157,7 +157,7 @@ def check(  # noqa: PLR0913, PLR0917 - an argument per option
         asked = Scope(tuple(formats or ()), tuple(targets or ()), needed, code_of(custom_module))
         with progress() as step, owned(place, step, wait=wait):
             found = checked(spec, place, asked, step, reuse=is_bundle)
-            _write(found, place)
+            write_found(found, place)
         write_ci_files(found, place, ci_files)
     _finish(found, place, every_row=every_row)
 
@@ -174,7 +174,7 @@ def report(model: Checked, build: Build = BUILD, *, every_row: EveryRow = False,
         _, place = build_to_read(model, build)
         last = read_report(place / "report.json")
         try:
-            _write(last, place, again=True)
+            write_found(last, place, again=True)
         except EdgeError as error:
             note(f"{error} The table below is the last report's all the same. ({error.code})")
         write_ci_files(last, place, ci_files)
@@ -274,7 +274,8 @@ def _is_written(found: "Report", place: Path) -> bool:
     return replace(last, created=found.created) == found and all((place / f"report.{form}").is_file() for form in ("html", "md"))
 
 
-def _write(found: "Report", place: Path, *, again: bool = False) -> None:
+def write_found(found: "Report", place: Path, *, again: bool = False) -> None:
+    """Write a report's files to a build folder, and a line of its audit trail; nothing where they are there already."""
     from edgeferry.benchmarks.certificate.log import append_event
     from edgeferry.benchmarks.parity.rows import exit_status
     from edgeferry.benchmarks.report.report import write_report

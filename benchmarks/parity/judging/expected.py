@@ -64,17 +64,17 @@ def read_expected(folder: Path, labels: tuple[str, ...], decision: Decision = ON
     return Expected(scores, classes, labels, decision=decision)
 
 
-def images_to_run(build: Path) -> Path:
+def images_to_run(build: Path, runs: Path | None = None) -> Path:
     """Return an .npy file with the golden images of a build folder and then its probes, uint8, [count, height, width, channels].
 
-    It is the reference's own file where there are no probes, and else written once for each reference.
+    It is the reference's own file where there are no probes, and else written once for each reference, into the folder ``runs``.
     """
     import numpy as np
 
     golden, probes = build / REFERENCE / PIXELS, np.load(build / REFERENCE / PROBES, mmap_mode="r")
     if not len(probes):
         return golden
-    both = build / RUNS / f"images-{sha256_of(build / REFERENCE / FACTS)[:16]}.npy"
+    both = (runs or build / RUNS) / f"images-{sha256_of(build / REFERENCE / FACTS)[:16]}.npy"
     if not both.is_file():
         with explain_disk_errors(both):
             both.parent.mkdir(parents=True, exist_ok=True)

@@ -1,17 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
 from edgeferry.benchmarks.parity.gpus import MOST_S, SoftwareGpus
-from edgeferry.benchmarks.parity.outcome import Verdict
-from edgeferry.benchmarks.parity.rows import Row
 from edgeferry.models.artifact import read_artifact
 from edgeferry.targets.target import targets
 
-ON_SOFTWARE = Row("tfjs-float32", "chromium-webgl", Verdict("passed", ""), environment={"software_gpu": True})
+ON_SOFTWARE: Final = {"software_gpu": True}
 
 
 @pytest.fixture
@@ -37,7 +34,7 @@ def test_the_same_operations_with_other_weights_run_once_on_a_software_renderer(
 
 
 def test_a_real_gpu_is_spared_nothing(gpus: Any) -> None:
-    gpus.found.record(gpus.webgl, gpus.tfjs_float32, replace(ON_SOFTWARE, environment={"software_gpu": False}))
+    gpus.found.record(gpus.webgl, gpus.tfjs_float32, {"software_gpu": False})
     assert gpus.found.why_not(gpus.webgl, gpus.tfjs_uint8) is None
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from edgeferry.benchmarks.parity.judging.metric import metrics
 from edgeferry.benchmarks.parity.rows import NO_TARGET, Report, Row, exit_status
@@ -26,6 +26,9 @@ from edgeferry.benchmarks.report.summary import (
     tolerance_of,
 )
 from edgeferry.benchmarks.report.words import difference, milliseconds, percent, size
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 # So many metrics have columns of their own; a row's details show all.
 METRIC_COLUMNS: Final = 4
@@ -45,12 +48,7 @@ def report_as_html(
     ``latency`` is what latency_page.py returns for its folder, ``pictures`` what flips.py ``selftest`` what selftest_page.py
     and ``explained`` what explained/page.py does.
     """
-    from jinja2 import Environment, StrictUndefined
-
-    templates = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    filters = (difference, environment_of, milliseconds, percent, said, size, tolerance_of)
-    templates.filters.update({function.__name__: function for function in filters})
-    page = templates.from_string(Path(__file__).with_name("report.html").read_text(encoding="utf-8"))
+    page = page_template("report.html")
     status = exit_status(report.rows, report.unmet)
     report = replace(report, rows=sorted_rows(report))
     fields: dict[str, Any] = {
@@ -77,6 +75,17 @@ def report_as_html(
         "places": _places(report.rows),
     }
     return page.render(fields) + "\n"
+
+
+def page_template(name: str) -> "Template":
+    """Return the template of a page in this folder; others extend report.html: its looks, its tables that can be sorted."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    folder = FileSystemLoader(Path(__file__).parent)
+    templates = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=folder)
+    filters = (difference, environment_of, milliseconds, percent, said, size, tolerance_of)
+    templates.filters.update({function.__name__: function for function in filters})
+    return templates.get_template(name)
 
 
 def _places(rows: Sequence[Row]) -> list[float | None]:

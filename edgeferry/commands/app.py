@@ -13,7 +13,7 @@ from typing import Annotated, Final
 import typer
 
 from edgeferry.commands import explain, export, files, latency, listing, maintenance, pages, selftest, shipping
-from edgeferry.commands.ci import bundle, certificate, diff, drift, fleet
+from edgeferry.commands.ci import bundle, certificate, diff, drift, fleet, scorecard
 from edgeferry.commands.help import HelpGroup
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.packages import installed_version
@@ -35,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-IN_CI: Final = (bundle, diff, drift, certificate, fleet)
+IN_CI: Final = (bundle, diff, drift, certificate, fleet, scorecard)
 for group in (export, *IN_CI, explain, selftest, latency, shipping, files, listing, pages, maintenance):
     group.add_to(app)
 

@@ -107,7 +107,7 @@ format: install ## format the code in the project's style
 
 lock: ## resolve the dependencies again (needs uv)
 	uv pip compile --universal --python-version 3.11 --extra check --extra check-onnx --extra check-coreml --extra export --extra bench --extra web --extra serve \
-	    --extra docs --extra dev --group tfjs \
+	    --extra fleet --extra docs --extra dev --group tfjs \
 	    --generate-hashes --no-annotate --no-header --quiet pyproject.toml -o requirements.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --quiet \
 	    --constraints requirements.lock exporters/endpoint/requirements.in -o exporters/endpoint/requirements.txt

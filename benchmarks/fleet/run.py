@@ -8,7 +8,7 @@ from itertools import count
 from pathlib import Path
 
 from edgeferry.benchmarks.fleet.kept import Kept, as_bytes, kept_of
-from edgeferry.benchmarks.fleet.plan import FleetJob, PlannedModel, PlannedTarget
+from edgeferry.benchmarks.fleet.plan import FleetJob, Plan, PlannedModel, PlannedTarget
 from edgeferry.benchmarks.fleet.site import Site
 from edgeferry.benchmarks.parity.bench import Bench, target_digest
 from edgeferry.benchmarks.parity.check import this_machine
@@ -40,15 +40,20 @@ def run_shard(site: Site, shard: int, targets: Collection[str] = (), code: str |
         EdgeError: a target is not here in the version that was planned, a build is not the one that was planned, or the store
             cannot be written.
     """
-    own = [(model, job) for model, job in site.plan.jobs() if job.shard == shard and (not targets or job.target in targets)]
-    follows_from = _versions_here(site, dict.fromkeys(job.target for _, job in own))
+    own = todo_of(site.plan, (shard,), targets)
+    follows_from = versions_here(site.plan, dict.fromkeys(job.target for _, job in own))
     todo = [(model, job) for model, job in own if not is_kept(site, job, follows_from[job.target])]
     with tempfile.TemporaryDirectory(prefix="edgeferry-run-", ignore_cleanup_errors=True) as work:
-        accidents = _run(_Worker(site, Path(work), follows_from, code), own, todo)
+        accidents = _run(Worker(site, Path(work), follows_from, code), own, todo)
     return Done(len(own), len(own) - len(todo), accidents)
 
 
-def _versions_here(site: Site, names: Collection[str]) -> dict[str, str]:
+def todo_of(plan: Plan, shards: Collection[int], targets: Collection[str]) -> list[Todo]:
+    """Return the jobs of some shards, on some targets or on all, with their models."""
+    return [(model, job) for model, job in plan.jobs() if job.shard in shards and (not targets or job.target in targets)]
+
+
+def versions_here(plan: Plan, names: Collection[str]) -> dict[str, str]:
     """Return what results of targets follow from here, which has to be what was planned.
 
     Raises:
@@ -56,7 +61,7 @@ def _versions_here(site: Site, names: Collection[str]) -> dict[str, str]:
     """
     code, found = CodeDigests(), {}
     for target in choose(tuple(names)) if names else ():
-        planned = site.plan.targets[target.name]
+        planned = plan.targets[target.name]
         if why := target.missing():
             raise EdgeError(
                 "EF-fleet-target",
@@ -84,14 +89,14 @@ def _apart(planned: PlannedTarget, here: dict[str, str]) -> str:
 
 
 def is_kept(site: Site, job: FleetJob, follows_from: str) -> bool:
-    """Return whether a job's result is there, whole, and not an accident that may have passed."""
+    """Return whether a job's result is there, whole, of these versions ('' for any), and not an accident that may have passed."""
     data = site.store.read(job.id)
     kept = None if data is None else kept_of(data)
-    return kept is not None and kept.attempt.is_lasting and kept.follows_from == follows_from
+    return kept is not None and kept.attempt.is_lasting and follows_from in {"", kept.follows_from}
 
 
 @dataclass(frozen=True)
-class _Worker:
+class Worker:
     """What runs jobs: where it works, what its results follow from by target, and the code that models may run."""
 
     site: Site
@@ -126,12 +131,12 @@ class _Worker:
             (target,) = choose((job.target,))
             self.spared(model).record(target, self.site.artifact(model, job), kept.attempt.run.environment)
 
-    def keep(self, job: FleetJob, found: Attempt) -> None:
-        """Keep a result."""
-        self.site.store.write(job.id, as_bytes(Kept(found, self.machine, self.follows_from[job.target])))
+    def packed(self, job: FleetJob, found: Attempt) -> bytes:
+        """Return a result as it is kept."""
+        return as_bytes(Kept(found, self.machine, self.follows_from[job.target]))
 
 
-def _run(worker: _Worker, own: Sequence[Todo], todo: Sequence[Todo]) -> tuple[str, ...]:
+def _run(worker: Worker, own: Sequence[Todo], todo: Sequence[Todo]) -> tuple[str, ...]:
     """Run jobs, those of CPUs side by side, and keep their results; return why some did not run."""
     site, numbers, accidents = worker.site, count(1), list[str]()
     for model, job in todo:
@@ -154,7 +159,7 @@ def _run(worker: _Worker, own: Sequence[Todo], todo: Sequence[Todo]) -> tuple[st
     )
     for lanes, some in ((lane_count() if beside else 1, beside), (1, one_by_one)):
         for job, found in SideBySide(lanes, lambda each: each[1].target, run).results(some):
-            worker.keep(job, found)
+            site.store.write(job.id, worker.packed(job, found))
             if not found.is_lasting and found.verdict is not None:
                 accidents.append(f"{job.format} on {job.target}: {found.verdict.reason}")
     return tuple(accidents)

@@ -78,6 +78,14 @@ def run(  # noqa: PLR0913, PLR0917 - an argument per option
         typer.Option("--target", metavar="TARGET", help="Only jobs of this target; repeat for several. Default: all."),
     ] = None,
     custom_module: CustomModule = None,
+    *,
+    dask: Annotated[
+        bool,
+        typer.Option(
+            "--dask",
+            help="On the Dask cluster that DASK_SCHEDULER_ADDRESS names, or on one on this machine; needs edgeferry[fleet].",
+        ),
+    ] = False,
 ) -> None:
     """Do one shard of a plan, wherever its builds are.
 
@@ -94,9 +102,16 @@ def run(  # noqa: PLR0913, PLR0917 - an argument per option
         refuse_unknown(tuple(targets or ()), site.plan.targets, "target of the plan")
         numbers = [shard_of(shard, site.plan)] if shard else range(1, site.plan.shards + 1)
         code = code_of(custom_module)
-        for number in numbers:
-            done = run_shard(site, number, tuple(targets or ()), code)
-            typer.echo(f"shard {number}/{site.plan.shards}: {done.jobs} jobs, {done.kept} of them kept already")
+        if dask:
+            from edgeferry.benchmarks.fleet.cluster import run_on_dask
+
+            results = {shard or "all shards": run_on_dask(site, numbers, tuple(targets or ()), code)}
+        else:
+            results = {
+                f"shard {number}/{site.plan.shards}": run_shard(site, number, tuple(targets or ()), code) for number in numbers
+            }
+        for name, done in results.items():
+            typer.echo(f"{name}: {done.jobs} jobs, {done.kept} of them kept already")
             accidents += done.accidents
     for each in accidents:
         note(f"did not run: {each}")

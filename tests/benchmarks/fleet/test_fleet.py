@@ -4,76 +4,28 @@
 import json
 import shutil
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import pytest
 from jsonschema import Draft202012Validator
 
 from edgeferry.benchmarks.fleet.kept import as_bytes, kept_of
 from edgeferry.benchmarks.fleet.merge import merged, refuse_lacking
-from edgeferry.benchmarks.fleet.plan import Plan, read_plan, shard_of, write_plan
-from edgeferry.benchmarks.fleet.planning import Asked, plan
+from edgeferry.benchmarks.fleet.plan import read_plan, shard_of, write_plan
 from edgeferry.benchmarks.fleet.run import run_shard
-from edgeferry.benchmarks.fleet.site import Site
-from edgeferry.benchmarks.fleet.store import FolderStore
 from edgeferry.benchmarks.fleet.untimed import untimed
-from edgeferry.benchmarks.parity.check import Scope, checked
 from edgeferry.benchmarks.parity.rows import Report
-from edgeferry.commands.arguments import build_to_read
 from edgeferry.models.artifact import EXPORTS
-from edgeferry.models.exports import Export, Exports, record_manifest, write_exports
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.places import ROOT
 from edgeferry.models.system.process.owner import owned
 
-FORMATS: Final = ("tflite-float32", "tflite-int8")
 SHARDS: Final = 3
 
 
-class Fleet(NamedTuple):
-    """A plan that was carried out, in its folder, and the report that one machine made of the same build."""
-
-    plan: Plan
-    folder: Path
-    alone: Report
-
-
-def nothing(_text: str, _number: int = 0, _total: int = 0) -> None:
-    pass
-
-
-def planned(folder: Path, shards: int = SHARDS) -> Plan:
-    asked = Asked((), ("litert",), shards)
-    return plan([str(folder / "digits")], asked, partial(build_to_read, build=folder), folder / "plan.json")
-
-
-def site(fleet: Fleet, folder: Path | None = None) -> Site:
-    place = folder or fleet.folder
-    return Site(fleet.plan, place, place, FolderStore(place / "cache"), nothing)
-
-
-@pytest.fixture(scope="module")
-def fleet(exported_digits: Any, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
-    folder = tmp_path_factory.mktemp("fleet")
-    build = folder / "digits"
-    for name in ("reference", "yardstick", "weights", *FORMATS):
-        shutil.copytree(exported_digits.build / name, build / name)
-    states = (*(Export(name, "written", "") for name in FORMATS), Export("edgetpu-int8", "not run", "no compiler"))
-    write_exports(build, Exports(states))
-    for name in FORMATS:
-        record_manifest(build, name)
-    alone = checked(None, build, Scope(targets=("litert",)), nothing, reuse=False)
-    found = planned(folder)
-    fleet = Fleet(found, folder, alone)
-    for shard in (3, 1, 2):
-        run_shard(site(fleet), shard)
-    return fleet
-
-
 @pytest.fixture
-def copied(fleet: Fleet, tmp_path: Path) -> Fleet:
+def copied(fleet: Any, tmp_path: Path) -> Any:
     """Return the same in a folder of its own, to spoil."""
     shutil.copytree(fleet.folder, tmp_path / "fleet")
     return fleet._replace(folder=tmp_path / "fleet")
@@ -83,39 +35,39 @@ def as_text(report: Report) -> str:
     return json.dumps(untimed(report).as_json())
 
 
-def test_what_shards_did_in_any_order_is_byte_for_byte_what_one_machine_does(fleet: Fleet) -> None:
+def test_what_shards_did_in_any_order_is_byte_for_byte_what_one_machine_does(fleet: Any) -> None:
     assert len({job.shard for _, job in fleet.plan.jobs()}) == SHARDS
     assert any(job.part for _, job in fleet.plan.jobs())
-    assert as_text(merged(site(fleet), fleet.plan.models[0])) == as_text(fleet.alone)
+    assert as_text(merged(fleet.site, fleet.plan.models[0])) == as_text(fleet.alone)
 
 
-def test_the_parts_of_a_report_that_are_left_out_are_times_and_the_machine(fleet: Fleet) -> None:
+def test_the_parts_of_a_report_that_are_left_out_are_times_and_the_machine(fleet: Any) -> None:
     slower = replace(fleet.alone.rows[0], seconds=1e6, latency_ms_median=1e6, checked="2001-01-01T00:00:00+00:00")
     assert as_text(replace(fleet.alone, rows=(slower, *fleet.alone.rows[1:]))) == as_text(fleet.alone)
     other = replace(fleet.alone.rows[0], verdict=replace(fleet.alone.rows[0].verdict, probes=1))
     assert as_text(replace(fleet.alone, rows=(other, *fleet.alone.rows[1:]))) != as_text(fleet.alone)
 
 
-def test_merging_again_gives_the_same_bytes(fleet: Fleet) -> None:
-    first, second = (json.dumps(merged(site(fleet), fleet.plan.models[0]).as_json()) for _ in range(2))
+def test_merging_again_gives_the_same_bytes(fleet: Any) -> None:
+    first, second = (json.dumps(merged(fleet.site, fleet.plan.models[0]).as_json()) for _ in range(2))
     assert first == second
 
 
-def test_times_are_those_of_the_shard_with_the_first_image(fleet: Fleet) -> None:
-    row = next(row for row in merged(site(fleet), fleet.plan.models[0]).rows if row.format == "tflite-int8")
+def test_times_are_those_of_the_shard_with_the_first_image(fleet: Any) -> None:
+    row = next(row for row in merged(fleet.site, fleet.plan.models[0]).rows if row.format == "tflite-int8")
     assert row.latency_ms_median is not None
     assert row.environment["first_ms"] > 0
 
 
-def test_a_shard_runs_twice_and_does_nothing_the_second_time(fleet: Fleet) -> None:
-    done = run_shard(site(fleet), 2)
+def test_a_shard_runs_twice_and_does_nothing_the_second_time(fleet: Any) -> None:
+    done = run_shard(fleet.site, 2)
     assert done.jobs == done.kept > 0
 
 
-def test_a_missing_shard_is_named_and_run_alone_completes_the_merge(copied: Fleet) -> None:
-    here = site(copied)
+def test_a_missing_shard_is_named_and_run_alone_completes_the_merge(copied: Any) -> None:
+    here = copied.site
     lost = next(job for _, job in copied.plan.jobs() if job.shard == 2)
-    (here.store.folder / lost.id[:2] / lost.id).unlink()  # type: ignore[attr-defined]
+    (here.store.folder / lost.id[:2] / lost.id).unlink()
     with pytest.raises(EdgeError, match=r"--shard 2/3", check=lambda error: error.code == "EF-fleet-missing"):
         refuse_lacking(here, Path("plan.json"))
     done = run_shard(here, 2)
@@ -123,8 +75,8 @@ def test_a_missing_shard_is_named_and_run_alone_completes_the_merge(copied: Flee
     refuse_lacking(here, Path("plan.json"))
 
 
-def test_a_damaged_result_is_named_and_never_judged(copied: Fleet) -> None:
-    here, job = site(copied), copied.plan.models[0].jobs[0]
+def test_a_damaged_result_is_named_and_never_judged(copied: Any) -> None:
+    here, job = copied.site, copied.plan.models[0].jobs[0]
     data = here.store.read(job.id)
     assert data is not None
     here.store.write(job.id, data[:-1] + bytes([data[-1] ^ 1]))
@@ -134,15 +86,15 @@ def test_a_damaged_result_is_named_and_never_judged(copied: Fleet) -> None:
         merged(here, copied.plan.models[0])
 
 
-def test_a_worker_with_other_versions_runs_nothing(copied: Fleet) -> None:
+def test_a_worker_with_other_versions_runs_nothing(copied: Any) -> None:
     target = replace(copied.plan.targets["litert"], versions={"ai-edge-litert": "9.9"}, follows_from="0" * 64)
     other = copied._replace(plan=replace(copied.plan, targets={"litert": target}))
     with pytest.raises(EdgeError, match=r"9\.9 where it was planned", check=lambda error: error.code == "EF-fleet-versions"):
-        run_shard(site(other), 1)
+        run_shard(other.site, 1)
 
 
-def test_parts_that_ran_in_other_ways_are_not_merged(copied: Fleet) -> None:
-    here = site(copied)
+def test_parts_that_ran_in_other_ways_are_not_merged(copied: Any) -> None:
+    here = copied.site
     job = next(job for _, job in copied.plan.jobs() if job.first)
     kept = kept_of(here.store.read(job.id) or b"")
     assert kept is not None
@@ -153,46 +105,46 @@ def test_parts_that_ran_in_other_ways_are_not_merged(copied: Fleet) -> None:
         merged(here, copied.plan.models[0])
 
 
-def test_a_build_that_changed_since_the_plan_is_neither_run_nor_merged(copied: Fleet) -> None:
+def test_a_build_that_changed_since_the_plan_is_neither_run_nor_merged(copied: Any) -> None:
     exports = json.loads((copied.folder / "digits" / EXPORTS).read_text())
-    exports["tolerances"] = {name: {"mean_difference": 0.5} for name in FORMATS}
+    exports["tolerances"] = {name: {"mean_difference": 0.5} for name in ("tflite-float32", "tflite-int8")}
     (copied.folder / "digits" / EXPORTS).write_text(json.dumps(exports))
     shutil.rmtree(copied.folder / "cache")
     with pytest.raises(EdgeError, check=lambda error: error.code == "EF-fleet-changed"):
-        run_shard(site(copied), 1)
+        run_shard(copied.site, 1)
 
 
-def test_two_merges_at_once_do_not_write_the_same_report(fleet: Fleet) -> None:
+def test_two_merges_at_once_do_not_write_the_same_report(fleet: Any) -> None:
     # `edgeferry merge` owns each build folder while it writes there.
     with (
-        owned(fleet.folder / "digits", nothing),
+        owned(fleet.folder / "digits", lambda _: None),
         pytest.raises(EdgeError, check=lambda error: error.code == "EF-build-in-use"),
-        owned(fleet.folder / "digits", nothing),
+        owned(fleet.folder / "digits", lambda _: None),
     ):
         pass
 
 
-def test_a_plan_fits_its_schema_and_is_read_as_it_was_written(fleet: Fleet, tmp_path: Path) -> None:
+def test_a_plan_fits_its_schema_and_is_read_as_it_was_written(fleet: Any, tmp_path: Path) -> None:
     write_plan(fleet.plan, tmp_path / "plan.json")
     schema = json.loads((ROOT / "benchmarks" / "fleet" / "plan.schema.json").read_text(encoding="utf-8"))
     Draft202012Validator(schema).validate(json.loads((tmp_path / "plan.json").read_text()))
     assert read_plan(tmp_path / "plan.json") == fleet.plan
 
 
-def test_a_model_that_did_not_change_is_not_read_again_and_one_that_did_is(copied: Fleet, monkeypatch: Any) -> None:
+def test_a_model_that_did_not_change_is_not_read_again_and_one_that_did_is(copied: Any, monkeypatch: Any) -> None:
     read: list[Path] = []
-    before = planned(copied.folder)
+    before = copied.planned()
     monkeypatch.setattr("edgeferry.benchmarks.fleet.planning.open_bench", lambda place, *_, **__: read.append(place) or 1 / 0)
-    assert planned(copied.folder) == before
-    assert planned(copied.folder, shards=2).shards == 2
+    assert copied.planned() == before
+    assert copied.planned(2).shards == 2
     (copied.folder / "digits" / "tflite-int8" / "manifest.json").touch()
     with pytest.raises(ZeroDivisionError):
-        planned(copied.folder)
+        copied.planned()
     assert read == [copied.folder / "digits"]
 
 
 @pytest.mark.parametrize("text", ["4/3", "0/3", "1/2", "one", "1/3/3", ""])
-def test_a_shard_that_is_not_of_the_plan_is_refused(fleet: Fleet, text: str) -> None:
+def test_a_shard_that_is_not_of_the_plan_is_refused(fleet: Any, text: str) -> None:
     with pytest.raises(EdgeError, check=lambda error: error.code == "EF-fleet-shard"):
         shard_of(text, fleet.plan)
     assert shard_of("2/3", fleet.plan) == 2

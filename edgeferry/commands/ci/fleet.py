@@ -83,7 +83,7 @@ def run(  # noqa: PLR0913, PLR0917 - an argument per option
         bool,
         typer.Option(
             "--dask",
-            help="On the Dask cluster that DASK_SCHEDULER_ADDRESS names, or on one on this machine; needs edgeferry[fleet].",
+            help="On the Dask cluster that DASK_SCHEDULER_ADDRESS names, or on one on this machine; needs the extra 'fleet'.",
         ),
     ] = False,
 ) -> None:

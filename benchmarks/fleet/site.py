@@ -18,13 +18,17 @@ from edgeferry.targets.target import choose
 
 @dataclass(frozen=True)
 class Site:
-    """A plan in a folder, the store of its results, the folder that bundles are unpacked below, and how steps are shown."""
+    """A plan in a folder, the store of its results, the folder that bundles are unpacked below, and how steps are shown.
+
+    ``reuse`` takes digests of files that did not change from the index that planning wrote; merging reads the bytes.
+    """
 
     plan: Plan
     folder: Path
     build: Path
     store: Store
     step: Step
+    reuse: bool = False
     benches: dict[str, Bench] = field(default_factory=dict)
     artifacts: dict[tuple[str, str], Artifact] = field(default_factory=dict)
 
@@ -53,7 +57,7 @@ class Site:
         """
         if model.path not in self.benches:
             bench = open_bench(
-                self.place(model), choose(tuple(self.plan.targets)), self.step, reuse=False, tolerances=model.tolerances
+                self.place(model), choose(tuple(self.plan.targets)), self.step, reuse=self.reuse, tolerances=model.tolerances
             )
             named = frozenset((*self.plan.named, *targets_in(model.required)))
             self.benches[model.path] = replace(bench, formats=self.plan.formats, named_targets=named)

@@ -14,13 +14,17 @@ import statistics
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
+from edgeferry.benchmarks.fleet.cluster import run_on_dask
 from edgeferry.benchmarks.fleet.kept import kept_of
 from edgeferry.benchmarks.fleet.plan import read_plan
+from edgeferry.benchmarks.fleet.site import Site
+from edgeferry.benchmarks.fleet.store import store_of
 from edgeferry.benchmarks.fleet.untimed import untimed
 from edgeferry.benchmarks.own.gate_models import trained_digits
 from edgeferry.benchmarks.own.mobilenet import Size, mobilenet
@@ -144,6 +148,41 @@ def bench_killed_runs_lose_and_double_nothing(benchmark: Any, build: Path, tmp_p
     kills, whole, lost, changed = benchmark.pedantic(kill, rounds=1)
     sys.stderr.write(f"\n{kills} kills in {whole} rounds of 7 shards: {lost} results lost, {changed} reports changed\n")
     assert (lost, changed) == (0, 0)
+
+
+def bench_killed_workers_lose_nothing(benchmark: Any, build: Path, tmp_path: Path) -> None:
+    """Workers of a Dask cluster on this machine that are killed while they run jobs."""
+    distributed = pytest.importorskip("distributed", reason="dask is not installed")
+    folder = copied(build, tmp_path / "killed")
+    done(folder, "check", "digits", *TARGETS)
+    expected, kills = verdicts(folder / "digits"), list[int]()
+    done(folder, "plan", "digits", "--shards", "7", *TARGETS)
+
+    def kill_some(text: str, _number: int = 0, _total: int = 0) -> None:
+        # A worker that just died does not answer.
+        with suppress(Exception):
+            if text.startswith("ran ") and random.random() < 0.3:
+                pids = distributed.default_client().run(os.getpid, on_error="ignore")
+                os.kill(random.choice(list(pids.values())), signal.SIGKILL)
+                kills.append(1)
+
+    def kill() -> tuple[int, int]:
+        rounds = wrong = 0
+        while len(kills) < KILLS // 5:
+            shutil.rmtree(folder / "fleet-cache", ignore_errors=True)
+            (folder / "digits" / REPORT).unlink()
+            site = Site(read_plan(folder / "plan.json"), folder, folder, store_of(str(folder / "fleet-cache")), kill_some)
+            # What lost its worker too often is an accident, which the next run repeats.
+            while run_on_dask(site, range(1, 8), ()).accidents:
+                pass
+            done(folder, "merge")
+            rounds += 1
+            wrong += verdicts(folder / "digits") != expected or _without_result(folder) > 0
+        return rounds, wrong
+
+    rounds, wrong = benchmark.pedantic(kill, rounds=1)
+    sys.stderr.write(f"\n{len(kills)} workers killed in {rounds} rounds: {wrong} reports changed or results lost\n")
+    assert not wrong
 
 
 def _killed(folder: Path, shard: str) -> bool:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The commands that check many models in shards: plan, run, merge."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -98,7 +99,7 @@ def run(  # noqa: PLR0913, PLR0917 - an argument per option
 
     accidents: list[str] = []
     with report_errors(), progress() as step:
-        site = _site(path, cache, build, step)
+        site = replace(_site(path, cache, build, step), reuse=True)
         refuse_unknown(tuple(targets or ()), site.plan.targets, "target of the plan")
         numbers = [shard_of(shard, site.plan)] if shard else range(1, site.plan.shards + 1)
         code = code_of(custom_module)

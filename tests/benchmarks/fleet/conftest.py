@@ -2,6 +2,7 @@
 """Plan and run of two artifacts of the default classifier on LiteRT, in three shards."""
 
 import shutil
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -58,5 +59,5 @@ def fleet(exported_digits: Any, tmp_path_factory: pytest.TempPathFactory) -> Fle
     alone = checked(None, build, Scope(targets=("litert",)), nothing, reuse=False)
     found = Fleet(planned(folder, 3), folder, alone)
     for shard in (3, 1, 2):
-        run_shard(found.site, shard)
+        run_shard(replace(found.site, reuse=True), shard)
     return found

@@ -114,6 +114,13 @@ def test_a_build_that_changed_since_the_plan_is_neither_run_nor_merged(copied: A
         run_shard(copied.site, 1)
 
 
+def test_an_artifact_that_was_damaged_since_it_ran_is_not_merged(copied: Any) -> None:
+    path = copied.folder / "digits" / "tflite-int8" / "model.tflite"
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(EdgeError, match=r"sha256 differs", check=lambda error: error.code == "EF-fleet-changed"):
+        merged(copied.site, copied.plan.models[0])
+
+
 def test_two_merges_at_once_do_not_write_the_same_report(fleet: Any) -> None:
     # `edgeferry merge` owns each build folder while it writes there.
     with (

@@ -14,8 +14,9 @@ from edgeferry.models.system.terminal import progress, report_errors
 from edgeferry.models.system.text import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+    from edgeferry.benchmarks.fleet.run import Done
     from edgeferry.benchmarks.fleet.site import Site
     from edgeferry.models.system.terminal import Step
 
@@ -94,29 +95,36 @@ def run(  # noqa: PLR0913, PLR0917 - an argument per option
     it is there. Status 1: something could not run, and may another time; 2: this machine has not what was planned.
     """
     from edgeferry.benchmarks.fleet.plan import shard_of
-    from edgeferry.benchmarks.fleet.run import run_shard
     from edgeferry.models.system.registry import refuse_unknown
 
     accidents: list[str] = []
     with report_errors(), progress() as step:
         site = replace(_site(path, cache, build, step), reuse=True)
-        refuse_unknown(tuple(targets or ()), site.plan.targets, "target of the plan")
-        numbers = [shard_of(shard, site.plan)] if shard else range(1, site.plan.shards + 1)
-        code = code_of(custom_module)
-        if dask:
-            from edgeferry.benchmarks.fleet.cluster import run_on_dask
-
-            results = {shard or "all shards": run_on_dask(site, numbers, tuple(targets or ()), code)}
-        else:
-            results = {
-                f"shard {number}/{site.plan.shards}": run_shard(site, number, tuple(targets or ()), code) for number in numbers
-            }
-        for name, done in results.items():
+        chosen = tuple(targets or ())
+        refuse_unknown(chosen, site.plan.targets, "target of the plan")
+        numbers = [shard_of(shard, site.plan)] if shard else list(range(1, site.plan.shards + 1))
+        for name, done in _done(site, numbers, chosen, code_of(custom_module), on_dask=dask):
             typer.echo(f"{name}: {done.jobs} jobs, {done.kept} of them kept already")
             accidents += done.accidents
     for each in accidents:
         note(f"did not run: {each}")
     raise typer.Exit(1 if accidents else 0)
+
+
+def _done(
+    site: "Site", shards: list[int], targets: tuple[str, ...], code: str | None, *, on_dask: bool
+) -> "Iterator[tuple[str, Done]]":
+    """Yield what shards came to: one after another here, or all together on a Dask cluster."""
+    total = site.plan.shards
+    if on_dask:
+        from edgeferry.benchmarks.fleet.cluster import run_on_dask
+
+        yield f"shard {shards[0]}/{total}" if len(shards) == 1 else "all shards", run_on_dask(site, shards, targets, code)
+        return
+    from edgeferry.benchmarks.fleet.run import run_shard
+
+    for number in shards:
+        yield f"shard {number}/{total}", run_shard(site, number, targets, code)
 
 
 def merge(path: PlanFile = PLAN, cache: Cache = CACHE, build: Build = BUILD, *, wait: Wait = False) -> None:

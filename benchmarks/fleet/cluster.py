@@ -7,6 +7,7 @@ A model travels as its bundle, named by its digest; results come back as they ar
 import hashlib
 import os
 import tempfile
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -36,6 +37,10 @@ ADDRESS: Final = "DASK_SCHEDULER_ADDRESS"
 MEMORY: Final = "memory"
 # Targets of one GPU, by how their names end.
 GPU: Final = ("-gpu", "-cuda", "-tensorrt", "-webgpu", "-webgl")
+# How long to wait for a worker where there is none, in seconds; how often to look for one, and for results.
+PATIENCE_S: Final = 300
+LOOK_S: Final = 10
+POLL_S: Final = 0.05
 # An address that a user names, or '' for a cluster on this machine.
 LOCAL: Final = ""
 
@@ -75,9 +80,13 @@ def _client(resources: Sequence[str]) -> Iterator[Any]:
 
     address = os.environ.get(ADDRESS, LOCAL)
     with ExitStack() as stack:
+        # Bundles are large on purpose.
+        stack.enter_context(dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"}))
         if address == LOCAL:
             # A worker starts processes of its own, which processes that are daemons may not.
-            stack.enter_context(dask.config.set({"distributed.worker.daemon": False}))
+            # One that is slow to start again is not given up.
+            local = {"distributed.worker.daemon": False, "distributed.deploy.lost-worker-timeout": f"{PATIENCE_S}s"}
+            stack.enter_context(dask.config.set(local))
             options = {"nthreads": 1, "memory_limit": 0, "silence_logs": "ERROR"}
             leased = dict.fromkeys(resources, 1)
             workers = {
@@ -109,12 +118,14 @@ def _carried_out(site: Site, client: Any, todo: Sequence[Todo], code: str | None
         needs = ({resource: 1.0} if resource else {}) | ({MEMORY: float(LANE_BYTES)} if memory else {})
         refuse_undeclared(workers, resource)
         if model.path not in bundles:
-            bundles[model.path] = client.scatter(_bundle(site, model), hash=True)
+            data = _bundle(site, model)
+            # The scheduler keeps what a task is called with, so that it outlives any worker, which scattered data does not.
+            bundles[model.path] = client.submit(bytes, data, key=f"bundle-{hashlib.sha256(data).hexdigest()}", pure=False)
         given = (replace(site.plan, models=(replace(model, jobs=tuple(jobs)),)), bundles[model.path], code)
         name = f"{model.name}-{jobs[0].format}-{target}-{jobs[0].id[:12]}"
         future = client.submit(results, *given, key=name, resources=needs, workers=allowed[target], retries=1, pure=False)
         tasks[future] = jobs
-    for number, future in enumerate(as_completed(tasks), 1):
+    for number, future in enumerate(completed(client, as_completed(tasks)), 1):
         jobs = tasks[future]
         site.step(f"ran {jobs[0].format} on {jobs[0].target}", number, len(tasks))
         try:
@@ -129,6 +140,29 @@ def _carried_out(site: Site, client: Any, todo: Sequence[Todo], code: str | None
             site.store.write(name, data)
             if problem:
                 yield f"{jobs[0].format} on {jobs[0].target}: {problem}"
+
+
+def completed(client: Any, waiting: Any) -> Iterator[Any]:
+    """Yield futures as they are done; ``waiting`` is Dask's ``as_completed`` of them.
+
+    Raises:
+        EdgeError: for some minutes there was no worker to do the others.
+    """
+    seen = time.monotonic()
+    while not waiting.is_empty():
+        if waiting.has_ready():
+            yield next(waiting)
+            continue
+        time.sleep(POLL_S)
+        unseen_s = time.monotonic() - seen
+        if unseen_s > LOOK_S and client.scheduler_info(n_workers=-1)["workers"]:
+            seen = time.monotonic()
+        elif unseen_s > PATIENCE_S:
+            raise EdgeError(
+                "EF-fleet-workers-lost",
+                f"{client.scheduler.address} has had no workers for {PATIENCE_S // 60} minutes. What is done is kept: start "
+                "some, and run again.",
+            )
 
 
 def _group(todo: Todo) -> tuple[str, str]:

@@ -7,10 +7,12 @@ import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from edgeferry.benchmarks.fleet import cluster
 from edgeferry.benchmarks.fleet.cluster import problems_here, refuse_undeclared, resource_of, run_on_dask
 from edgeferry.benchmarks.fleet.merge import merged
 from edgeferry.benchmarks.fleet.plan import Plan, PlannedTarget
@@ -50,6 +52,16 @@ def test_a_worker_says_what_it_has_in_another_version() -> None:
     problem = problems_here(Plan(1, (), (), targets, ()), ("null",))["null"]
     assert problem is not None
     assert problem.code == "EF-fleet-versions"
+
+
+def test_a_cluster_without_workers_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOOK_S", "PATIENCE_S", "POLL_S"):
+        monkeypatch.setattr(cluster, name, 0)
+    workers: dict[str, object] = {"tcp://a": {}}
+    waiting = SimpleNamespace(is_empty=lambda: False, has_ready=workers.clear)
+    client = SimpleNamespace(scheduler=SimpleNamespace(address="tcp://b"), scheduler_info=lambda **_: {"workers": workers})
+    with pytest.raises(EdgeError, check=lambda error: error.code == "EF-fleet-workers-lost"):
+        next(cluster.completed(client, waiting))
 
 
 def test_a_cluster_that_loses_a_worker_gives_the_report_of_one_machine(fleet: Any, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import pytest
 from jsonschema import Draft202012Validator
+from typer.testing import CliRunner
 
 from edgeferry.benchmarks.fleet.kept import as_bytes, kept_of
 from edgeferry.benchmarks.fleet.merge import merged, refuse_lacking
@@ -16,6 +17,8 @@ from edgeferry.benchmarks.fleet.plan import read_plan, shard_of, write_plan
 from edgeferry.benchmarks.fleet.run import run_shard
 from edgeferry.benchmarks.fleet.untimed import untimed
 from edgeferry.benchmarks.parity.rows import Report
+from edgeferry.benchmarks.report.report import read_report
+from edgeferry.commands.app import app
 from edgeferry.models.artifact import EXPORTS
 from edgeferry.models.system.errors import EdgeError
 from edgeferry.models.system.places import ROOT
@@ -155,3 +158,20 @@ def test_a_shard_that_is_not_of_the_plan_is_refused(fleet: Any, text: str) -> No
     with pytest.raises(EdgeError, check=lambda error: error.code == "EF-fleet-shard"):
         shard_of(text, fleet.plan)
     assert shard_of("2/3", fleet.plan) == 2
+
+
+def test_the_commands_do_the_same(copied: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(copied.folder)
+    options = ["--cache", "cache", "--build", "."]
+
+    def edgeferry(*words: str) -> Any:
+        return CliRunner().invoke(app, list(words))
+
+    assert "4 jobs in 3 shards" in edgeferry("plan", "digits", "--shards", "3", "--target", "litert", "--build", ".").output
+    assert edgeferry("run", "--shard", "1/3", *options).exit_code == 0
+    found = edgeferry("merge", *options)
+    assert (found.exit_code, found.stdout.startswith("digits: 2 passed")) == (0, True)
+    assert as_text(read_report(copied.folder / "digits" / "report.json")) == as_text(copied.alone)
+    shutil.rmtree(copied.folder / "cache")
+    found = edgeferry("merge", *options)
+    assert (found.exit_code, "1/3, 2/3, 3/3" in found.stderr) == (2, True)

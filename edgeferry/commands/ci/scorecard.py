@@ -70,18 +70,20 @@ def _card(models: list[str], build: Path, history: Path) -> "Scorecard":
     from edgeferry.benchmarks.fleet.history import before, opened, record
     from edgeferry.benchmarks.fleet.scorecard import card_of, read_scores, scorecard
 
-    found = {}
+    found, left_out = {}, []
     for each in models:
         try:
             scores = read_scores(build_to_read(each, build)[1])
         except EdgeError as error:
-            note(f"left out: {error} ({error.code})")
+            left_out.append(error)
             continue
         if scores.name in found:
             raise EdgeError("EF-scorecard-twice", f"{each} is a second model of the name {scores.name}; expected one of each.")
         found[scores.name] = scores
     if not found:
-        raise EdgeError("EF-scorecard-empty", "none of these models has a report; check them first with `edgeferry check`.")
+        raise EdgeError("EF-scorecard-empty", f"none of these models has a report. The first: {left_out[0]} ({left_out[0].code})")
+    for problem in left_out:
+        note(f"left out: {problem} ({problem.code})")
     with opened(history) as past:
         cards = [card_of(scores, before(past, scores)) for scores in found.values()]
         for scores in found.values():

@@ -15,7 +15,7 @@ from edgeferry.exporters.graph.simulation.patterns import computed_within
 from edgeferry.exporters.graph.simulation.rounding import scales_of, to_steps
 from edgeferry.exporters.graph.simulation.rounding import to_range as constant_to_range
 from edgeferry.exporters.graph.simulation.structure import PASSING, SAME_SCALE, Structure, channel_axes
-from edgeferry.exporters.graph.softmax_range import depth
+from edgeferry.exporters.graph.softmax_range import MASKED, depth
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -80,13 +80,14 @@ def observed_ranges(structure: Structure, kept: "Iterable[str]", pixels: "NDArra
 
 
 def _seen_by(structure: Structure, name: str, values: Any) -> Any:
-    """Return a node's values as far as the nodes show them that read it: a softmax does not show the least."""
+    """Return a node's values as far as the nodes show them that read it: a softmax shows nothing of what is masked."""
     import tensorflow as tf
 
     count = values.shape[-1] if values.shape.rank else None
     if count is None or {node.op for node in structure.readers[name]} != {"Softmax"}:
         return values
-    return tf.maximum(values, tf.reduce_max(values, axis=-1, keepdims=True) - depth(count))
+    greatest = tf.reduce_max(values, axis=-1, keepdims=True)
+    return tf.where(values < greatest - MASKED, greatest - depth(count), values)
 
 
 def _seen(batches: "Iterable[Mapping[str, tuple[float, float]]]") -> "Ranges":

@@ -73,8 +73,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = dealt(modules, getattr(config, "workerinput", {}).get("workercount", 1), _group)
 
 
-def pytest_collection_finish() -> None:
-    """Take what was imported out of garbage collection: coremltools collects at every conversion, a second each time."""
+@pytest.fixture(scope="module", autouse=True)
+def _quick_garbage_collection() -> None:
+    """Look at nothing again that was there before this module: coremltools collects at every conversion, a second each time."""
+    gc.collect()
     gc.freeze()
 
 

@@ -29,7 +29,7 @@ setup-gpu: install ## put ONNX Runtime for NVIDIA GPUs in the place of the CPU's
 
 setup-old-runtimes: install $(OLD_RUNTIMES:=/installed) ## set up TF Lite 2.5 and 2.7, as boards have them
 
-setup-openvino: install .venv-openvino/installed ## set up OpenVINO, its CPU runtime and the converter of its format (350 MB)
+setup-openvino: install .venv-openvino/installed ## set up OpenVINO, its CPU runtime and the converter of its format (280 MB)
 
 setup-arm: install ## set up emulated ARM processors: Coral's and Raspberry Pi's, phones', servers' (400 MB, no rights of root)
 	@$(PY) -m edgeferry.targets.arm.setup

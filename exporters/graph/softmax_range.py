@@ -5,7 +5,8 @@ A mask puts -1e9, or the least float32, in the place of what is not to be seen; 
 """
 
 import math
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 # Further below the greatest than this is a mask: Keras's are -30000 and lower.
 MASKED: Final = 1000.0
@@ -13,6 +14,10 @@ MASKED: Final = 1000.0
 STEPS_OF_PROBABILITY: Final = 256
 
 
-def depth(count: int) -> float:
-    """Return how far below the greatest of ``count`` values others must be for all of them to come to less than half a step."""
-    return math.log(2 * STEPS_OF_PROBABILITY * count)
+def unmasked(values: Any, greatest: Any, where: Callable[[Any, Any, Any], Any]) -> Any:
+    """Return what a softmax reads, the masked values so far below the greatest that all together are less than half a step of it.
+
+    ``greatest`` is that of the last axis, kept; ``where`` is numpy's or TensorFlow's.
+    """
+    depth = math.log(2 * STEPS_OF_PROBABILITY * int(values.shape[-1]))
+    return where(values < greatest - MASKED, greatest - depth, values)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from edgeferry.exporters.graph.pixel_range import pixel_range, scaled_inputs
-from edgeferry.exporters.graph.softmax_range import MASKED, depth
+from edgeferry.exporters.graph.softmax_range import unmasked
 from edgeferry.exporters.readers.tflite import IDENTIFIER
 from edgeferry.exporters.readers.tflite_schema import tflite_schema
 from edgeferry.models.system.cores import cores_allowed
@@ -89,8 +89,7 @@ def observed(model: bytes, images: "Iterable[NDArray[np.float32]]", tensors: "It
         for number in tensors:
             values = interpreter.tensor(number)()
             if number in softmaxed:
-                greatest = values.max(axis=-1, keepdims=True)
-                values = np.where(values < greatest - MASKED, greatest - depth(values.shape[-1]), values)
+                values = unmasked(values, values.max(axis=-1, keepdims=True), np.where)
             low, high = found.get(number, (np.inf, -np.inf))
             found[number] = (min(low, float(values.min())), max(high, float(values.max())))
             del values

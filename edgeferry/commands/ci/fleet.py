@@ -40,9 +40,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def plan(  # noqa: PLR0913, PLR0917 - an argument per option
-    models: Annotated[
-        list[str], typer.Argument(metavar="MODEL...", help="Configs, build folders or bundles.", show_default=False)
-    ],
+    models: Annotated[list[str], typer.Argument(metavar="MODEL", help="Configs, build folders or bundles.", show_default=False)],
     shards: Annotated[int, typer.Option(min=1, max=100_000, help="In how many shards.")] = 1,
     build: Build = BUILD,
     formats: Formats = None,
@@ -67,7 +65,7 @@ def plan(  # noqa: PLR0913, PLR0917 - an argument per option
         found = planned(models, asked, partial(build_to_read, build=build), output.absolute())
         write_plan(found, output)
     count = sum(1 for _ in found.jobs())
-    typer.echo(plain(f"{output}: {len(found.models)} models, {count} jobs in {shards} shards"))
+    typer.echo(plain(f"{output}: models: {len(found.models)}, jobs: {count}, shards: {shards}"))
 
 
 def run(  # noqa: PLR0913, PLR0917 - an argument per option
@@ -104,7 +102,7 @@ def run(  # noqa: PLR0913, PLR0917 - an argument per option
         refuse_unknown(chosen, site.plan.targets, "target of the plan")
         numbers = [shard_of(shard, site.plan)] if shard else list(range(1, site.plan.shards + 1))
         for name, done in _done(site, numbers, chosen, code_of(custom_module), on_dask=dask):
-            typer.echo(f"{name}: {done.jobs} jobs, {done.kept} of them kept already")
+            typer.echo(f"{name}: jobs: {done.jobs}, of these kept already: {done.kept}")
             accidents += done.accidents
     for each in accidents:
         note(f"did not run: {each}")

@@ -26,9 +26,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def scorecard(  # noqa: PLR0913 - an argument per option
-    models: Annotated[
-        list[str], typer.Argument(metavar="MODEL...", help="Build folders, configs or bundles.", show_default=False)
-    ],
+    models: Annotated[list[str], typer.Argument(metavar="MODEL", help="Build folders, configs or bundles.", show_default=False)],
     build: Build = BUILD,
     history: Annotated[
         Path, typer.Option(metavar="FILE", help="The SQLite file that every report is added to, and compared with.")

@@ -15,7 +15,7 @@ from edgeferry.exporters.graph.simulation.patterns import computed_within
 from edgeferry.exporters.graph.simulation.rounding import scales_of, to_steps
 from edgeferry.exporters.graph.simulation.rounding import to_range as constant_to_range
 from edgeferry.exporters.graph.simulation.structure import PASSING, SAME_SCALE, Structure, channel_axes
-from edgeferry.exporters.graph.softmax_range import MASKED, depth
+from edgeferry.exporters.graph.softmax_range import unmasked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -83,11 +83,9 @@ def _seen_by(structure: Structure, name: str, values: Any) -> Any:
     """Return a node's values as far as the nodes show them that read it: a softmax shows nothing of what is masked."""
     import tensorflow as tf
 
-    count = values.shape[-1] if values.shape.rank else None
-    if count is None or {node.op for node in structure.readers[name]} != {"Softmax"}:
+    if not values.shape.rank or values.shape[-1] is None or {node.op for node in structure.readers[name]} != {"Softmax"}:
         return values
-    greatest = tf.reduce_max(values, axis=-1, keepdims=True)
-    return tf.where(values < greatest - MASKED, greatest - depth(count), values)
+    return unmasked(values, tf.reduce_max(values, axis=-1, keepdims=True), tf.where)
 
 
 def _seen(batches: "Iterable[Mapping[str, tuple[float, float]]]") -> "Ranges":

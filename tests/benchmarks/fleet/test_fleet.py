@@ -167,7 +167,8 @@ def test_the_commands_do_the_same(copied: Any, monkeypatch: pytest.MonkeyPatch) 
     def edgeferry(*words: str) -> Any:
         return CliRunner().invoke(app, list(words))
 
-    assert "4 jobs in 3 shards" in edgeferry("plan", "digits", "--shards", "3", "--target", "litert", "--build", ".").output
+    planned = edgeferry("plan", "digits", "--shards", "3", "--target", "litert", "--build", ".")
+    assert "models: 1, jobs: 4, shards: 3" in planned.output
     assert edgeferry("run", "--shard", "1/3", *options).exit_code == 0
     found = edgeferry("merge", *options)
     assert (found.exit_code, found.stdout.startswith("digits: 2 passed")) == (0, True)
